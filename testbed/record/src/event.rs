@@ -1,0 +1,505 @@
+//! The serialised event types. A name that is written to a file once is never given another meaning.
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// One line of `events.jsonl`: when, where, what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Nanoseconds of CLOCK_MONOTONIC since time zero of the run; negative before it.
+    pub t_ns: i64,
+    /// The host of the scenario that saw it; `testbed` for the runner and the network model.
+    pub host: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: EventKind,
+}
+
+/// What happened. On disk: `"kind": "<snake_case name>", "fields": {...}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "fields", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A process has its sockets and its configuration, and waits for `start`.
+    Ready {
+        /// Version of the program.
+        version: String,
+        /// Process id.
+        pid: u32,
+    },
+    /// Time zero has come for this host.
+    Started {},
+    /// The peer ended by itself; the last event of a host.
+    Stopped {
+        /// One word, such as `finished`, `unreachable`, `refused`.
+        why: String,
+    },
+
+    /// The state of an interface as the kernel tells it.
+    Interface {
+        /// Kernel name.
+        interface: String,
+        /// lan, wifi or cellular.
+        kind: InterfaceKind,
+        /// Administratively up.
+        up: bool,
+        /// Link present (`IFF_LOWER_UP`).
+        carrier: bool,
+        /// Addresses that a socket may be bound to.
+        addresses: Vec<IpAddr>,
+    },
+    /// The kernel no longer has this interface.
+    InterfaceRemoved {
+        /// Kernel name.
+        interface: String,
+    },
+    /// A socket was bound to an interface and one of its addresses.
+    SocketOpened {
+        /// Number of the socket within this peer, never used twice.
+        socket: u32,
+        /// Kernel name.
+        interface: String,
+        /// Bound address.
+        local: SocketAddr,
+    },
+    /// A socket was given up.
+    SocketClosed {
+        /// Number of the socket.
+        socket: u32,
+        /// Kernel name.
+        interface: String,
+        /// Why, in a few words.
+        why: String,
+    },
+    /// The kernel refused to send; told once per cause and socket until a send succeeds again.
+    SendFailed {
+        /// Number of the socket.
+        socket: u32,
+        /// Kernel name.
+        interface: String,
+        /// Destination.
+        to: SocketAddr,
+        /// The kernel's error.
+        error: String,
+    },
+
+    /// A candidate of this peer (RFC 8445 section 5.1).
+    LocalCandidate {
+        /// Kernel name.
+        interface: String,
+        /// Number of the socket that is its base.
+        socket: u32,
+        /// Its type.
+        candidate: CandidateKind,
+        /// Its transport address.
+        address: SocketAddr,
+        /// RFC 8445 section 5.1.2.
+        priority: u32,
+        /// RFC 8445 section 5.1.1.3.
+        foundation: String,
+    },
+    /// A candidate of the other peer became known.
+    RemoteCandidate {
+        /// Its type.
+        candidate: CandidateKind,
+        /// Its transport address.
+        address: SocketAddr,
+        /// Its priority.
+        priority: u32,
+        /// The interface that the other peer names for it; unknown for peer-reflexive ones.
+        remote_interface: Option<String>,
+    },
+    /// A connectivity check, a liveness check or a request to a server left.
+    CheckSent {
+        /// Number of the pair within this peer; none for a request to a server.
+        pair: Option<u32>,
+        /// Kernel name.
+        interface: String,
+        /// Destination.
+        remote: SocketAddr,
+        /// Why it was sent.
+        purpose: CheckPurpose,
+        /// 1 for the first transmission, 2 for the first retransmission, ...
+        attempt: u32,
+    },
+    /// A success response to a check came back.
+    CheckAnswered {
+        /// Number of the pair; none for a request to a server.
+        pair: Option<u32>,
+        /// Kernel name.
+        interface: String,
+        /// Who answered.
+        remote: SocketAddr,
+        /// Why the request was sent.
+        purpose: CheckPurpose,
+        /// Round-trip time, nanoseconds; none when a retransmission makes it ambiguous.
+        rtt_ns: Option<u64>,
+        /// The address that the other end saw.
+        mapped: SocketAddr,
+    },
+    /// A check will not be answered any more, or was answered with an error.
+    CheckFailed {
+        /// Number of the pair; none for a request to a server.
+        pair: Option<u32>,
+        /// Kernel name.
+        interface: String,
+        /// Destination.
+        remote: SocketAddr,
+        /// Why the request was sent.
+        purpose: CheckPurpose,
+        /// `timeout`, or the error of the response.
+        why: String,
+    },
+    /// A candidate pair changed its state.
+    Pair {
+        /// Number of the pair within this peer, never used twice.
+        pair: u32,
+        /// Kernel name of the local interface.
+        interface: String,
+        /// The interface that the other peer names for the remote candidate.
+        remote_interface: Option<String>,
+        /// Local base address.
+        local: SocketAddr,
+        /// Remote address.
+        remote: SocketAddr,
+        /// Type of the local candidate.
+        local_kind: CandidateKind,
+        /// Type of the remote candidate.
+        remote_kind: CandidateKind,
+        /// New state.
+        state: PairState,
+        /// What brought it about, in a few words.
+        cause: String,
+    },
+    /// The controlling side nominated this pair, or the controlled side heard so (RFC 8445 section 8).
+    Nominated {
+        /// Number of the pair.
+        pair: u32,
+    },
+    /// Packets that were dropped without effect, added up since the run began; told at most once a second and reason.
+    Rejected {
+        /// One word, such as `not-stun`, `bad-integrity`, `no-integrity`, `unknown-source`.
+        reason: String,
+        /// How many so far.
+        count: u64,
+        /// The newest sender.
+        from: SocketAddr,
+    },
+
+    /// The handshake is complete; `connection` names it for the rest of the run.
+    Connected {
+        /// A name both ends share, made from the connection's keys.
+        connection: String,
+        /// QUIC engine.
+        engine: String,
+        /// Whether several paths at once were negotiated (RFC 10069).
+        multipath: bool,
+    },
+    /// The connection is over.
+    ConnectionClosed {
+        /// Its name, empty when the handshake never completed.
+        connection: String,
+        /// Why, in a few words.
+        why: String,
+    },
+    /// A QUIC path changed its state.
+    Path {
+        /// Number of the path within this peer, never used twice.
+        path: u64,
+        /// The pair that carries it.
+        pair: u32,
+        /// Kernel name of the local interface.
+        interface: String,
+        /// The interface that the other peer names.
+        remote_interface: Option<String>,
+        /// Local base address.
+        local: SocketAddr,
+        /// Remote address.
+        remote: SocketAddr,
+        /// Type of the pair: relay if either end is relayed, else the remote candidate's type.
+        candidate: CandidateKind,
+        /// New state.
+        state: PathState,
+        /// What brought it about, in a few words.
+        cause: String,
+    },
+    /// This peer noticed that a path no longer works.
+    Detected {
+        /// Kernel name of the local interface.
+        interface: String,
+        /// Number of the path, when one was open.
+        path: Option<u64>,
+        /// What gave it away.
+        by: DetectedBy,
+    },
+
+    /// A payload unit left the workload.
+    PayloadSent {
+        /// Which workload.
+        workload: WorkloadKind,
+        /// Counts from 0 in each direction.
+        sequence: u64,
+        /// Payload bytes.
+        bytes: u32,
+    },
+    /// A payload unit arrived at the workload.
+    PayloadReceived {
+        /// Which workload.
+        workload: WorkloadKind,
+        /// Counts from 0 in each direction.
+        sequence: u64,
+        /// When it was sent by the sender's clock, nanoseconds since time zero (comparable on one machine only).
+        sent_t_ns: i64,
+        /// Payload bytes.
+        bytes: u32,
+        /// Number of this peer's path on which it arrived, when known.
+        path: Option<u64>,
+    },
+    /// What a path carried, for the interval since the last such event of the path, and its newest estimates.
+    PathSample {
+        /// Number of the path.
+        path: u64,
+        /// UDP payload bytes sent so far.
+        bytes_sent: u64,
+        /// UDP payload bytes received so far.
+        bytes_received: u64,
+        /// Smoothed round-trip time, nanoseconds.
+        rtt_ns: Option<u64>,
+    },
+
+    /// A workload declared how it sends, once, before its first unit.
+    Workload {
+        /// Which workload.
+        workload: WorkloadKind,
+        /// Interval between two sends, nanoseconds; none for workloads without a fixed one.
+        interval_ns: Option<u64>,
+        /// Payload bytes of a unit.
+        payload: Option<u32>,
+    },
+
+    /// A step of the timeline was applied and read back.
+    Disturbance {
+        /// Place in the timeline, from 0.
+        index: usize,
+        /// What was done.
+        what: DisturbanceKind,
+        /// To which host, where one is meant.
+        target_host: Option<String>,
+        /// To which interface, where one is meant.
+        target_interface: Option<String>,
+        /// When it was to happen, nanoseconds since time zero.
+        due_t_ns: i64,
+    },
+    /// The network model dropped a packet.
+    PacketDropped {
+        /// Network of the scenario.
+        network: String,
+        /// Host whose traffic it was, where one is known.
+        traffic_host: Option<String>,
+        /// Its interface.
+        traffic_interface: Option<String>,
+        /// Towards the internet or from it.
+        direction: Direction,
+        /// Why.
+        cause: DropCause,
+        /// Transport source, where it could be read.
+        source: Option<SocketAddr>,
+        /// Transport destination, where it could be read.
+        destination: Option<SocketAddr>,
+        /// Size of the IP packet.
+        bytes: u32,
+    },
+    /// A NAT or firewall state began or ended.
+    Mapping {
+        /// Network of the scenario.
+        network: String,
+        /// Inside address.
+        inside: SocketAddr,
+        /// Outside address; the same as inside for a firewall.
+        outside: SocketAddr,
+        /// Began, or ended.
+        created: bool,
+    },
+}
+
+/// Kind of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceKind {
+    /// Wired.
+    Lan,
+    /// IEEE 802.11.
+    Wifi,
+    /// A modem (wwan).
+    Cellular,
+}
+
+/// Candidate types of RFC 8445 section 5.1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CandidateKind {
+    /// On the interface itself.
+    Host,
+    /// Server reflexive.
+    Srflx,
+    /// Peer reflexive.
+    Prflx,
+    /// Relayed.
+    Relay,
+}
+
+/// Why a STUN request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckPurpose {
+    /// Gathering from a STUN server.
+    Gather,
+    /// An ordinary check, in its turn.
+    Ordinary,
+    /// A triggered check (RFC 8445 section 7.3.1.4).
+    Triggered,
+    /// Keeps a valid pair known to be alive.
+    Liveness,
+    /// Carries USE-CANDIDATE.
+    Nomination,
+}
+
+/// State of a candidate pair: the four of RFC 8445 section 6.1.2.6, then what we know of valid ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairState {
+    /// Not yet to be checked.
+    Frozen,
+    /// Will be checked.
+    Waiting,
+    /// A check is under way.
+    InProgress,
+    /// No answer came.
+    Failed,
+    /// Checked and alive: it can carry data.
+    Up,
+    /// An answer is overdue.
+    Suspect,
+    /// Taken for dead; still checked now and then.
+    Down,
+    /// Its socket or candidate is gone.
+    Removed,
+}
+
+/// State of a QUIC path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathState {
+    /// Being validated (RFC 9000 section 8.2).
+    Opening,
+    /// Validated.
+    Validated,
+    /// Carries payload.
+    Active,
+    /// Validated and kept in reserve.
+    Backup,
+    /// Over.
+    Closed,
+}
+
+/// What gave a loss away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectedBy {
+    /// The kernel says that the interface is down or gone.
+    InterfaceDown,
+    /// The kernel says that the link is lost.
+    NoCarrier,
+    /// The kernel says that the address is gone.
+    AddressGone,
+    /// The kernel refused to send.
+    SendError,
+    /// Checks were not answered in time.
+    CheckSilence,
+    /// The other peer said so over a living path.
+    Peer,
+    /// The QUIC engine gave the path up.
+    Engine,
+}
+
+/// Which workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadKind {
+    /// Small datagrams at a fixed rate, both ways.
+    Call,
+}
+
+/// What a step of the timeline did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisturbanceKind {
+    /// Interface set administratively down.
+    Down,
+    /// Interface set administratively up, addresses and routes restored.
+    Up,
+    /// Link lost.
+    CarrierOff,
+    /// Link back.
+    CarrierOn,
+}
+
+/// Which way a packet went, seen from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the host.
+    Up,
+    /// To the host.
+    Down,
+}
+
+/// Why the network model dropped a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropCause {
+    /// The queue of a link was full.
+    QueueFull,
+    /// Random loss of a link.
+    Loss,
+    /// The interface was down or had no carrier.
+    InterfaceDown,
+    /// No NAT mapping for it.
+    NatNoMapping,
+    /// The NAT's filtering forbids it.
+    NatFiltered,
+    /// The NAT has no free port.
+    NatExhausted,
+    /// The firewall has no state for it.
+    Firewall,
+    /// The carrier blocks UDP between peers.
+    CarrierUdpP2p,
+    /// No network holds the destination.
+    NoRoute,
+    /// The source address is not the interface's.
+    SourceSpoofed,
+    /// Not a packet that the model can carry.
+    Malformed,
+    /// A protocol that the NAT does not translate.
+    UnsupportedProtocol,
+    /// TTL or hop limit ended.
+    HopLimit,
+    /// Larger than the link's MTU.
+    TooBig,
+}
+
+/// IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}

@@ -1,0 +1,26 @@
+//! What a run leaves behind, and nothing else: the typed events, the run directory that holds them, and the fold
+//! that turns them into results.
+//!
+//! Every serialised event type of the project is declared here, once; the cores have their own small enums, and each
+//! driver maps one to the other in one place. This crate leaves out how events come about and how they are shown.
+//!
+//! * [`Event`]: one line of `events.jsonl`.
+//! * [`Writer`] and [`read_events`]: lossless writing that survives `kill -9`, and reading it back.
+//! * [`Command`]: what `testbed` tells a running `iceperf` over its control descriptor.
+//! * [`RunDirectory`] and [`Manifest`]: where things are and how they were made.
+//! * [`Results`]: the metrics, folded from the events and nothing but the events.
+
+mod command;
+mod directory;
+mod event;
+mod jsonl;
+
+pub use command::Command;
+pub use directory::{
+    DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RunDirectory, SCHEMA_VERSION,
+};
+pub use event::{
+    CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event, EventKind, Family,
+    InterfaceKind, PairState, PathState, WorkloadKind,
+};
+pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, read_events};
