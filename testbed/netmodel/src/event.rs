@@ -1,0 +1,112 @@
+//! What the model tells besides packets: drops with their causes, mappings, and counts.
+
+use crate::{Owner, PortId};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+/// Something worth recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkEvent {
+    /// A packet was dropped. Every drop is told, except those of [`DropCause::Multicast`], which are only counted.
+    Dropped {
+        /// Whose traffic it was; none when a border cannot tell for whom a packet from the internet was meant.
+        port: Option<PortId>,
+        /// The network in which it was dropped, or [`crate::INTERNET`].
+        network: String,
+        /// Which way it went.
+        direction: Direction,
+        /// Why.
+        cause: DropCause,
+        /// Transport source as it was where the packet was dropped, translated or not; port 0 for what has no ports,
+        /// none when nothing could be read.
+        source: Option<SocketAddr>,
+        /// Transport destination, likewise.
+        destination: Option<SocketAddr>,
+        /// Size of the IP packet.
+        bytes: usize,
+    },
+    /// A NAT mapping, or the firewall's state for an inside address, began or ended.
+    Mapping {
+        /// The network whose border it is.
+        network: String,
+        /// What is mapped.
+        protocol: Protocol,
+        /// Inside address; the port is the identifier for ICMP echo.
+        inside: SocketAddr,
+        /// Outside address; the same as inside for a firewall.
+        outside: SocketAddr,
+        /// Began, or ended.
+        created: bool,
+    },
+}
+
+/// Which way a packet went, seen from the host or server whose traffic it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// From it.
+    Up,
+    /// To it.
+    Down,
+}
+
+/// Protocols of which a border keeps state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// ICMP and ICMPv6 echo, by identifier.
+    Echo,
+}
+
+/// Why a packet was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropCause {
+    /// The queue of a link was full, or more packets were in flight on it than the model holds.
+    QueueFull,
+    /// The interface was down or had no carrier, or became so while the packet was on its link.
+    InterfaceDown,
+    /// No NAT mapping for it.
+    NatNoMapping,
+    /// There is a mapping, but its inside host has not lately sent to where the packet comes from.
+    NatFiltered,
+    /// The NAT has no free port or no room for another session.
+    NatExhausted,
+    /// The firewall has no state for it, or no room for another one.
+    Firewall,
+    /// The carrier blocks UDP between peers.
+    CarrierUdpP2p,
+    /// Nothing holds the destination.
+    NoRoute,
+    /// The source address is not the interface's.
+    SourceSpoofed,
+    /// Not a packet that the model can read.
+    Malformed,
+    /// A protocol or a fragment that the border cannot follow.
+    UnsupportedProtocol,
+    /// TTL or hop limit ended at a border.
+    HopLimit,
+    /// Multicast or broadcast, which the model carries nowhere. A kernel sends some on every new interface (MLD,
+    /// router solicitations, mDNS), so these are counted and never told as events.
+    Multicast,
+}
+
+/// What one link did in one direction so far, or, without a port, what a network's border dropped without knowing whose
+/// it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkCounts {
+    /// The network, or [`crate::INTERNET`] for a server.
+    pub network: String,
+    /// The interface.
+    pub port: Option<PortId>,
+    /// The interface by name.
+    pub owner: Option<Owner>,
+    /// Up or down.
+    pub direction: Direction,
+    /// Packets that the link carried to its end; what the border behind it drops is among them.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+    /// Packets dropped on the link or at the border behind it (up) or before it (down).
+    pub dropped: BTreeMap<DropCause, u64>,
+}

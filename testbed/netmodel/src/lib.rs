@@ -1,0 +1,83 @@
+//! The network of a run, as a pure state machine: raw IP packets and the time in, raw IP packets, events and the next
+//! deadline out. The same model carries virtual-time tests and, behind TUN devices, real processes.
+//!
+//! ```
+//! # use netmodel::*;
+//! # use std::time::{Duration, Instant};
+//! # #[expect(clippy::disallowed_methods, reason = "an example needs an epoch")]
+//! # fn epoch() -> Instant { Instant::now() }
+//! let home = NetworkSpec::new("home", LinkSpec::with_delay(Duration::from_millis(4)));
+//! let host = HostSpec {
+//!     name: "laptop".into(),
+//!     interfaces: vec![InterfaceSpec { name: "wlan0".into(), network: "home".into() }],
+//! };
+//! let meet = ServerSpec { name: "meet".into(), delay: Duration::from_millis(15), known_to_carriers: true };
+//! let plan = Plan::new(Topology { networks: vec![home], hosts: vec![host], servers: vec![meet] })?;
+//! let (laptop, meet) = (&plan.ports()[0], plan.server("meet").ok_or("no such server")?);
+//! let source = (laptop.ipv4.ok_or("no IPv4")?.0, 40_000).into();
+//! let destination = (meet.ipv4.ok_or("no IPv4")?.0, 3478).into();
+//!
+//! let mut network = Network::new(&plan, 7);
+//! let start = epoch();
+//! network.inject(start, laptop.id, build_udp(source, destination, b"hello")?);
+//! while let Some(due) = network.deadline() {
+//!     while let Some(output) = network.poll(due) {
+//!         if let Output::Deliver { port, packet, due } = output {
+//!             assert_eq!(port, meet.id);
+//!             assert_eq!(due - start, Duration::from_millis(4 + 15));
+//!             assert_eq!(&packet[parse_udp(&packet)?.payload], b"hello");
+//!         }
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a packet passes
+//!
+//! ```text
+//! host.interface -> up link -+-> the same network? -> down link of the other interface
+//!                            +-> NAT (IPv4) or firewall (IPv6) -> blocks -> internet
+//! internet -+-> server delay -> server
+//!           +-> blocks -> NAT or firewall -> down link -> host.interface
+//! ```
+//!
+//! * **Links**: every interface has its own pair of links with its network's figures. Departures are computed from
+//!   theoretical times, so a driver that wakes up late delays one packet and never the next.
+//! * **The internet** itself takes no time: all delay lies in the links and before the servers.
+//! * **Randomness** is counted: a draw depends on the seed, the link, the direction and how many packets that link has
+//!   taken, and on nothing else.
+//! * **TTL or hop limit** is decremented by each border passed, in both directions.
+//! * **NAT**: see [`NatSpec`]. UDP, TCP (with the UDP timers) and ICMP echo are translated. Anything else, ICMP errors
+//!   and fragments included, ends at a NAT or firewall as [`DropCause::UnsupportedProtocol`].
+//! * **Firewall**: lets an inside host's own flows out and their answers in, with the default timers of [`NatSpec`].
+//!   What arrives for a host that has not sent to just that address and port is dropped.
+//! * **Nothing is ever answered** by the model itself: no ICMP errors, no resets.
+//!
+//! # Limits
+//!
+//! 254 networks, 253 interfaces in each, 254 servers ([`PlanError`]); 32,768 sessions in each NAT and in each firewall
+//! ([`DropCause::NatExhausted`], [`DropCause::Firewall`]); 32,768 packets in flight on each link
+//! ([`DropCause::QueueFull`]). Outputs wait until they are polled and are not bounded.
+//!
+//! # Left out
+//!
+//! Loss, reordering, MTUs, ICMP errors, multicast, stacked NATs, changing links while they run.
+
+mod border;
+mod event;
+mod link;
+mod nat;
+mod network;
+mod packet;
+mod plan;
+mod sessions;
+mod topology;
+
+pub use event::{Direction, DropCause, LinkCounts, NetworkEvent, Protocol};
+pub use network::{Change, ChangeError, Network, Output};
+pub use packet::{PacketError, Udp, build_udp, parse_udp};
+pub use plan::{INTERNET, Owner, Plan, PlanError, Port, PortId, SERVER_INTERFACE};
+pub use topology::{
+    BitRate, Block, BlockDirection, ByteSize, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
+    NatSpec, NetworkSpec, ServerSpec, Topology,
+};

@@ -1,0 +1,395 @@
+//! The address plan: gives every interface and server its addresses and checks that the scenario fits.
+//!
+//! All addresses are from ranges that never appear on the internet, so that an emulated network cannot be mistaken for
+//! a real one. N counts networks from 1, hosts of a network count from 2 (.1 is left to the router), servers from 1.
+//!
+//! | what | IPv4 | IPv6 |
+//! |---|---|---|
+//! | host behind a home NAT | 192.168.N.0/24 (RFC 1918) | 2001:db8:N::/64 (RFC 3849) |
+//! | host behind a carrier-grade NAT | 100.64.N.0/24 (RFC 6598) | 2001:db8:N::/64 |
+//! | host without NAT | 198.18.N.0/24 (RFC 2544) | 2001:db8:N::/64 |
+//! | outside of a NAT | 203.0.113.N (RFC 5737) | |
+//! | server | 198.51.100.0/24 (RFC 5737) | 2001:db8:ffff::/64 |
+
+use crate::topology::{HostSpec, LinkSpec, NatKind, NetworkSpec, ServerSpec, Topology};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+use thiserror::Error;
+
+/// The name under which servers and the space between networks are counted; no network may have it.
+pub const INTERNET: &str = "internet";
+
+/// The name of every server's only interface.
+pub const SERVER_INTERFACE: &str = "eth0";
+
+/// A topology that was found to be sound, and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    topology: Topology,
+    ports: Vec<Port>,
+    /// For each port the index of its network; none for servers.
+    networks: Vec<Option<usize>>,
+}
+
+/// An interface of a host or server; its index in [`Plan::ports`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(pub u16);
+
+/// Where packets enter and leave the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its number.
+    pub id: PortId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// IPv4 address and prefix length.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    /// IPv6 address and prefix length.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+}
+
+/// Whose a port is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// A host's interface.
+    Host {
+        /// Name of the host.
+        host: String,
+        /// Name of the interface.
+        interface: String,
+    },
+    /// A server; its interface is [`SERVER_INTERFACE`].
+    Server {
+        /// Name of the server.
+        name: String,
+    },
+}
+
+/// Why a topology cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlanError {
+    /// A network's name is taken by the model.
+    #[error("the name `{INTERNET}` is reserved for what lies between the networks")]
+    ReservedName,
+    /// Two of a kind with one name.
+    #[error("two {what} are called `{name}`")]
+    Duplicate {
+        /// What they are.
+        what: &'static str,
+        /// Their name.
+        name: String,
+    },
+    /// An interface names a network that does not exist.
+    #[error("`{host}.{interface}` is attached to `{network}`, which is no network of this scenario")]
+    UnknownNetwork {
+        /// The host.
+        host: String,
+        /// The interface.
+        interface: String,
+        /// What it names.
+        network: String,
+    },
+    /// A host that could never be reached.
+    #[error("host `{host}` has no interface")]
+    NoInterface {
+        /// The host.
+        host: String,
+    },
+    /// More than the address plan can number.
+    #[error("{count} {what}; at most {limit} have addresses")]
+    TooMany {
+        /// What there is too much of.
+        what: String,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A delay, jitter or timeout beyond what a run can wait for.
+    #[error("{what} of `{name}` is {value:?}; at most {limit:?} is possible")]
+    TooLong {
+        /// Which figure.
+        what: &'static str,
+        /// Of which network or server.
+        name: String,
+        /// The figure.
+        value: Duration,
+        /// The bound.
+        limit: Duration,
+    },
+    /// A queue that could not hold one full packet.
+    #[error("the queue of `{name}` holds {bytes} bytes; a link with a rate needs at least {limit}")]
+    QueueTooSmall {
+        /// The network.
+        name: String,
+        /// The figure.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// NAT timeouts that make no sense.
+    #[error(
+        "the NAT of `{name}` forgets answered sessions after {established:?}, before unanswered ones \
+         ({initial:?}), or at once"
+    )]
+    Timeouts {
+        /// The network.
+        name: String,
+        /// For sessions without an answer.
+        initial: Duration,
+        /// For sessions with one.
+        established: Duration,
+    },
+}
+
+const MAX_NETWORKS: usize = 254;
+const MAX_INTERFACES: usize = 253;
+const MAX_SERVERS: usize = 254;
+const MAX_DELAY: Duration = Duration::from_secs(60);
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// One packet of the usual Ethernet MTU.
+const MIN_QUEUE: u64 = 1500;
+const FIRST_HOST: usize = 2;
+const IPV4_PREFIX: u8 = 24;
+const IPV6_PREFIX: u8 = 64;
+
+impl Plan {
+    /// Checks a topology and numbers it.
+    pub fn new(topology: Topology) -> Result<Self, PlanError> {
+        check_names(&topology)?;
+        check_sizes(&topology)?;
+        topology.networks.iter().try_for_each(check_network)?;
+        for server in &topology.servers {
+            check_duration("delay", &server.name, server.delay, MAX_DELAY)?;
+        }
+        let mut plan = Self { ports: Vec::new(), networks: Vec::new(), topology };
+        plan.number_hosts()?;
+        plan.number_servers();
+        Ok(plan)
+    }
+
+    /// All ports: the hosts' interfaces in the order of the topology, then the servers.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// What was planned.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The port with this number.
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(usize::from(id.0))
+    }
+
+    /// The port of a host's interface; a server counts as a host whose interface is [`SERVER_INTERFACE`].
+    pub fn port_of(&self, host: &str, interface: &str) -> Option<PortId> {
+        self.ports.iter().find(|port| port.owner.is(host, interface)).map(|port| port.id)
+    }
+
+    /// The port of a server.
+    pub fn server(&self, name: &str) -> Option<&Port> {
+        self.ports.iter().find(|port| matches!(&port.owner, Owner::Server { name: own } if own == name))
+    }
+
+    /// The network that a port is attached to; none for a server.
+    pub fn network_of(&self, id: PortId) -> Option<&NetworkSpec> {
+        self.topology.networks.get(self.network_index(id)?)
+    }
+
+    /// The public address of a network's NAT.
+    pub fn nat_address(&self, network: &str) -> Option<Ipv4Addr> {
+        let index = self.topology.networks.iter().position(|spec| spec.name == network)?;
+        self.nat_outside(index)
+    }
+
+    /// Whether two hosts have an interface each in one and the same network.
+    pub fn share_network(&self, host_a: &str, host_b: &str) -> bool {
+        let networks_of = |name: &str| -> BTreeSet<&str> {
+            let host = self.topology.hosts.iter().find(|host| host.name == name);
+            host.into_iter()
+                .flat_map(|host| &host.interfaces)
+                .map(|interface| interface.network.as_str())
+                .collect()
+        };
+        !networks_of(host_a).is_disjoint(&networks_of(host_b))
+    }
+
+    pub(crate) fn network_index(&self, id: PortId) -> Option<usize> {
+        self.networks.get(usize::from(id.0)).copied().flatten()
+    }
+
+    pub(crate) fn nat_outside(&self, network: usize) -> Option<Ipv4Addr> {
+        self.topology.networks.get(network)?.nat.as_ref()?;
+        Some(Ipv4Addr::new(203, 0, 113, number(network)))
+    }
+
+    fn number_hosts(&mut self) -> Result<(), PlanError> {
+        let mut attached = vec![0_usize; self.topology.networks.len()];
+        for HostSpec { name: host, interfaces } in &self.topology.hosts {
+            for interface in interfaces {
+                let network = self
+                    .topology
+                    .networks
+                    .iter()
+                    .position(|network| network.name == interface.network)
+                    .ok_or_else(|| PlanError::UnknownNetwork {
+                        host: host.clone(),
+                        interface: interface.name.clone(),
+                        network: interface.network.clone(),
+                    })?;
+                attached[network] += 1;
+                at_most(MAX_INTERFACES, attached[network], || {
+                    format!("interfaces in network `{}`", interface.network)
+                })?;
+                let host_number = attached[network] + FIRST_HOST - 1;
+                let (ipv4, ipv6) = host_addresses(network, &self.topology.networks[network], host_number);
+                let owner = Owner::Host { host: host.clone(), interface: interface.name.clone() };
+                self.ports.push(Port { id: port_id(self.ports.len()), owner, ipv4: Some(ipv4), ipv6 });
+                self.networks.push(Some(network));
+            }
+        }
+        Ok(())
+    }
+
+    fn number_servers(&mut self) {
+        for (index, ServerSpec { name, .. }) in self.topology.servers.iter().enumerate() {
+            let server_number = number(index);
+            let ipv4 = Ipv4Addr::new(198, 51, 100, server_number);
+            let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, u16::from(server_number));
+            self.ports.push(Port {
+                id: port_id(self.ports.len()),
+                owner: Owner::Server { name: name.clone() },
+                ipv4: Some((ipv4, IPV4_PREFIX)),
+                ipv6: Some((ipv6, IPV6_PREFIX)),
+            });
+            self.networks.push(None);
+        }
+    }
+}
+
+impl Owner {
+    /// Name of the host or server.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Host { host, .. } => host,
+            Self::Server { name } => name,
+        }
+    }
+
+    /// Name of the interface.
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::Host { interface, .. } => interface,
+            Self::Server { .. } => SERVER_INTERFACE,
+        }
+    }
+
+    fn is(&self, host: &str, interface: &str) -> bool {
+        self.host() == host && self.interface() == interface
+    }
+}
+
+type Ipv4Interface = (Ipv4Addr, u8);
+type Ipv6Interface = (Ipv6Addr, u8);
+
+fn host_addresses(
+    index: usize,
+    network: &NetworkSpec,
+    host: usize,
+) -> (Ipv4Interface, Option<Ipv6Interface>) {
+    // Both numbers were bounded before: MAX_NETWORKS, MAX_INTERFACES.
+    let (network_number, host_number) = (number(index), host as u8);
+    let [high, low] = match network.nat.as_ref().map(|nat| nat.kind) {
+        Some(NatKind::Home) => [192, 168],
+        Some(NatKind::CarrierGrade) => [100, 64],
+        None => [198, 18],
+    };
+    let ipv4 = Ipv4Addr::new(high, low, network_number, host_number);
+    let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, network_number.into(), 0, 0, 0, 0, host_number.into());
+    let has_ipv6 = network.ipv6 != crate::Ipv6Access::None;
+    ((ipv4, IPV4_PREFIX), has_ipv6.then_some((ipv6, IPV6_PREFIX)))
+}
+
+/// Networks and servers count from 1 and were bounded before.
+fn number(index: usize) -> u8 {
+    (index + 1) as u8
+}
+
+/// 254 networks of 253 interfaces and 254 servers fit into 16 bits.
+fn port_id(index: usize) -> PortId {
+    PortId(index as u16)
+}
+
+fn check_names(topology: &Topology) -> Result<(), PlanError> {
+    if topology.networks.iter().any(|network| network.name == INTERNET) {
+        return Err(PlanError::ReservedName);
+    }
+    unique("networks", topology.networks.iter().map(|network| &network.name))?;
+    // Events name hosts and servers alike, so they share one space of names.
+    let hosts = topology.hosts.iter().map(|host| &host.name);
+    unique("hosts or servers", hosts.chain(topology.servers.iter().map(|server| &server.name)))?;
+    for host in &topology.hosts {
+        if host.interfaces.is_empty() {
+            return Err(PlanError::NoInterface { host: host.name.clone() });
+        }
+        unique("interfaces of one host", host.interfaces.iter().map(|interface| &interface.name))?;
+    }
+    Ok(())
+}
+
+fn check_sizes(topology: &Topology) -> Result<(), PlanError> {
+    at_most(MAX_NETWORKS, topology.networks.len(), || "networks".into())?;
+    at_most(MAX_SERVERS, topology.servers.len(), || "servers".into())
+}
+
+fn check_network(network: &NetworkSpec) -> Result<(), PlanError> {
+    check_link(&network.name, &network.up)?;
+    check_link(&network.name, &network.down)?;
+    let Some(nat) = &network.nat else { return Ok(()) };
+    if nat.timeout_initial.is_zero() || nat.timeout_established < nat.timeout_initial {
+        return Err(PlanError::Timeouts {
+            name: network.name.clone(),
+            initial: nat.timeout_initial,
+            established: nat.timeout_established,
+        });
+    }
+    check_duration("NAT timeout", &network.name, nat.timeout_established, MAX_TIMEOUT)
+}
+
+fn check_link(name: &str, link: &LinkSpec) -> Result<(), PlanError> {
+    check_duration("delay", name, link.delay, MAX_DELAY)?;
+    check_duration("jitter", name, link.jitter, MAX_DELAY)?;
+    if link.rate.is_some() && link.queue.0 < MIN_QUEUE {
+        return Err(PlanError::QueueTooSmall { name: name.into(), bytes: link.queue.0, limit: MIN_QUEUE });
+    }
+    Ok(())
+}
+
+fn check_duration(what: &'static str, name: &str, value: Duration, limit: Duration) -> Result<(), PlanError> {
+    if value > limit {
+        return Err(PlanError::TooLong { what, name: name.into(), value, limit });
+    }
+    Ok(())
+}
+
+fn at_most(limit: usize, count: usize, what: impl FnOnce() -> String) -> Result<(), PlanError> {
+    if count > limit {
+        return Err(PlanError::TooMany { what: what(), count, limit });
+    }
+    Ok(())
+}
+
+fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), PlanError> {
+    let mut seen = BTreeMap::new();
+    for name in names {
+        if seen.insert(name, ()).is_some() {
+            return Err(PlanError::Duplicate { what, name: name.clone() });
+        }
+    }
+    Ok(())
+}

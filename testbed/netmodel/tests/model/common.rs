@@ -1,0 +1,213 @@
+//! A small world to drive the model with: two homes, a carrier, a public network and two servers.
+
+use netmodel::*;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+pub(crate) const LINK_DELAY: Duration = Duration::from_millis(5);
+pub(crate) const SERVER_DELAY: Duration = Duration::from_millis(15);
+
+pub(crate) fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+pub(crate) fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[expect(clippy::disallowed_methods, reason = "an epoch; everything counts from it")]
+pub(crate) fn epoch() -> Instant {
+    Instant::now()
+}
+
+pub(crate) fn network(name: &str, nat: Option<NatKind>, ipv6: Ipv6Access) -> NetworkSpec {
+    NetworkSpec {
+        nat: nat.map(NatSpec::new),
+        ipv6,
+        ..NetworkSpec::new(name, LinkSpec::with_delay(LINK_DELAY))
+    }
+}
+
+pub(crate) fn host(name: &str, networks: &[&str]) -> HostSpec {
+    let interface = |(index, network): (usize, &&str)| InterfaceSpec {
+        name: format!("if{index}"),
+        network: (*network).to_owned(),
+    };
+    HostSpec { name: name.into(), interfaces: networks.iter().enumerate().map(interface).collect() }
+}
+
+/// `alice` and `carol` at home, `bob` behind a carrier with a firewall, `dave` in the open, `meet` known to carriers
+/// and `control` not.
+pub(crate) fn topology() -> Topology {
+    Topology {
+        networks: vec![
+            network("home", Some(NatKind::Home), Ipv6Access::Firewalled),
+            network("o2", Some(NatKind::CarrierGrade), Ipv6Access::Firewalled),
+            network("open", None, Ipv6Access::Open),
+        ],
+        hosts: vec![
+            host("alice", &["home"]),
+            host("carol", &["home"]),
+            host("bob", &["o2"]),
+            host("dave", &["open"]),
+        ],
+        servers: vec![
+            ServerSpec { name: "meet".into(), delay: SERVER_DELAY, known_to_carriers: true },
+            ServerSpec { name: "control".into(), delay: SERVER_DELAY, known_to_carriers: false },
+        ],
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    pub(crate) port: PortId,
+    pub(crate) at: Duration,
+    pub(crate) packet: Vec<u8>,
+}
+
+impl Delivery {
+    pub(crate) fn udp(&self) -> (SocketAddr, SocketAddr, &[u8]) {
+        let udp = parse_udp(&self.packet).expect("a whole datagram with right checksums");
+        (udp.source, udp.destination, &self.packet[udp.payload])
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) network: Network,
+    pub(crate) start: Instant,
+    pub(crate) now: Duration,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) events: Vec<(Duration, NetworkEvent)>,
+}
+
+impl World {
+    pub(crate) fn new(topology: Topology, seed: u64) -> Self {
+        let plan = Plan::new(topology).expect("a sound topology");
+        let network = Network::new(&plan, seed);
+        let (deliveries, events) = Default::default();
+        Self { plan, network, start: epoch(), now: Duration::ZERO, deliveries, events }
+    }
+
+    pub(crate) fn usual() -> Self {
+        Self::new(topology(), 7)
+    }
+
+    pub(crate) fn port(&self, name: &str) -> PortId {
+        let port = self.plan.ports().iter().find(|port| port.owner.host() == name);
+        port.expect("a host of the topology").id
+    }
+
+    pub(crate) fn ipv4(&self, name: &str, port: u16) -> SocketAddr {
+        let (address, _) = self.plan.port(self.port(name)).and_then(|port| port.ipv4).expect("IPv4");
+        SocketAddr::new(IpAddr::V4(address), port)
+    }
+
+    pub(crate) fn ipv6(&self, name: &str, port: u16) -> SocketAddr {
+        let (address, _) = self.plan.port(self.port(name)).and_then(|port| port.ipv6).expect("IPv6");
+        SocketAddr::new(IpAddr::V6(address), port)
+    }
+
+    pub(crate) fn nat(&self, network: &str, port: u16) -> SocketAddr {
+        SocketAddr::new(self.plan.nat_address(network).expect("a NAT").into(), port)
+    }
+
+    pub(crate) fn inject(&mut self, name: &str, packet: Vec<u8>) {
+        let port = self.port(name);
+        self.network.inject(self.start + self.now, port, packet);
+    }
+
+    /// Sends a datagram from a host's own address of the right family.
+    pub(crate) fn send(&mut self, name: &str, port: u16, to: SocketAddr, payload: &[u8]) {
+        let from = if to.is_ipv4() { self.ipv4(name, port) } else { self.ipv6(name, port) };
+        self.inject(name, build_udp(from, to, payload).expect("a datagram"));
+    }
+
+    pub(crate) fn set_reachable(&mut self, name: &str, reachable: bool) {
+        let port = self.port(name);
+        let change = Change::InterfaceState { port, reachable };
+        self.network.apply(self.start + self.now, change).expect("the port exists");
+    }
+
+    /// Lets time pass, waking up at every deadline.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.network.deadline()
+            && due <= self.start + end
+        {
+            self.poll(due.max(self.start + self.now));
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass and wakes up only at its end.
+    pub(crate) fn oversleep(&mut self, time: Duration) {
+        self.now += time;
+        self.poll(self.start + self.now);
+    }
+
+    fn poll(&mut self, now: Instant) {
+        while let Some(output) = self.network.poll(now) {
+            match output {
+                Output::Deliver { port, packet, due } => {
+                    assert!(due <= now, "delivered before its time");
+                    self.deliveries.push(Delivery { port, at: due - self.start, packet });
+                }
+                Output::Event { at, event } => self.events.push((at - self.start, event)),
+            }
+        }
+    }
+
+    /// Deliveries since the last call.
+    pub(crate) fn take(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+
+    /// Runs for a second and gives the only delivery.
+    pub(crate) fn take_one(&mut self, to: &str) -> Delivery {
+        self.run(s(1));
+        let mut all = self.take();
+        assert_eq!(all.len(), 1, "{all:?} {:?}", self.events);
+        let delivery = all.remove(0);
+        assert_eq!(delivery.port, self.port(to));
+        delivery
+    }
+
+    /// Runs for a second in which nothing arrives, and gives the causes of all drops since the last call.
+    pub(crate) fn take_drops(&mut self) -> Vec<DropCause> {
+        self.run(s(1));
+        assert_eq!(self.take(), []);
+        self.causes()
+    }
+
+    pub(crate) fn causes(&mut self) -> Vec<DropCause> {
+        let causes = self.events.iter().filter_map(|(_, event)| match event {
+            NetworkEvent::Dropped { cause, .. } => Some(*cause),
+            NetworkEvent::Mapping { .. } => None,
+        });
+        let causes = causes.collect();
+        self.events.clear();
+        causes
+    }
+
+    /// Times at which mappings began (true) and ended (false).
+    pub(crate) fn mappings(&self) -> Vec<(Duration, SocketAddr, SocketAddr, bool)> {
+        let of = |(at, event): &(Duration, NetworkEvent)| match event {
+            NetworkEvent::Mapping { inside, outside, created, .. } => {
+                Some((*at, *inside, *outside, *created))
+            }
+            NetworkEvent::Dropped { .. } => None,
+        };
+        self.events.iter().filter_map(of).collect()
+    }
+
+    pub(crate) fn dropped(&self, name: &str, direction: Direction, cause: DropCause) -> u64 {
+        let port = Some(self.port(name));
+        let counts = self.network.counts();
+        let link =
+            counts.iter().find(|link| link.port == port && link.direction == direction).expect("a link");
+        link.dropped.get(&cause).copied().unwrap_or(0)
+    }
+}

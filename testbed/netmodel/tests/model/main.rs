@@ -1,0 +1,8 @@
+//! The model from outside: packets in, time passes, packets and events out.
+
+mod borders;
+mod common;
+mod links;
+mod nat;
+mod plan;
+mod properties;
