@@ -1,7 +1,10 @@
 //! The serialised event types. A name that is written to a file once is never given another meaning.
 
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 /// One line of `events.jsonl`: when, where, what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -501,5 +504,42 @@ impl Family {
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
+/// As people write it.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for CandidateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            CandidateKind::Host => "host",
+            CandidateKind::Srflx => "srflx",
+            CandidateKind::Prflx => "prflx",
+            CandidateKind::Relay => "relay",
+        })
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for DetectedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DetectedBy::InterfaceDown => "interface-down",
+            DetectedBy::NoCarrier => "no-carrier",
+            DetectedBy::AddressGone => "address-gone",
+            DetectedBy::SendError => "send-error",
+            DetectedBy::CheckSilence => "check-silence",
+            DetectedBy::Peer => "peer",
+            DetectedBy::Engine => "engine",
+        })
     }
 }

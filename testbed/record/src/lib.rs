@@ -8,12 +8,18 @@
 //! * [`Writer`] and [`read_events`]: lossless writing that survives `kill -9`, and reading it back.
 //! * [`Command`]: what `testbed` tells a running `iceperf` over its control descriptor.
 //! * [`RunDirectory`] and [`Manifest`]: where things are and how they were made.
-//! * [`Results`]: the metrics, folded from the events and nothing but the events.
+//! * [`Results`] and [`fold`]: the metrics, folded from the events and a few facts of the run.
+//! * [`Expectation`]: what a scenario expects, judged by the metrics.
 
 mod command;
 mod directory;
 mod event;
+mod expectation;
+pub mod fold;
 mod jsonl;
+mod millis;
+mod results;
+pub mod statistics;
 
 pub use command::Command;
 pub use directory::{
@@ -23,4 +29,11 @@ pub use event::{
     CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event, EventKind, Family,
     InterfaceKind, PairState, PathState, WorkloadKind,
 };
+pub use expectation::{Expectation, Percent};
+pub use fold::{LATE_AFTER, RunFacts};
 pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, read_events};
+pub use millis::Millis;
+pub use results::{
+    CallMetrics, DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, IntervalSummary, Metrics,
+    PathMetrics, Results, RttSummary,
+};

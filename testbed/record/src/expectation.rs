@@ -1,0 +1,136 @@
+//! What a scenario expects of its run, and the pure judgement of it by the metrics.
+
+use crate::{DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, Metrics, Millis};
+use std::{fmt, time::Duration};
+
+/// How far from a step's applied moment its `at` may lie.
+const NEAREST: Duration = Duration::from_millis(500);
+
+/// One entry of a scenario's `expect`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Expectation {
+    /// The interruption stays below a bound.
+    Interruption {
+        /// The bound, exclusive.
+        below: Duration,
+        /// The step of the timeline that is meant; every one when there is none.
+        at: Option<Duration>,
+    },
+    /// Every step leaves (or does not leave) the QUIC connection in use.
+    SameConnection(bool),
+    /// Every step is got over this way.
+    How(How),
+    /// The first pair is usable before this time.
+    FirstPath {
+        /// The bound, exclusive.
+        below: Duration,
+    },
+    /// The first pair without a relay is usable before this time.
+    DirectPath {
+        /// The bound, exclusive.
+        below: Duration,
+    },
+    /// The first relayed pair is usable before this time.
+    RelayPath {
+        /// The bound, exclusive.
+        below: Duration,
+    },
+    /// Fewer of the call's datagrams are lost, in the worse direction.
+    Lost {
+        /// The bound, exclusive.
+        below: Percent,
+    },
+}
+
+/// A share of a whole.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = if self.0.fract() == 0.0 { 0 } else { 2 };
+        write!(f, "{:.digits$} %", self.0)
+    }
+}
+
+impl Expectation {
+    /// Judges it. What was not measured does not hold, and reads `none`.
+    pub fn judge(&self, metrics: &Metrics) -> ExpectationVerdict {
+        match *self {
+            Expectation::Interruption { below, at } => interruption(metrics, below, at),
+            Expectation::SameConnection(expected) => {
+                let each = metrics.disturbances.iter().map(|step| step.same_connection);
+                same("same_connection", expected, each)
+            }
+            Expectation::How(expected) => {
+                same("how", expected, metrics.disturbances.iter().map(|step| step.how))
+            }
+            Expectation::FirstPath { below } => time("first_path", below, metrics.first_path_ms),
+            Expectation::DirectPath { below } => time("direct_path", below, metrics.direct_path_ms),
+            Expectation::RelayPath { below } => time("relay_path", below, metrics.relay_path_ms),
+            Expectation::Lost { below } => lost(metrics, below),
+        }
+    }
+}
+
+fn interruption(metrics: &Metrics, below: Duration, at: Option<Duration>) -> ExpectationVerdict {
+    let meant: Vec<&DisturbanceMetrics> = match at {
+        None => metrics.disturbances.iter().collect(),
+        Some(at) => nearest(&metrics.disturbances, at).into_iter().collect(),
+    };
+    // One step without a figure leaves the whole without one: the largest is not known then.
+    let each: Option<Vec<Millis>> = meant.iter().map(|step| step.interruption_ms).collect();
+    let largest = each.and_then(|each| each.into_iter().max());
+    let name = at.map_or("interruption".to_owned(), |at| format!("interruption at {}", Millis::from(at)));
+    time(&name, below, largest)
+}
+
+fn nearest(disturbances: &[DisturbanceMetrics], at: Duration) -> Option<&DisturbanceMetrics> {
+    let distance = |step: &DisturbanceMetrics| step.at_ms.as_ns().abs_diff(Millis::from(at).as_ns());
+    disturbances
+        .iter()
+        .min_by_key(|step| distance(step))
+        .filter(|step| Duration::from_nanos(distance(step)) <= NEAREST)
+}
+
+fn time(name: &str, below: Duration, measured: Option<Millis>) -> ExpectationVerdict {
+    ExpectationVerdict {
+        name: name.to_owned(),
+        expected: format!("below {}", Millis::from(below)),
+        measured: measured.map_or("none".to_owned(), |measured| measured.to_string()),
+        ok: measured.is_some_and(|measured| measured < Millis::from(below)),
+    }
+}
+
+/// Every one must be as expected; `measured` tells the first that is not.
+fn same<T: Copy + PartialEq + fmt::Display>(
+    name: &str,
+    expected: T,
+    measured: impl Iterator<Item = T> + Clone,
+) -> ExpectationVerdict {
+    let odd = measured.clone().find(|one| *one != expected);
+    let shown = odd.or(measured.clone().next());
+    ExpectationVerdict {
+        name: name.to_owned(),
+        expected: expected.to_string(),
+        measured: shown.map_or("none".to_owned(), |one| one.to_string()),
+        ok: odd.is_none() && shown.is_some(),
+    }
+}
+
+fn lost(metrics: &Metrics, below: Percent) -> ExpectationVerdict {
+    let worse = metrics.call.as_ref().and_then(|call| {
+        let (up, down) = (share_lost(&call.up)?, share_lost(&call.down)?);
+        Some(if up >= down { up } else { down })
+    });
+    ExpectationVerdict {
+        name: "lost".to_owned(),
+        expected: format!("below {below}"),
+        measured: worse.map_or("none".to_owned(), |worse| worse.to_string()),
+        ok: worse.is_some_and(|worse| worse < below),
+    }
+}
+
+fn share_lost(flow: &FlowMetrics) -> Option<Percent> {
+    (flow.sent > 0).then(|| Percent(100.0 * flow.lost as f64 / flow.sent as f64))
+}

@@ -1,0 +1,124 @@
+//! The fold: events and a few facts of the run in, results and a timeline out. Pure: nothing else is read, so the
+//! same log always gives the same figures, and the log of a run that was killed gives those of its prefix.
+//!
+//! * [`results()`] makes `results.json`.
+//! * [`timeline()`] makes what people want to read of a run.
+//! * [`behaviour`] has words for what a run did, to stand beside what others were seen to do.
+//!
+//! Left out: how figures of several runs are put together, and comparing.
+
+pub mod behaviour;
+mod disturbances;
+mod flow;
+mod log;
+mod paths;
+mod timeline;
+
+pub use timeline::{TimelineEntry, timeline};
+
+use crate::{CallMetrics, Direction, Event, Expectation, Metrics, Results};
+use flow::Flow;
+use log::Log;
+use std::time::Duration;
+
+/// Later than this after it was sent, a datagram of a call is late; and one that was sent this shortly before the
+/// end may still be under way. ITU-T G.114: one way, delays up to 150 ms are acceptable for most conversations.
+pub const LATE_AFTER: Duration = Duration::from_millis(150);
+
+/// A silence belongs to a disturbance when it begins before this long after it, and ends after it.
+pub const HORIZON: Duration = Duration::from_secs(5);
+
+/// What the fold needs to know and no event tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFacts {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Backend, such as `netns`.
+    pub backend: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The run directory.
+    pub run_dir: String,
+    /// Time zero to the planned end.
+    pub duration: Duration,
+    /// Host of the client.
+    pub client: String,
+    /// Host of the server.
+    pub server: String,
+    /// What the scenario expects.
+    pub expectations: Vec<Expectation>,
+    /// Why the run is invalid, when its own timing or record check failed.
+    pub invalid_why: Option<String>,
+}
+
+/// Folds the events of a run, in any order, into its results.
+pub fn results(events: &[Event], facts: &RunFacts) -> Results {
+    let log = Log::new(events, facts);
+    let flows = Flows::new(&log);
+    let metrics = metrics(&log, &flows);
+    let invalid_why = facts.invalid_why.clone().or_else(|| flows.unrecorded());
+    Results {
+        scenario: facts.scenario.clone(),
+        backend: facts.backend.clone(),
+        seed: facts.seed,
+        valid: invalid_why.is_none(),
+        invalid_why,
+        duration_ms: facts.duration.into(),
+        run_dir: facts.run_dir.clone(),
+        expectations: facts.expectations.iter().map(|expectation| expectation.judge(&metrics)).collect(),
+        metrics,
+    }
+}
+
+fn metrics(log: &Log<'_>, flows: &Flows) -> Metrics {
+    Metrics {
+        first_path_ms: paths::first_usable(log, |_| true),
+        direct_path_ms: paths::first_usable(log, |relayed| !relayed),
+        relay_path_ms: paths::first_usable(log, |relayed| relayed),
+        paths: paths::paths(log),
+        disturbances: disturbances::disturbances(log, flows),
+        call: flows.metrics(),
+    }
+}
+
+/// The call, both ways.
+struct Flows {
+    up: Flow,
+    down: Flow,
+}
+
+impl Flows {
+    fn new(log: &Log<'_>) -> Self {
+        let (client, server) = (log.client(), log.server());
+        Self { up: Flow::new(log, client, server), down: Flow::new(log, server, client) }
+    }
+
+    fn of(&self, direction: Direction) -> &Flow {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
+    fn both(&self) -> [&Flow; 2] {
+        [&self.up, &self.down]
+    }
+
+    fn metrics(&self) -> Option<CallMetrics> {
+        let any = self.both().into_iter().any(|flow| !flow.is_empty());
+        any.then(|| CallMetrics { up: self.up.metrics(), down: self.down.metrics() })
+    }
+
+    /// A datagram that arrived without ever having been sent: the record has lost an event.
+    fn unrecorded(&self) -> Option<String> {
+        [("up", &self.up), ("down", &self.down)].into_iter().find_map(|(way, flow)| {
+            let count = flow.unrecorded();
+            (count > 0).then(|| {
+                format!("record: {count} datagrams of the call arrived ({way}) whose sending is not recorded")
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

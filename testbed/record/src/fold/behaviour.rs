@@ -1,0 +1,147 @@
+//! What a run did, in words: folds over its events that stand beside what others were seen to do.
+//!
+//! Each looks at the first step of the timeline that took something away (the loss), and at the host that lost it.
+//! Where a run has no such step, or not the events that would tell, there is no answer.
+
+use super::{
+    Flows, RunFacts,
+    disturbances::{Step, detections, disturbances, steps},
+    log::Log,
+    paths::lives,
+};
+use crate::{CandidateKind, CheckPurpose, Event, EventKind, Family, How, InterfaceKind, Millis, PairState};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+/// A word that can be compared, and what lies behind it for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// `yes`, `no`, or a word of [`How`].
+    pub word: String,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl Seen {
+    fn answer(yes: bool, detail: String) -> Self {
+        Self { word: if yes { "yes" } else { "no" }.to_owned(), detail }
+    }
+}
+
+/// Was a pair on another interface of that host up when the loss came?
+pub fn standby_before_loss(events: &[Event], facts: &RunFacts) -> Option<Seen> {
+    let log = Log::new(events, facts);
+    let (step, host, lost) = loss(&log)?;
+    let mut up = BTreeMap::new();
+    for event in log.of(host).take_while(|event| event.t_ns < step.effect_ns) {
+        let EventKind::Pair { pair, interface, remote_interface, local, state, .. } = &event.what else {
+            continue;
+        };
+        up.remove(pair);
+        if *state == PairState::Up && interface != lost {
+            let to = remote_interface.as_deref().unwrap_or("?");
+            up.insert(*pair, format!("{interface} to {to} ({})", Family::of(local.ip())));
+        }
+    }
+    let detail = match up.values().next() {
+        Some(first) if up.len() > 1 => format!("{first} and {} more were up", up.len() - 1),
+        Some(first) => format!("{first} was up"),
+        None => "no pair on another interface was up".to_owned(),
+    };
+    Some(Seen::answer(!up.is_empty(), detail))
+}
+
+/// How the loss was got over: a word of [`How`].
+pub fn fallback_kind(events: &[Event], facts: &RunFacts) -> Option<Seen> {
+    let log = Log::new(events, facts);
+    let (step, ..) = loss(&log)?;
+    let metrics = disturbances(&log, &Flows::new(&log));
+    let result =
+        metrics.into_iter().find(|one| one.at_ms.as_ns() == step.at_ns && one.what == step.what())?;
+    let lives = lives(&log, log.client());
+    let after = result.path_after.and_then(|path| lives.get(&path));
+    let detail = match (result.how, after) {
+        (How::None, _) => "stayed on its path".to_owned(),
+        (How::Failed, _) => "the call never came back".to_owned(),
+        (_, Some(path)) => format!("over {path}"),
+        (_, None) => String::new(),
+    };
+    Some(Seen { word: result.how.to_string(), detail })
+}
+
+/// Did that host look for paths after the loss? Keeping known pairs checked is not looking.
+pub fn probing_after_loss(events: &[Event], facts: &RunFacts) -> Option<Seen> {
+    let log = Log::new(events, facts);
+    let (step, host, _) = loss(&log)?;
+    let after = log.of(host).filter(|event| (step.at_ns..step.until_ns).contains(&event.t_ns));
+    let searching = after.filter(|event| {
+        let searches = [CheckPurpose::Ordinary, CheckPurpose::Triggered];
+        matches!(event.what, EventKind::CheckSent { pair: Some(_), purpose, .. } if searches.contains(&purpose))
+    });
+    let count = searching.count();
+    Some(Seen::answer(count > 0, format!("{count} checks in search of a path")))
+}
+
+/// Did that host check pairs on cellular before the loss, while it had another network?
+pub fn cellular_checked_before_loss(events: &[Event], facts: &RunFacts) -> Option<Seen> {
+    let log = Log::new(events, facts);
+    let (step, host, lost) = loss(&log)?;
+    let kinds = log.of(host).filter_map(|event| match &event.what {
+        EventKind::Interface { interface, kind, .. } => Some((interface.as_str(), *kind)),
+        _ => None,
+    });
+    let cellular: BTreeSet<&str> = kinds
+        .filter(|(name, kind)| *kind == InterfaceKind::Cellular && *name != lost)
+        .map(|(name, _)| name)
+        .collect();
+    if cellular.is_empty() {
+        return None;
+    }
+    let before = log.of(host).take_while(|event| event.t_ns < step.effect_ns);
+    let checks = before.filter(|event| {
+        matches!(&event.what, EventKind::CheckSent { pair: Some(_), interface, .. } if cellular.contains(interface.as_str()))
+    });
+    let count = checks.count();
+    let names: Vec<&str> = cellular.into_iter().collect();
+    Some(Seen::answer(count > 0, format!("{count} checks left on {} before", names.join(", "))))
+}
+
+/// Did the client find a pair over IPv4 without a relay?
+pub fn direct_ipv4_found(events: &[Event], facts: &RunFacts) -> Option<Seen> {
+    let log = Log::new(events, facts);
+    let (mut sent, mut found) = (0u64, false);
+    for event in log.of(log.client()) {
+        match &event.what {
+            EventKind::CheckSent { pair: Some(_), remote: SocketAddr::V4(_), .. } => sent += 1,
+            EventKind::Pair {
+                state: PairState::Up,
+                remote: SocketAddr::V4(_),
+                local_kind,
+                remote_kind,
+                ..
+            } => {
+                found |= ![local_kind, remote_kind].contains(&&CandidateKind::Relay);
+            }
+            _ => {}
+        }
+    }
+    let answered = if found { "a pair came up" } else { "none answered" };
+    (sent > 0).then(|| Seen::answer(found, format!("{sent} checks over IPv4, {answered}")))
+}
+
+/// From the loss until the other host, which no kernel tells, noticed.
+pub fn far_end_detected(events: &[Event], facts: &RunFacts) -> Option<Millis> {
+    let log = Log::new(events, facts);
+    let (step, host, _) = loss(&log)?;
+    let (event, _) = detections(&log, &step).find(|(event, _)| event.host != host)?;
+    Some(Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
+}
+
+/// The first loss, the host that it hit, and the interface that was lost.
+fn loss<'a>(log: &Log<'a>) -> Option<(Step<'a>, &'a str, &'a str)> {
+    let step = steps(log).into_iter().find(Step::is_loss)?;
+    let (host, interface) = (step.host?, step.interface?);
+    Some((step, host, interface))
+}

@@ -1,0 +1,227 @@
+//! What each step of the timeline did to the payload, and how it was got over.
+
+use super::{
+    Flows, HORIZON,
+    flow::Silence,
+    log::Log,
+    paths::{Life, active_before, lives},
+};
+use crate::{CandidateKind, DetectedBy, DisturbanceKind, DisturbanceMetrics, Event, EventKind, How, Millis};
+use std::collections::BTreeMap;
+
+const HORIZON_NS: i64 = HORIZON.as_nanos() as i64;
+
+/// One entry for each applied step, in order of time.
+pub(super) fn disturbances(log: &Log<'_>, flows: &Flows) -> Vec<DisturbanceMetrics> {
+    let steps = steps(log);
+    let lives = lives(log, log.client());
+    steps.iter().map(|step| Observed::new(log, flows, &lives, step).metrics()).collect()
+}
+
+/// A step as it was applied.
+#[derive(Debug, Clone)]
+pub(super) struct Step<'a> {
+    pub(super) at_ns: i64,
+    pub(super) kind: DisturbanceKind,
+    pub(super) host: Option<&'a str>,
+    pub(super) interface: Option<&'a str>,
+    /// The step is logged once it was read back; a peer may see its effect a little earlier, but not before it was due.
+    pub(super) effect_ns: i64,
+    /// From here on effects are the next step's, or the run is over.
+    pub(super) until_ns: i64,
+}
+
+impl Step<'_> {
+    /// The scenario's words for it.
+    pub(super) fn what(&self) -> String {
+        let word = match self.kind {
+            DisturbanceKind::Down => "down",
+            DisturbanceKind::Up => "up",
+            DisturbanceKind::CarrierOff => "carrier_off",
+            DisturbanceKind::CarrierOn => "carrier_on",
+        };
+        match (self.host, self.interface) {
+            (Some(host), Some(interface)) => format!("{word} {host}.{interface}"),
+            (Some(host), None) => format!("{word} {host}"),
+            _ => word.to_owned(),
+        }
+    }
+
+    /// Takes something away.
+    pub(super) fn is_loss(&self) -> bool {
+        matches!(self.kind, DisturbanceKind::Down | DisturbanceKind::CarrierOff)
+    }
+}
+
+/// The applied steps in order of time.
+pub(super) fn steps<'a>(log: &Log<'a>) -> Vec<Step<'a>> {
+    let mut steps: Vec<Step<'a>> = log.all().filter_map(step).collect();
+    let mut until_ns = log.end_ns();
+    for step in steps.iter_mut().rev() {
+        step.until_ns = until_ns.max(step.at_ns);
+        until_ns = step.effect_ns;
+    }
+    steps
+}
+
+fn step(event: &Event) -> Option<Step<'_>> {
+    let EventKind::Disturbance { what, target_host, target_interface, due_t_ns, .. } = &event.what else {
+        return None;
+    };
+    Some(Step {
+        at_ns: event.t_ns,
+        kind: *what,
+        host: target_host.as_deref(),
+        interface: target_interface.as_deref(),
+        effect_ns: (*due_t_ns).min(event.t_ns),
+        until_ns: event.t_ns,
+    })
+}
+
+/// The first that either peer noticed of a step.
+pub(super) fn detection<'a>(log: &Log<'a>, step: &Step<'_>) -> Option<(&'a Event, DetectedBy)> {
+    detections(log, step).next()
+}
+
+/// What the peers noticed of a step, in order of time.
+pub(super) fn detections<'a>(
+    log: &Log<'a>,
+    step: &Step<'_>,
+) -> impl Iterator<Item = (&'a Event, DetectedBy)> {
+    let span = step.effect_ns..step.until_ns;
+    log.peers().filter(move |event| span.contains(&event.t_ns)).filter_map(|event| match event.what {
+        EventKind::Detected { by, .. } => Some((event, by)),
+        _ => None,
+    })
+}
+
+/// Everything that is known about one step.
+struct Observed<'a> {
+    log: &'a Log<'a>,
+    lives: &'a BTreeMap<u64, Life<'a>>,
+    flows: &'a Flows,
+    step: &'a Step<'a>,
+    up: Option<Silence>,
+    down: Option<Silence>,
+    path_before: Option<u64>,
+    path_after: Option<u64>,
+}
+
+impl<'a> Observed<'a> {
+    fn new(
+        log: &'a Log<'a>,
+        flows: &'a Flows,
+        lives: &'a BTreeMap<u64, Life<'a>>,
+        step: &'a Step<'a>,
+    ) -> Self {
+        let (up, down) = (flows.up.interruption(step.at_ns), flows.down.interruption(step.at_ns));
+        let mut observed = Self { log, lives, flows, step, up, down, path_before: None, path_after: None };
+        observed.path_before = observed.path_just_before(step.effect_ns);
+        observed.path_after = observed.path_just_before(observed.settled_ns().saturating_add(1));
+        observed
+    }
+
+    fn metrics(&self) -> DisturbanceMetrics {
+        let gap_before =
+            self.flows.both().into_iter().filter_map(|flow| flow.gap_before(self.step.at_ns)).max();
+        let detected = detection(self.log, self.step);
+        let since =
+            |event: &Event| Millis::from_ns(event.t_ns.saturating_sub(self.step.at_ns)).at_least_zero();
+        DisturbanceMetrics {
+            at_ms: Millis::from_ns(self.step.at_ns),
+            what: self.step.what(),
+            interruption_ms: self.silences().map(|silence| silence.beyond).max(),
+            up_ms: self.up.map(|silence| silence.beyond),
+            down_ms: self.down.map(|silence| silence.beyond),
+            gap_before_ms: gap_before,
+            detected_ms: detected.map(|(event, _)| since(event)),
+            detected_by: detected.map(|(_, by)| by),
+            path_before: self.path_before,
+            path_after: self.path_after,
+            how: self.how(),
+            same_connection: self.same_connection(),
+            bytes_resent: None,
+        }
+    }
+
+    fn silences(&self) -> impl Iterator<Item = Silence> {
+        self.up.into_iter().chain(self.down)
+    }
+
+    /// When the new state of things is looked at: after the horizon, or once payload moves again if that is later,
+    /// but while effects are still this step's.
+    fn settled_ns(&self) -> i64 {
+        let moving = self.silences().map(|silence| silence.to_ns).max().unwrap_or(i64::MIN);
+        self.step.at_ns.saturating_add(HORIZON_NS).max(moving).min(self.step.until_ns)
+    }
+
+    /// By the client's own word; else by what it last received.
+    fn path_just_before(&self, t_ns: i64) -> Option<u64> {
+        active_before(self.lives, t_ns).or_else(|| self.flows.down.last_before(t_ns)?.path)
+    }
+
+    fn how(&self) -> How {
+        if self.is_failed() {
+            return How::Failed;
+        }
+        if self.is_rebuilt() {
+            return How::Rebuilt;
+        }
+        let (Some(before), Some(after)) = (self.path_before, self.path_after) else { return How::None };
+        if before == after {
+            return How::None;
+        }
+        if self.is_relayed(after) && !self.is_relayed(before) {
+            return How::Relay;
+        }
+        let was_open = self.lives.get(&after).is_some_and(|life| life.is_open_before(self.step.effect_ns));
+        if was_open && self.is_multipath() { How::Multipath } else { How::Migrated }
+    }
+
+    fn is_failed(&self) -> bool {
+        let for_good = self.silences().any(|silence| silence.for_good);
+        for_good || self.flows.both().into_iter().any(|flow| flow.is_dead_after(self.step.at_ns))
+    }
+
+    fn is_rebuilt(&self) -> bool {
+        let before = self.connection(self.step.effect_ns);
+        before.is_some() && before != self.connection(self.settled_ns().saturating_add(1))
+    }
+
+    fn is_relayed(&self, path: u64) -> bool {
+        self.lives.get(&path).is_some_and(|life| life.candidate == CandidateKind::Relay)
+    }
+
+    fn is_multipath(&self) -> bool {
+        self.connection(self.step.effect_ns).is_some_and(|(_, multipath)| multipath)
+    }
+
+    fn same_connection(&self) -> bool {
+        self.connection(self.step.effect_ns).is_some()
+            && !self.is_failed()
+            && !self.is_rebuilt()
+            && !self.is_closed()
+    }
+
+    /// The connection was closed, though not by the end of the run.
+    fn is_closed(&self) -> bool {
+        let Some((name, _)) = self.connection(self.step.effect_ns) else { return false };
+        let span = self.step.effect_ns..self.settled_ns().min(self.log.end_ns());
+        let mut events = self.log.of(self.log.client()).filter(|event| span.contains(&event.t_ns));
+        let silent = self.flows.both().into_iter().all(|flow| flow.is_empty());
+        // With payload, its arriving again is the proof; an orderly close just before the end is no loss.
+        silent && events.any(|event| {
+            matches!(&event.what, EventKind::ConnectionClosed { connection, .. } if connection == name)
+        })
+    }
+
+    /// The client's newest connection before an instant, and whether it has several paths at once.
+    fn connection(&self, t_ns: i64) -> Option<(&'a str, bool)> {
+        let before = self.log.of(self.log.client()).take_while(|event| event.t_ns < t_ns);
+        let connected = before.filter_map(|event| match &event.what {
+            EventKind::Connected { connection, multipath, .. } => Some((connection.as_str(), *multipath)),
+            _ => None,
+        });
+        connected.last()
+    }
+}

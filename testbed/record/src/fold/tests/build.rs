@@ -1,0 +1,252 @@
+//! Building logs.
+
+use crate::{
+    CandidateKind, CheckPurpose, DetectedBy, DisturbanceKind, Event, EventKind, Expectation, How,
+    InterfaceKind, Millis, PairState, PathState, Percent, RunFacts, WorkloadKind,
+};
+use std::{net::SocketAddr, time::Duration};
+
+const INTERVAL: i64 = 20;
+
+pub(super) const fn ms(ms: i64) -> Millis {
+    Millis::from_ns(ms * 1_000_000)
+}
+
+pub(super) fn facts(seconds: u64) -> RunFacts {
+    RunFacts {
+        scenario: "wifi-off-in-call".into(),
+        backend: "netns".into(),
+        seed: 7,
+        run_dir: "results/wifi-off-in-call/20261121T100000Z-7".into(),
+        duration: Duration::from_secs(seconds),
+        client: "laptop".into(),
+        server: "desktop".into(),
+        expectations: vec![],
+        invalid_why: None,
+    }
+}
+
+/// A log under construction; times in ms.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) events: Vec<Event>,
+}
+
+impl Log {
+    pub(super) fn push(&mut self, t: i64, host: &str, what: EventKind) {
+        self.events.push(Event { t_ns: ms(t).as_ns(), host: host.into(), what });
+    }
+
+    /// Both hosts say that they send every 20 ms.
+    pub(super) fn workloads(&mut self) {
+        for host in ["laptop", "desktop"] {
+            let interval_ns = u64::try_from(ms(INTERVAL).as_ns()).ok();
+            self.push(
+                0,
+                host,
+                EventKind::Workload { workload: WorkloadKind::Call, interval_ns, payload: Some(58) },
+            );
+        }
+    }
+
+    pub(super) fn sent(&mut self, t: i64, host: &str, sequence: u64) {
+        self.push(t, host, EventKind::PayloadSent { workload: WorkloadKind::Call, sequence, bytes: 58 });
+    }
+
+    pub(super) fn received(&mut self, t: i64, host: &str, sequence: u64, sent: i64, path: u64) {
+        let what = EventKind::PayloadReceived {
+            workload: WorkloadKind::Call,
+            sequence,
+            sent_t_ns: ms(sent).as_ns(),
+            bytes: 58,
+            path: Some(path),
+        };
+        self.push(t, host, what);
+    }
+
+    /// A flow from `phase` on, every 20 ms up to `end`; `fate` gives the delay and the receiver's path of what is sent
+    /// at a time, or none when it is lost.
+    pub(super) fn flow(
+        &mut self,
+        (from, to): (&str, &str),
+        phase: i64,
+        end: i64,
+        fate: impl Fn(i64) -> Option<(i64, u64)>,
+    ) {
+        for (sequence, t) in (0..).zip((phase..end).step_by(INTERVAL as usize)) {
+            self.sent(t, from, sequence);
+            if let Some((delay, path)) = fate(t)
+                && t + delay <= end
+            {
+                self.received(t + delay, to, sequence, t, path);
+            }
+        }
+    }
+
+    /// Both ways, lost within a span of sending times.
+    pub(super) fn call(&mut self, end: i64, lost: std::ops::Range<i64>) {
+        self.workloads();
+        for ends in [("laptop", "desktop"), ("desktop", "laptop")] {
+            self.flow(ends, 0, end, |t| (!lost.contains(&t)).then_some((40, 0)));
+        }
+    }
+
+    pub(super) fn step(&mut self, t: i64, what: DisturbanceKind, interface: &str) {
+        let what = EventKind::Disturbance {
+            index: 0,
+            what,
+            target_host: Some("laptop".into()),
+            target_interface: Some(interface.into()),
+            due_t_ns: ms(t).as_ns() - 500_000,
+        };
+        self.push(t, "testbed", what);
+    }
+
+    pub(super) fn connected(&mut self, t: i64, connection: &str, multipath: bool) {
+        for host in ["laptop", "desktop"] {
+            let what =
+                EventKind::Connected { connection: connection.into(), engine: "noq".into(), multipath };
+            self.push(t, host, what);
+        }
+    }
+
+    pub(super) fn pair(&mut self, t: i64, pair: u32, interface: &str, state: PairState, kind: CandidateKind) {
+        let what = EventKind::Pair {
+            pair,
+            interface: interface.into(),
+            remote_interface: Some("wwan0".into()),
+            local: local(interface),
+            remote: remote(),
+            local_kind: CandidateKind::Host,
+            remote_kind: kind,
+            state,
+            cause: "test".into(),
+        };
+        self.push(t, "laptop", what);
+    }
+
+    /// Path and pair have the same number.
+    pub(super) fn path(&mut self, t: i64, path: u64, interface: &str, state: PathState, cause: &str) {
+        self.path_of(t, path, interface, CandidateKind::Host, state, cause);
+    }
+
+    pub(super) fn path_of(
+        &mut self,
+        t: i64,
+        path: u64,
+        interface: &str,
+        candidate: CandidateKind,
+        state: PathState,
+        cause: &str,
+    ) {
+        let what = EventKind::Path {
+            path,
+            pair: path as u32,
+            interface: interface.into(),
+            remote_interface: Some("wwan0".into()),
+            local: local(interface),
+            remote: remote(),
+            candidate,
+            state,
+            cause: cause.into(),
+        };
+        self.push(t, "laptop", what);
+    }
+
+    pub(super) fn check(&mut self, t: i64, rtt: i64, pair: u32, interface: &str, purpose: CheckPurpose) {
+        let (pair, interface) = (Some(pair), interface.to_owned());
+        let sent = EventKind::CheckSent {
+            pair,
+            interface: interface.clone(),
+            remote: remote(),
+            purpose,
+            attempt: 1,
+        };
+        self.push(t, "laptop", sent);
+        let rtt_ns = u64::try_from(ms(rtt).as_ns()).ok();
+        let mapped = local(&interface);
+        let answered =
+            EventKind::CheckAnswered { pair, interface, remote: remote(), purpose, rtt_ns, mapped };
+        self.push(t + rtt, "laptop", answered);
+    }
+
+    pub(super) fn detected(&mut self, t: i64, host: &str, interface: &str, by: DetectedBy) {
+        self.push(t, host, EventKind::Detected { interface: interface.into(), path: Some(0), by });
+    }
+}
+
+fn local(interface: &str) -> SocketAddr {
+    let address = if interface == "wlan0" { "[2001:db8:1::2]:5000" } else { "[2001:db8:2::2]:5001" };
+    address.parse().unwrap()
+}
+
+fn remote() -> SocketAddr {
+    "[2001:db8:3::2]:6000".parse().unwrap()
+}
+
+/// The laptop's WiFi goes off 10 s into a call of 20 s; the cellular path is open beside it.
+pub(super) fn wifi_off() -> (Log, RunFacts) {
+    let mut log = Log::default();
+    log.workloads();
+    interfaces(&mut log);
+    log.pair(130, 0, "wlan0", PairState::Up, CandidateKind::Host);
+    log.pair(180, 1, "wwan0", PairState::Up, CandidateKind::Host);
+    log.connected(210, "c0ffee", true);
+    log.path(220, 0, "wlan0", PathState::Validated, "handshake");
+    log.path(220, 0, "wlan0", PathState::Active, "first");
+    log.path(300, 1, "wwan0", PathState::Validated, "opened");
+    log.path(300, 1, "wwan0", PathState::Backup, "standby");
+    log.check(50, 80, 0, "wlan0", CheckPurpose::Ordinary);
+    log.check(70, 110, 1, "wwan0", CheckPurpose::Ordinary);
+    for t in (200..10_000).step_by(100) {
+        log.check(t, 80, 0, "wlan0", CheckPurpose::Liveness);
+    }
+    log.step(10_000, DisturbanceKind::Down, "wlan0");
+    log.detected(10_001, "laptop", "wlan0", DetectedBy::InterfaceDown);
+    log.path(10_001, 1, "wwan0", PathState::Active, "promoted");
+    log.path(10_001, 0, "wlan0", PathState::Closed, "interface down");
+    log.pair(10_001, 0, "wlan0", PairState::Removed, CandidateKind::Host);
+    log.detected(10_058, "desktop", "wwan0", DetectedBy::Peer);
+    let sample = EventKind::PathSample {
+        path: 1,
+        bytes_sent: 5_000,
+        bytes_received: 4_000,
+        rtt_ns: Some(112_000_000),
+    };
+    log.push(19_500, "laptop", sample);
+    log.flow(("laptop", "desktop"), 5, 20_000, |t| match t {
+        ..10_000 => Some((40, 0)),
+        10_000..10_030 => None,
+        _ => Some((55, 1)),
+    });
+    log.flow(("desktop", "laptop"), 11, 20_000, |t| match t {
+        ..9_970 => Some((40, 0)),
+        9_970..10_060 => None,
+        _ => Some((55, 1)),
+    });
+    for host in ["laptop", "desktop"] {
+        log.push(20_000, host, EventKind::Stopped { why: "finished".into() });
+    }
+    let mut facts = facts(20);
+    facts.expectations = vec![
+        Expectation::Interruption { below: Duration::from_millis(100), at: None },
+        Expectation::SameConnection(true),
+        Expectation::How(How::Multipath),
+        Expectation::Lost { below: Percent(1.0) },
+    ];
+    (log, facts)
+}
+
+fn interfaces(log: &mut Log) {
+    log.push(0, "laptop", EventKind::Started {});
+    for (interface, kind) in [("wlan0", InterfaceKind::Wifi), ("wwan0", InterfaceKind::Cellular)] {
+        let what = EventKind::Interface {
+            interface: interface.into(),
+            kind,
+            up: true,
+            carrier: true,
+            addresses: vec![local(interface).ip()],
+        };
+        log.push(-20, "laptop", what);
+    }
+}

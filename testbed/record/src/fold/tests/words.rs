@@ -1,0 +1,103 @@
+//! Behaviours and expectations.
+
+use super::build::{Log, facts, ms, wifi_off};
+use crate::{
+    CandidateKind, CheckPurpose, DisturbanceKind, Expectation, ExpectationVerdict, How, PairState, Percent,
+    fold::{behaviour, results},
+};
+use std::time::Duration;
+
+fn judged(expectation: Expectation) -> ExpectationVerdict {
+    let (log, facts) = wifi_off();
+    expectation.judge(&results(&log.events, &facts).metrics)
+}
+
+fn verdict(name: &str, expected: &str, measured: &str, ok: bool) -> ExpectationVerdict {
+    ExpectationVerdict { name: name.into(), expected: expected.into(), measured: measured.into(), ok }
+}
+
+#[test]
+fn expectations_say_what_was_expected_and_what_was_measured() {
+    let below = Duration::from_millis(100);
+    let at = Some(Duration::from_secs(10));
+    assert_eq!(
+        judged(Expectation::Interruption { below, at: None }),
+        verdict("interruption", "below 100 ms", "115 ms", false)
+    );
+    assert_eq!(
+        judged(Expectation::Interruption { below: Duration::from_millis(116), at }),
+        verdict("interruption at 10 s", "below 116 ms", "115 ms", true)
+    );
+    assert_eq!(judged(Expectation::SameConnection(true)), verdict("same_connection", "true", "true", true));
+    assert_eq!(judged(Expectation::How(How::Migrated)), verdict("how", "migrated", "multipath", false));
+    let direct = Expectation::DirectPath { below: Duration::from_millis(600) };
+    assert_eq!(judged(direct), verdict("direct_path", "below 600 ms", "130 ms", true));
+    let lost = Expectation::Lost { below: Percent(1.0) };
+    assert_eq!(judged(lost), verdict("lost", "below 1 %", "0.50 %", true));
+}
+
+#[test]
+fn the_bound_itself_is_not_below() {
+    let exact = Expectation::Interruption { below: Duration::from_millis(115), at: None };
+    assert!(!judged(exact).ok);
+}
+
+#[test]
+fn what_was_not_measured_does_not_hold() {
+    let relay = Expectation::RelayPath { below: Duration::from_secs(60) };
+    assert_eq!(judged(relay), verdict("relay_path", "below 60 s", "none", false));
+    // No step lies near 12 s.
+    let elsewhere =
+        Expectation::Interruption { below: Duration::from_secs(9), at: Some(Duration::from_secs(12)) };
+    assert_eq!(judged(elsewhere), verdict("interruption at 12 s", "below 9 s", "none", false));
+    let nothing = results(&[], &facts(10)).metrics;
+    for expectation in [
+        Expectation::Interruption { below: Duration::from_secs(9), at: None },
+        Expectation::SameConnection(true),
+        Expectation::How(How::None),
+        Expectation::FirstPath { below: Duration::from_secs(9) },
+        Expectation::Lost { below: Percent(100.0) },
+    ] {
+        let verdict = expectation.judge(&nothing);
+        assert_eq!((verdict.measured.as_str(), verdict.ok), ("none", false), "{expectation:?}");
+    }
+}
+
+#[test]
+fn behaviours_of_a_warm_standby() {
+    let (log, facts) = wifi_off();
+    let standby = behaviour::standby_before_loss(&log.events, &facts).unwrap();
+    assert_eq!((standby.word.as_str(), standby.detail.as_str()), ("yes", "wwan0 to wwan0 (IPv6) was up"));
+    let fallback = behaviour::fallback_kind(&log.events, &facts).unwrap();
+    assert_eq!(fallback.word, "multipath");
+    assert_eq!(fallback.detail, "over path 1 (wwan0 to wwan0, IPv6, host)");
+    let probing = behaviour::probing_after_loss(&log.events, &facts).unwrap();
+    assert_eq!((probing.word.as_str(), probing.detail.as_str()), ("no", "0 checks in search of a path"));
+    let cellular = behaviour::cellular_checked_before_loss(&log.events, &facts).unwrap();
+    assert_eq!((cellular.word.as_str(), cellular.detail.as_str()), ("yes", "1 checks left on wwan0 before"));
+    assert_eq!(behaviour::direct_ipv4_found(&log.events, &facts), None);
+    assert_eq!(behaviour::far_end_detected(&log.events, &facts), Some(ms(58)));
+}
+
+#[test]
+fn behaviours_without_a_standby() {
+    let mut log = Log::default();
+    log.pair(100, 0, "wlan0", PairState::Up, CandidateKind::Host);
+    log.pair(200, 1, "wwan0", PairState::Up, CandidateKind::Host);
+    log.pair(300, 1, "wwan0", PairState::Down, CandidateKind::Host);
+    log.step(10_000, DisturbanceKind::CarrierOff, "wlan0");
+    log.check(10_010, 50, 1, "wwan0", CheckPurpose::Ordinary);
+    let facts = facts(20);
+    assert_eq!(behaviour::standby_before_loss(&log.events, &facts).unwrap().word, "no");
+    assert_eq!(behaviour::probing_after_loss(&log.events, &facts).unwrap().word, "yes");
+}
+
+#[test]
+fn without_a_loss_no_behaviour_is_seen() {
+    let mut log = Log::default();
+    log.step(10_000, DisturbanceKind::Up, "wlan0");
+    let facts = facts(20);
+    assert_eq!(behaviour::standby_before_loss(&log.events, &facts), None);
+    assert_eq!(behaviour::fallback_kind(&log.events, &facts), None);
+    assert_eq!(behaviour::far_end_detected(&log.events, &facts), None);
+}

@@ -1,0 +1,211 @@
+//! `results.json`: what a run measured. Types only; [`crate::fold`] fills them in.
+//!
+//! Left out because no event of this version carries it: bulk, video, request, probes and blocking. A figure that a
+//! run could not measure is `null`, never 0.
+
+use crate::{CandidateKind, DetectedBy, Family, Millis};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The document `results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Where it ran, such as `netns`.
+    pub backend: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Whether the figures may be used at all.
+    pub valid: bool,
+    /// Why not, when they may not.
+    pub invalid_why: Option<String>,
+    /// Time zero to the planned end.
+    pub duration_ms: Millis,
+    /// The run directory.
+    pub run_dir: String,
+    /// Every expectation of the scenario and its verdict.
+    pub expectations: Vec<ExpectationVerdict>,
+    /// The figures.
+    pub metrics: Metrics,
+}
+
+/// What came of one expectation of the scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectationVerdict {
+    /// The scenario's word for it, with `at` where one is given.
+    pub name: String,
+    /// What was to hold, for people.
+    pub expected: String,
+    /// What was measured, for people; `none` when nothing was.
+    pub measured: String,
+    /// Whether it held. A missing measurement never holds.
+    pub ok: bool,
+}
+
+/// The figures of a run. All times are those of the client's host unless a field says otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Time zero to the first pair that can carry data, of any kind.
+    pub first_path_ms: Option<Millis>,
+    /// ... to the first pair without a relay.
+    pub direct_path_ms: Option<Millis>,
+    /// ... to the first pair with a relay at either end.
+    pub relay_path_ms: Option<Millis>,
+    /// Every QUIC path, in the order of their numbers.
+    pub paths: Vec<PathMetrics>,
+    /// Every step of the timeline that was applied, in order of time.
+    pub disturbances: Vec<DisturbanceMetrics>,
+    /// The call, when one was part of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallMetrics>,
+}
+
+/// One QUIC path as the client's host saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathMetrics {
+    /// Number of the path.
+    pub id: u64,
+    /// Kernel name of the interface on the client's host.
+    pub local_interface: String,
+    /// The server's name for its interface, when it told one.
+    pub remote_interface: Option<String>,
+    /// IP version.
+    pub family: Family,
+    /// Candidate type of the pair below it.
+    pub kind: CandidateKind,
+    /// Time zero to its pair's first answered check.
+    pub first_usable_ms: Option<Millis>,
+    /// From then until QUIC had validated it.
+    pub in_quic_ms: Option<Millis>,
+    /// Time zero to its close.
+    pub closed_ms: Option<Millis>,
+    /// Why it was closed.
+    pub closed_why: Option<String>,
+    /// Connectivity checks sent on its pair, retransmissions counted.
+    pub checks_sent: u64,
+    /// Checks on its pair that were answered.
+    pub checks_answered: u64,
+    /// Time zero to the first check on its pair.
+    pub first_check_ms: Option<Millis>,
+    /// Time between two checks on its pair.
+    pub check_interval_ms: Option<IntervalSummary>,
+    /// UDP payload bytes sent, as the path's last sample tells.
+    pub bytes_sent: Option<u64>,
+    /// UDP payload bytes received, as the path's last sample tells.
+    pub bytes_received: Option<u64>,
+    /// Round-trip time of the answered checks; QUIC's smoothed estimates when no check tells one.
+    pub rtt_ms: Option<RttSummary>,
+}
+
+/// Spread of an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntervalSummary {
+    /// Middle value.
+    pub median: Millis,
+    /// Nearest-rank 95th percentile.
+    pub p95: Millis,
+}
+
+/// Spread of a round-trip time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RttSummary {
+    /// Smallest.
+    pub min: Millis,
+    /// Middle value.
+    pub median: Millis,
+    /// Nearest-rank 95th percentile.
+    pub p95: Millis,
+}
+
+/// One applied step of the timeline and what it did to the payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DisturbanceMetrics {
+    /// Time zero to the moment it was applied and read back.
+    pub at_ms: Millis,
+    /// The step and its target, such as `down laptop.wlan0`.
+    pub what: String,
+    /// The larger of `up_ms` and `down_ms`.
+    pub interruption_ms: Option<Millis>,
+    /// Longest silence from the client's host to the server's, less the sending interval, at least 0.
+    pub up_ms: Option<Millis>,
+    /// The same from the server's host to the client's.
+    pub down_ms: Option<Millis>,
+    /// Longest silence of either direction in the 5 s before, less the sending interval; a silence that was under
+    /// way when the step was applied counts up to that moment.
+    pub gap_before_ms: Option<Millis>,
+    /// From the step until the first peer noticed, at least 0.
+    pub detected_ms: Option<Millis>,
+    /// What gave it away.
+    pub detected_by: Option<DetectedBy>,
+    /// Number of the client's path that carried the payload before, one of `paths`.
+    pub path_before: Option<u64>,
+    /// ... and after: 5 s later, or once the silence was over if that took longer, but before the next step.
+    pub path_after: Option<u64>,
+    /// How the payload got over it.
+    pub how: How,
+    /// Whether the QUIC connection of before carried payload afterwards.
+    pub same_connection: bool,
+    /// Bytes that had to be sent twice; `null`, since a call sends nothing twice and no other workload exists yet.
+    pub bytes_resent: Option<u64>,
+}
+
+/// How payload got over a disturbance. The first of these that holds, in the order
+/// `failed`, `rebuilt`, `none`, `relay`, `multipath`, `migrated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// Nothing was done: the payload stayed on its path, silent for a while or not.
+    None,
+    /// The same connection moved to a path that was not open when the step was applied, or its engine has one active
+    /// path at a time.
+    Migrated,
+    /// The same connection went on over another path that was validated and open already.
+    Multipath,
+    /// A new connection was made.
+    Rebuilt,
+    /// The same connection left a direct path for a relayed one.
+    Relay,
+    /// In at least one direction the payload fell silent and never came back.
+    Failed,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            How::None => "none",
+            How::Migrated => "migrated",
+            How::Multipath => "multipath",
+            How::Rebuilt => "rebuilt",
+            How::Relay => "relay",
+            How::Failed => "failed",
+        })
+    }
+}
+
+/// Both directions of the call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallMetrics {
+    /// From the client's host to the server's.
+    pub up: FlowMetrics,
+    /// From the server's host to the client's.
+    pub down: FlowMetrics,
+}
+
+/// One direction of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FlowMetrics {
+    /// Datagrams that left the workload.
+    pub sent: u64,
+    /// Different datagrams that arrived.
+    pub received: u64,
+    /// Datagrams that never arrived. Those of the last [`crate::LATE_AFTER`] before the end are not counted: they
+    /// may have been under way.
+    pub lost: u64,
+    /// Datagrams that arrived more than [`crate::LATE_AFTER`] after they were sent.
+    pub late: u64,
+    /// Arrivals per second, between the first and the last.
+    pub packets_per_s: Option<f64>,
+    /// Arriving payload, bits per second, between the first arrival and the last.
+    pub bit_rate: Option<u64>,
+}
