@@ -56,7 +56,9 @@ fn a_rate_spaces_a_burst_exactly() {
 fn an_idle_link_gives_no_credit() {
     let link = LinkSpec { rate: megabit(10), ..LinkSpec::default() };
     let mut world = World::new(one_link(link), 1);
+    world.send("left", 1, world.ipv4("right", 2), b"long ago");
     world.run(s(5));
+    world.take();
     for _ in 0..2 {
         world.send("left", 1, world.ipv4("right", 2), &[0; 1250 - OVERHEAD]);
     }
