@@ -1,0 +1,270 @@
+//! The thread that drives the model in real time: packets from TUN devices in, packets to TUN devices out when they are
+//! due.
+//!
+//! It sleeps until a device has a packet, a command comes or the model's next deadline, which is absolute: being late
+//! once makes nothing later afterwards. Left out: what packets mean, which is the model's.
+#![expect(
+    unsafe_code,
+    reason = "the scheduling class of a thread is set by a system call without a safe wrapper"
+)]
+
+use crate::{lab::LabEvent, lateness::LatenessRecorder, tun::Tun};
+use netmodel::{Change, ChangeError, LinkCounts, Network, Output, PortId};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        prctl::set_timerslack,
+        time::TimeSpec,
+    },
+};
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// Packets taken from one device before what is due is looked at again: about 200 us of work.
+const BATCH: usize = 64;
+
+/// The largest IP packet.
+const MAX_PACKET: usize = 65_535;
+
+/// A model that runs.
+#[derive(Debug)]
+pub(crate) struct Datapath {
+    commands: Sender<Command>,
+    wake: Arc<EventFd>,
+    thread: Option<JoinHandle<Result<Tally, DatapathError>>>,
+}
+
+/// What one port's device did with the packets that the model delivered.
+#[derive(Debug, Clone)]
+pub(crate) struct PortTally {
+    pub(crate) lateness: LatenessRecorder,
+    /// Packets that came while the interface was down.
+    pub(crate) down: u64,
+    /// Packets that the kernel did not take for another reason.
+    pub(crate) refused: u64,
+}
+
+/// What the datapath did.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// By [`PortId`].
+    pub(crate) ports: Vec<PortTally>,
+    pub(crate) counts: Vec<LinkCounts>,
+    /// It ran under SCHED_FIFO.
+    pub(crate) real_time: bool,
+}
+
+/// Why packets stopped.
+#[derive(Debug, Error)]
+pub enum DatapathError {
+    /// The thread could not be started.
+    #[error("cannot start the thread that carries packets: {0}")]
+    Start(io::Error),
+    /// A device failed.
+    #[error("cannot {action} a TUN device: {source}")]
+    Device {
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// It stopped earlier; [`crate::Lab::finish`] tells why.
+    #[error("the thread that carries packets has stopped")]
+    Stopped,
+    /// The model did not know the port.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+enum Command {
+    Apply { change: Change, reply: Sender<Result<Instant, ChangeError>> },
+    Stop,
+}
+
+impl Datapath {
+    /// Starts it; `tuns` are the devices of the ports, in their order.
+    pub(crate) fn start(
+        network: Network,
+        tuns: Vec<Tun>,
+        sink: Sender<(Instant, LabEvent)>,
+    ) -> Result<Self, DatapathError> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let wake = Arc::new(wake.map_err(|error| DatapathError::Start(error.into()))?);
+        let (commands, queue) = mpsc::channel();
+        let ports = vec![PortTally { lateness: LatenessRecorder::new(), down: 0, refused: 0 }; tuns.len()];
+        let carrier =
+            Carrier { network, tuns, sink, ports, commands: queue, wake: wake.clone(), real_time: false };
+        let thread = thread::Builder::new().name("lab-datapath".into()).spawn(|| carrier.run());
+        Ok(Self { commands, wake, thread: Some(thread.map_err(DatapathError::Start)?) })
+    }
+
+    /// Changes the model; returns the instant from which the change holds.
+    pub(crate) fn apply(&self, change: Change) -> Result<Instant, DatapathError> {
+        let (reply, answer) = mpsc::channel();
+        self.send(Command::Apply { change, reply });
+        Ok(answer.recv().map_err(|_| DatapathError::Stopped)??)
+    }
+
+    /// Stops it.
+    pub(crate) fn finish(mut self) -> Result<Tally, DatapathError> {
+        self.stop().unwrap_or(Err(DatapathError::Stopped))
+    }
+
+    fn stop(&mut self) -> Option<Result<Tally, DatapathError>> {
+        self.send(Command::Stop);
+        Some(self.thread.take()?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+
+    /// A thread that is gone answers nothing, which the caller notices.
+    fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+        let _ = self.wake.write(1);
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
+/// The thread's own state.
+struct Carrier {
+    network: Network,
+    tuns: Vec<Tun>,
+    sink: Sender<(Instant, LabEvent)>,
+    ports: Vec<PortTally>,
+    commands: Receiver<Command>,
+    wake: Arc<EventFd>,
+    real_time: bool,
+}
+
+impl Carrier {
+    fn run(mut self) -> Result<Tally, DatapathError> {
+        self.real_time = become_punctual();
+        let mut buffer = vec![0; MAX_PACKET];
+        loop {
+            self.deliver()?;
+            let ready = self.wait()?;
+            if ready.command && !self.obey() {
+                let counts = self.network.counts();
+                return Ok(Tally { ports: self.ports, counts, real_time: self.real_time });
+            }
+            for port in ready.ports {
+                self.take(port, &mut buffer)?;
+            }
+        }
+    }
+
+    /// Hands over everything that is due.
+    fn deliver(&mut self) -> Result<(), DatapathError> {
+        while let Some(output) = self.network.poll(Instant::now()) {
+            match output {
+                Output::Deliver { port, packet, due } => self.write(port, &packet, due)?,
+                // Nobody listens any more when the run is being taken down.
+                Output::Event { at, event } => drop(self.sink.send((at, event))),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, port: PortId, packet: &[u8], due: Instant) -> Result<(), DatapathError> {
+        let index = usize::from(port.0);
+        let (Some(tun), Some(tally)) = (self.tuns.get(index), self.ports.get_mut(index)) else {
+            return Ok(());
+        };
+        match tun.write(packet) {
+            Ok(()) => tally.lateness.record(Instant::now().saturating_duration_since(due)),
+            Err(source) => match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
+                // The interface went down between the model's decision and now.
+                Errno::EIO => tally.down += 1,
+                Errno::EBADFD | Errno::EBADF => {
+                    return Err(DatapathError::Device { action: "write to", source });
+                }
+                _ => tally.refused += 1,
+            },
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<Ready, DatapathError> {
+        let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.tuns.iter().map(|tun| PollFd::new(tun.as_fd(), PollFlags::POLLIN)));
+        let timeout = self.network.deadline().map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            TimeSpec::from_duration(left)
+        });
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(DatapathError::Device { action: "wait for", source: error.into() }),
+        }
+        let mut told = fds.iter().map(|fd| fd.any().unwrap_or(false));
+        let command = told.next().unwrap_or(false);
+        let ports = told.enumerate().filter_map(|(index, ready)| ready.then_some(index)).collect();
+        Ok(Ready { command, ports })
+    }
+
+    /// Takes packets from a device into the model.
+    fn take(&mut self, port: usize, buffer: &mut [u8]) -> Result<(), DatapathError> {
+        let Some(tun) = self.tuns.get(port) else { return Ok(()) };
+        for _ in 0..BATCH {
+            match tun.read(buffer) {
+                Ok(length) => {
+                    let packet = buffer.get(..length).unwrap_or_default().to_vec();
+                    self.network.inject(Instant::now(), PortId(port as u16), packet);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(DatapathError::Device { action: "read from", source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out commands; false when it shall stop.
+    fn obey(&mut self) -> bool {
+        let _ = self.wake.read();
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Apply { change, reply }) => {
+                    let applied = self.network.apply(Instant::now(), change);
+                    // Read again: no packet passes after the instant that is told.
+                    let _ = reply.send(applied.map(|()| Instant::now()));
+                }
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+}
+
+struct Ready {
+    command: bool,
+    ports: Vec<usize>,
+}
+
+/// Makes this thread wake up on time: before all ordinary threads where that is allowed (root, or RLIMIT_RTPRIO), and
+/// without the 50 us by which timers may otherwise be late. Tells whether it was allowed.
+fn become_punctual() -> bool {
+    // Above ordinary threads, below the kernel's interrupt threads (50).
+    const PRIORITY: libc::c_int = 10;
+    let _ = set_timerslack(Duration::from_nanos(1).subsec_nanos().into());
+    let parameter = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: reads one `sched_param`, which lives until the call returns; 0 is the calling thread.
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameter) == 0
+    }
+}

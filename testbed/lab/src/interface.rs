@@ -1,0 +1,169 @@
+//! One interface of a host: what it should be, making it so, and proving from the kernel's own words that it is.
+
+use crate::{
+    lab::LabError,
+    netlink::{Link, LinkSettings, Netlink},
+    tun::Tun,
+};
+use std::net::IpAddr;
+
+/// More than one round of the datapath can leave waiting: a full window of small packets from several sockets.
+const QUEUE_LENGTH: u32 = 4096;
+
+/// An interface and the states that it is meant to be in.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    host: String,
+    name: String,
+    addresses: Vec<(IpAddr, u8)>,
+    metric: u32,
+    index: u32,
+    tun: Tun,
+    up: bool,
+    carrier: bool,
+}
+
+/// What is known of an interface before it exists.
+#[derive(Debug, Clone)]
+pub(crate) struct InterfacePlan {
+    pub(crate) host: String,
+    pub(crate) name: String,
+    pub(crate) addresses: Vec<(IpAddr, u8)>,
+    pub(crate) metric: u32,
+    pub(crate) mtu: u16,
+}
+
+impl Interface {
+    /// Sets a fresh TUN device up, with addresses and routes.
+    pub(crate) fn configure(plan: InterfacePlan, tun: Tun, netlink: &mut Netlink) -> Result<Self, LabError> {
+        let InterfacePlan { host, name, addresses, metric, mtu } = plan;
+        let mut interface = Self { host, name, addresses, metric, index: 0, tun, up: false, carrier: true };
+        interface.index = interface.read(netlink)?.index;
+        let settings = LinkSettings { mtu: mtu.into(), queue_length: QUEUE_LENGTH };
+        netlink.set_link(interface.index, settings).map_err(|source| interface.failed(source))?;
+        let link = interface.read(netlink)?;
+        interface.require(link.mtu == settings.mtu, || format!("the MTU is {}, not {mtu}", link.mtu))?;
+        interface.require(link.queue_length == QUEUE_LENGTH, || {
+            format!("the queue holds {} packets, not {QUEUE_LENGTH}", link.queue_length)
+        })?;
+        interface.require(!link.makes_link_local, || "it would make link-local addresses".into())?;
+        interface.set_up(netlink)?;
+        Ok(interface)
+    }
+
+    /// Admin up, with all addresses and routes: the kernel forgets IPv6 addresses and default routes with admin down.
+    pub(crate) fn set_up(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
+        netlink.set_up(self.index, true).map_err(|source| self.failed(source))?;
+        self.up = true;
+        for &(address, prefix) in &self.addresses {
+            let added = netlink.add_address(self.index, address, prefix, self.metric);
+            added.map_err(|source| self.failed(source))?;
+        }
+        for ipv6 in self.families() {
+            let added = netlink.add_default_route(self.index, ipv6, self.metric);
+            added.map_err(|source| self.failed(source))?;
+        }
+        self.verify(netlink)
+    }
+
+    /// Admin down.
+    pub(crate) fn set_down(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
+        netlink.set_up(self.index, false).map_err(|source| self.failed(source))?;
+        self.up = false;
+        self.verify(netlink)
+    }
+
+    /// Gives or takes the carrier.
+    pub(crate) fn set_carrier(&mut self, netlink: &mut Netlink, carrier: bool) -> Result<(), LabError> {
+        self.tun.set_carrier(carrier).map_err(|source| LabError::Carrier {
+            host: self.host.clone(),
+            interface: self.name.clone(),
+            source,
+        })?;
+        self.carrier = carrier;
+        self.verify(netlink)
+    }
+
+    /// Whether packets pass when everything asked for is done.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.up && self.carrier
+    }
+
+    /// The same, if one of the two states were another.
+    pub(crate) fn would_be_reachable(&self, up: Option<bool>, carrier: Option<bool>) -> bool {
+        up.unwrap_or(self.up) && carrier.unwrap_or(self.carrier)
+    }
+
+    /// Packets that the kernel could not queue, so that the model never saw them.
+    pub(crate) fn send_drops(&self, netlink: &mut Netlink) -> Result<u64, LabError> {
+        Ok(self.read(netlink)?.send_drops)
+    }
+
+    /// Compares what the kernel tells with what it should. The operational state (RFC 2863) is left out: kernels before
+    /// 6.8 bring it up to date, and notify listeners, up to a second after the carrier; later ones when it is read.
+    fn verify(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        let link = self.read(netlink)?;
+        let told = |is: bool| if is { "up" } else { "down" };
+        self.require(link.up == self.up, || format!("it is {}, not {}", told(link.up), told(self.up)))?;
+        self.require(link.carrier == self.carrier && link.lower_up == self.is_reachable(), || {
+            format!("its carrier is {}, not {}", told(link.carrier), told(self.carrier))
+        })?;
+        if self.up { self.verify_up(netlink) } else { self.verify_down(netlink) }
+    }
+
+    fn verify_up(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        let addresses = netlink.addresses(self.index).map_err(|source| self.failed(source))?;
+        for &(address, prefix) in &self.addresses {
+            let there = addresses
+                .iter()
+                .any(|told| (told.address, told.prefix, told.ready) == (address, prefix, true));
+            self.require(there, || {
+                format!("address {address}/{prefix} cannot be used; it has {addresses:?}")
+            })?;
+        }
+        self.require(addresses.len() == self.addresses.len(), || {
+            format!("it has other addresses too: {addresses:?}")
+        })?;
+        let routes = netlink.routes(self.index).map_err(|source| self.failed(source))?;
+        for ipv6 in self.families() {
+            let metric = kernel_metric(ipv6, self.metric);
+            let there =
+                routes.iter().any(|route| route.default && route.ipv6 == ipv6 && route.metric == metric);
+            self.require(there, || format!("no default route with metric {metric}; it has {routes:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn verify_down(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        let routes = netlink.routes(self.index).map_err(|source| self.failed(source))?;
+        self.require(routes.is_empty(), || format!("it is down but still has routes: {routes:?}"))
+    }
+
+    fn families(&self) -> impl Iterator<Item = bool> {
+        [false, true]
+            .into_iter()
+            .filter(|&ipv6| self.addresses.iter().any(|(address, _)| address.is_ipv6() == ipv6))
+    }
+
+    fn read(&self, netlink: &mut Netlink) -> Result<Link, LabError> {
+        netlink.link(&self.name).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: crate::NetlinkError) -> LabError {
+        LabError::Netlink { host: self.host.clone(), interface: self.name.clone(), source }
+    }
+
+    fn require(&self, holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), LabError> {
+        if holds {
+            return Ok(());
+        }
+        let (host, interface) = (self.host.clone(), self.name.clone());
+        Err(LabError::NotApplied { host, interface, found: otherwise() })
+    }
+}
+
+/// IPv6 has no metric 0: the kernel takes it for its default.
+fn kernel_metric(ipv6: bool, metric: u32) -> u32 {
+    const IP6_RT_PRIO_USER: u32 = 1024;
+    if ipv6 && metric == 0 { IP6_RT_PRIO_USER } else { metric }
+}

@@ -1,0 +1,447 @@
+//! The lab as a whole: namespaces, interfaces, the model behind them and the children inside.
+
+use crate::{
+    datapath::{Datapath, DatapathError, PortTally, Tally},
+    interface::{Interface, InterfacePlan},
+    lateness::{Lateness, LatenessRecorder},
+    namespace::Namespace,
+    netlink::{Netlink, NetlinkError},
+    rights::Rights,
+    spawner::{ChildSpec, Spawner},
+    tun::Tun,
+};
+pub(crate) use netmodel::NetworkEvent as LabEvent;
+use netmodel::{Change, Direction, LinkCounts, Network, Owner, Plan, Port, PortId, SERVER_INTERFACE};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::IpAddr,
+    os::fd::AsFd,
+    path::PathBuf,
+    process::Child,
+    sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    time::Instant,
+};
+use thiserror::Error;
+
+/// What to build.
+#[derive(Debug)]
+pub struct LabSpec {
+    /// Hosts, servers, their networks and addresses.
+    pub plan: Plan,
+    /// Seed of the model.
+    pub seed: u64,
+    /// Metrics of the default routes by host and interface. Interfaces that are not named get 1024, the kernel's own
+    /// for IPv6, plus their place among their host's.
+    pub metrics: BTreeMap<(String, String), u32>,
+    /// Largest IP packet of every interface, in bytes; IPv6 needs 1280.
+    pub mtu: u16,
+}
+
+/// Namespaces, interfaces and a model between them, running. Dropping it ends everything in it.
+#[derive(Debug)]
+pub struct Lab {
+    // First, so that it is dropped first: children end before their network does.
+    spawner: Spawner,
+    datapath: Datapath,
+    hosts: BTreeMap<String, Host>,
+}
+
+/// A change of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabChange {
+    /// Admin down: the kernel forgets the routes and the IPv6 addresses.
+    Down {
+        /// Its host.
+        host: String,
+        /// Its name.
+        interface: String,
+    },
+    /// Admin up, with all addresses and routes.
+    Up {
+        /// Its host.
+        host: String,
+        /// Its name.
+        interface: String,
+    },
+    /// The link is lost: the interface stays up with addresses and routes, and the kernel tells NO-CARRIER.
+    CarrierOff {
+        /// Its host.
+        host: String,
+        /// Its name.
+        interface: String,
+    },
+    /// The link is back.
+    CarrierOn {
+        /// Its host.
+        host: String,
+        /// Its name.
+        interface: String,
+    },
+}
+
+/// What a lab did.
+#[derive(Debug, Clone)]
+pub struct LabReport {
+    /// One entry for each of [`Network::counts`].
+    pub links: Vec<LinkReport>,
+    /// Lateness over all links.
+    pub lateness: Lateness,
+    /// The datapath ran under SCHED_FIFO.
+    pub real_time: bool,
+}
+
+/// What one link did in one direction.
+#[derive(Debug, Clone)]
+pub struct LinkReport {
+    /// As the model counts.
+    pub counts: LinkCounts,
+    /// Of its deliveries to the kernel; always empty upwards, where packets are taken when they come.
+    pub lateness: Lateness,
+    /// Packets that the model delivered while the interface was going down.
+    pub delivered_while_down: u64,
+    /// Packets that the kernel refused for another reason (down), or could not queue before the model saw them (up).
+    pub lost_at_device: u64,
+}
+
+/// A lab could not be built or changed.
+#[derive(Debug, Error)]
+pub enum LabError {
+    /// A host and a server have one name.
+    #[error("a host and a server are both called `{0}`")]
+    NameTaken(String),
+    /// Two interfaces of a host have one metric: which one is used would be chance.
+    #[error("two interfaces of `{host}` have metric {metric}: each needs its own")]
+    SameMetric {
+        /// The host.
+        host: String,
+        /// The metric.
+        metric: u32,
+    },
+    /// A metric for an interface that does not exist, or a change of one.
+    #[error("there is no interface `{host}.{interface}`")]
+    UnknownInterface {
+        /// The host.
+        host: String,
+        /// The interface.
+        interface: String,
+    },
+    /// Something shall happen on a host that does not exist.
+    #[error("there is no host or server `{0}`")]
+    UnknownHost(String),
+    /// A namespace could not be made or prepared.
+    #[error("cannot make the network namespace of `{host}`: {source}")]
+    Namespace {
+        /// The host.
+        host: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A TUN device could not be made.
+    #[error("cannot make the TUN device `{host}.{interface}`: {source}")]
+    Tun {
+        /// The host.
+        host: String,
+        /// The interface.
+        interface: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The kernel refused a request.
+    #[error("`{host}.{interface}`: {source}")]
+    Netlink {
+        /// The host.
+        host: String,
+        /// The interface.
+        interface: String,
+        /// Which request, and why.
+        source: NetlinkError,
+    },
+    /// The carrier could not be changed.
+    #[error("cannot change the carrier of `{host}.{interface}`: {source}")]
+    Carrier {
+        /// The host.
+        host: String,
+        /// The interface.
+        interface: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The kernel accepted a change and then told another state.
+    #[error("`{host}.{interface}` is not as it was set: {found}")]
+    NotApplied {
+        /// The host.
+        host: String,
+        /// The interface.
+        interface: String,
+        /// What the kernel tells.
+        found: String,
+    },
+    /// A child could not be started.
+    #[error("cannot start {program} on `{host}`: {source}", program = .program.display())]
+    Spawn {
+        /// The host.
+        host: String,
+        /// The program.
+        program: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The thread that starts children could not be started.
+    #[error("cannot start the thread that starts children: {0}")]
+    Spawner(io::Error),
+    /// The thread that carries packets failed.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+/// A host or server.
+#[derive(Debug)]
+struct Host {
+    namespace: Namespace,
+    /// One lock for all: changes of one host are made one after the other.
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    netlink: Netlink,
+    interfaces: BTreeMap<String, (PortId, Interface)>,
+}
+
+impl Lab {
+    /// Makes everything and starts the model. Events go to `sink` as they happen; none is ever left out.
+    pub fn build(rights: Rights, spec: LabSpec, sink: Sender<(Instant, LabEvent)>) -> Result<Lab, LabError> {
+        let mut tuns = BTreeMap::new();
+        let mut hosts = BTreeMap::new();
+        for (name, ports) in hosts_of(&spec)? {
+            let host = Host::build(&rights, &name, ports, &mut tuns)?;
+            hosts.insert(name, host);
+        }
+        // Before the datapath: its real-time priority is not inherited by what comes first.
+        let spawner = Spawner::start().map_err(LabError::Spawner)?;
+        let network = Network::new(&spec.plan, spec.seed);
+        let datapath = Datapath::start(network, tuns.into_values().collect(), sink)?;
+        Ok(Self { spawner, datapath, hosts })
+    }
+
+    /// Starts a program inside a host or server. It dies when the lab is finished or dropped, and with this process.
+    pub fn spawn(&self, host: &str, child: ChildSpec) -> Result<Child, LabError> {
+        let inside = self.hosts.get(host).ok_or_else(|| LabError::UnknownHost(host.into()))?;
+        let program = child.program.clone();
+        let namespace = inside.namespace.as_fd().try_clone_to_owned();
+        namespace
+            .and_then(|namespace| self.spawner.spawn(namespace, child))
+            .map_err(|source| LabError::Spawn { host: host.into(), program, source })
+    }
+
+    /// Changes an interface, in the model and in the kernel, and reads the kernel's state back.
+    ///
+    /// The instant returned lies between the two: from then on no packet passes that should not, and nobody could learn
+    /// of the change before it.
+    pub fn apply(&self, change: LabChange) -> Result<Instant, LabError> {
+        let (host, name) = change.interface();
+        let unknown = || LabError::UnknownInterface { host: host.into(), interface: name.into() };
+        let mut inside = self.hosts.get(host).ok_or_else(unknown)?.lock();
+        let Inside { netlink, interfaces } = &mut *inside;
+        let (port, interface) = interfaces.get_mut(name).ok_or_else(unknown)?;
+        let reachable = match change {
+            LabChange::Down { .. } => interface.would_be_reachable(Some(false), None),
+            LabChange::Up { .. } => interface.would_be_reachable(Some(true), None),
+            LabChange::CarrierOff { .. } => interface.would_be_reachable(None, Some(false)),
+            LabChange::CarrierOn { .. } => interface.would_be_reachable(None, Some(true)),
+        };
+        let instant = self.datapath.apply(Change::InterfaceState { port: *port, reachable })?;
+        match change {
+            LabChange::Down { .. } => interface.set_down(netlink)?,
+            LabChange::Up { .. } => interface.set_up(netlink)?,
+            LabChange::CarrierOff { .. } => interface.set_carrier(netlink, false)?,
+            LabChange::CarrierOn { .. } => interface.set_carrier(netlink, true)?,
+        }
+        Ok(instant)
+    }
+
+    /// Ends the children and the model, and tells what the links did.
+    pub fn finish(self) -> Result<LabReport, LabError> {
+        let Self { spawner, datapath, hosts } = self;
+        drop(spawner);
+        let tally = datapath.finish()?;
+        let mut send_drops = BTreeMap::new();
+        for host in hosts.values() {
+            let Inside { netlink, interfaces } = &mut *host.lock();
+            for (port, interface) in interfaces.values() {
+                send_drops.insert(*port, interface.send_drops(netlink)?);
+            }
+        }
+        Ok(LabReport::new(tally, &send_drops))
+    }
+}
+
+impl LabChange {
+    /// Host and interface.
+    fn interface(&self) -> (&str, &str) {
+        match self {
+            Self::Down { host, interface }
+            | Self::Up { host, interface }
+            | Self::CarrierOff { host, interface }
+            | Self::CarrierOn { host, interface } => (host, interface),
+        }
+    }
+}
+
+impl LabReport {
+    fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>) -> Self {
+        let mut all = LatenessRecorder::new();
+        tally.ports.iter().for_each(|port| all.merge(&port.lateness));
+        let links = tally.counts.into_iter().map(|counts| LinkReport::new(counts, &tally.ports, send_drops));
+        Self { links: links.collect(), lateness: all.summary(), real_time: tally.real_time }
+    }
+}
+
+impl LinkReport {
+    fn new(counts: LinkCounts, ports: &[PortTally], send_drops: &BTreeMap<PortId, u64>) -> Self {
+        let mut report =
+            Self { lateness: Lateness::default(), delivered_while_down: 0, lost_at_device: 0, counts };
+        let Some(port) = report.counts.port else { return report };
+        match report.counts.direction {
+            Direction::Up => report.lost_at_device = send_drops.get(&port).copied().unwrap_or(0),
+            Direction::Down => {
+                if let Some(tally) = ports.get(usize::from(port.0)) {
+                    report.lateness = tally.lateness.summary();
+                    report.delivered_while_down = tally.down;
+                    report.lost_at_device = tally.refused;
+                }
+            }
+        }
+        report
+    }
+}
+
+impl Host {
+    fn build(
+        rights: &Rights,
+        name: &str,
+        ports: Vec<(PortId, InterfacePlan)>,
+        tuns: &mut BTreeMap<PortId, Tun>,
+    ) -> Result<Self, LabError> {
+        let failed = |source| LabError::Namespace { host: name.into(), source };
+        let namespace = Namespace::new().map_err(failed)?;
+        let inside = namespace.run(|| Ok(prepare(rights, name, &ports))).map_err(failed)?;
+        let (mut netlink, made) = inside?;
+        let mut interfaces = BTreeMap::new();
+        for ((port, plan), tun) in ports.into_iter().zip(made) {
+            let copy = tun.try_clone().map_err(failed)?;
+            let name = plan.name.clone();
+            let interface = Interface::configure(plan, tun, &mut netlink)?;
+            interfaces.insert(name, (port, interface));
+            tuns.insert(port, copy);
+        }
+        Ok(Self { namespace, inside: Mutex::new(Inside { netlink, interfaces }) })
+    }
+
+    /// A panic in another thread does not make what is inside less true: everything is read back from the kernel.
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has to be done from inside a namespace: a netlink socket, loopback, and the devices.
+fn prepare(
+    rights: &Rights,
+    host: &str,
+    ports: &[(PortId, InterfacePlan)],
+) -> Result<(Netlink, Vec<Tun>), LabError> {
+    let failed = |source| LabError::Namespace { host: host.into(), source };
+    let mut netlink = Netlink::open().map_err(failed)?;
+    loopback_up(host, &mut netlink)?;
+    accept_any_path().map_err(failed)?;
+    let create = |plan: &InterfacePlan| {
+        Tun::create(rights.tun(), &plan.name).map_err(|source| LabError::Tun {
+            host: host.into(),
+            interface: plan.name.clone(),
+            source,
+        })
+    };
+    let tuns = ports.iter().map(|(_, plan)| create(plan)).collect::<Result<_, _>>()?;
+    Ok((netlink, tuns))
+}
+
+fn loopback_up(host: &str, netlink: &mut Netlink) -> Result<(), LabError> {
+    let interface = || "lo".to_owned();
+    let failed = |source| LabError::Netlink { host: host.into(), interface: interface(), source };
+    let index = netlink.link("lo").map_err(failed)?.index;
+    netlink.set_up(index, true).map_err(failed)?;
+    if netlink.link("lo").map_err(failed)?.up {
+        return Ok(());
+    }
+    Err(LabError::NotApplied { host: host.into(), interface: interface(), found: "it is down".into() })
+}
+
+/// Namespaces inherit the machine's reverse path filter. A strict one (RFC 3704) would drop what arrives on any but the
+/// best interface, which is what several paths are about.
+fn accept_any_path() -> io::Result<()> {
+    const STRICT: &str = "1";
+    const LOOSE: &str = "2";
+    for path in ["/proc/sys/net/ipv4/conf/all/rp_filter", "/proc/sys/net/ipv4/conf/default/rp_filter"] {
+        if fs::read_to_string(path)?.trim() == STRICT {
+            fs::write(path, LOOSE)?;
+            if fs::read_to_string(path)?.trim() == STRICT {
+                return Err(io::Error::other(format!("{path} stays strict")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which interfaces each host and server has.
+fn hosts_of(spec: &LabSpec) -> Result<BTreeMap<String, Vec<(PortId, InterfacePlan)>>, LabError> {
+    let mut hosts: BTreeMap<String, Vec<(PortId, InterfacePlan)>> = BTreeMap::new();
+    for port in spec.plan.ports() {
+        let (host, name) = names(port);
+        let interfaces = hosts.entry(host.into()).or_default();
+        if matches!(port.owner, Owner::Server { .. }) && !interfaces.is_empty() {
+            return Err(LabError::NameTaken(host.into()));
+        }
+        let metric = spec.metrics.get(&(host.into(), name.into())).copied();
+        let metric = metric.unwrap_or(1024 + interfaces.len() as u32);
+        let (host, name, addresses) = (host.into(), name.into(), addresses(port));
+        interfaces.push((port.id, InterfacePlan { host, name, addresses, metric, mtu: spec.mtu }));
+    }
+    check_metrics(spec, &hosts)?;
+    Ok(hosts)
+}
+
+fn check_metrics(
+    spec: &LabSpec,
+    hosts: &BTreeMap<String, Vec<(PortId, InterfacePlan)>>,
+) -> Result<(), LabError> {
+    for (host, interface) in spec.metrics.keys() {
+        let there =
+            hosts.get(host).is_some_and(|ports| ports.iter().any(|(_, plan)| plan.name == *interface));
+        if !there {
+            return Err(LabError::UnknownInterface { host: host.clone(), interface: interface.clone() });
+        }
+    }
+    for (host, ports) in hosts {
+        let mut metrics = BTreeSet::new();
+        for (_, InterfacePlan { metric, .. }) in ports {
+            if !metrics.insert(*metric) {
+                return Err(LabError::SameMetric { host: host.clone(), metric: *metric });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names(port: &Port) -> (&str, &str) {
+    match &port.owner {
+        Owner::Host { host, interface } => (host, interface),
+        Owner::Server { name } => (name, SERVER_INTERFACE),
+    }
+}
+
+fn addresses(port: &Port) -> Vec<(IpAddr, u8)> {
+    let ipv4 = port.ipv4.map(|(address, prefix)| (address.into(), prefix));
+    let ipv6 = port.ipv6.map(|(address, prefix)| (address.into(), prefix));
+    ipv4.into_iter().chain(ipv6).collect()
+}
