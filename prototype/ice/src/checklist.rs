@@ -1,0 +1,165 @@
+//! The check list: all pairs in order of priority, which of them is checked next, which has to go.
+//!
+//! One list is enough: there is one data stream with one component (RFC 8445 section 6.1.2), so freezing
+//! only orders pairs of equal foundation. It never holds a pair back while there is nothing else to do.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::candidate::{CandidateKind, RemoteCandidate, SocketId};
+use crate::config::Role;
+use crate::liveness::Liveness;
+use crate::pair::{PairId, PairState};
+
+/// A pair in the list.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) id: PairId,
+    pub(crate) socket: SocketId,
+    /// Address of the base.
+    pub(crate) local: SocketAddr,
+    /// Priority of the base, a host candidate.
+    pub(crate) local_priority: u32,
+    pub(crate) remote: RemoteCandidate,
+    pub(crate) state: PairState,
+    pub(crate) priority: u64,
+    /// Of both candidates together (RFC 8445 section 6.1.2.6).
+    pub(crate) foundation: (String, String),
+    /// Type of the local candidate as the newest answer shows it.
+    pub(crate) local_kind: CandidateKind,
+    /// Checks begun to make the pair valid.
+    pub(crate) tries: u32,
+    /// When a failed pair waits again.
+    pub(crate) retry_at: Option<Instant>,
+    /// USE-CANDIDATE came before the pair was valid (RFC 8445 section 7.3.1.5).
+    pub(crate) nominate_when_valid: bool,
+    pub(crate) last_heard: Option<Instant>,
+    /// Set for this pair alone.
+    pub(crate) interval: Option<Duration>,
+    /// Of a valid pair.
+    pub(crate) liveness: Option<Liveness>,
+}
+
+/// Priority of a pair (RFC 8445 section 6.1.2.3).
+pub(crate) fn pair_priority(role: Role, local: u32, remote: u32) -> u64 {
+    let (controlling, controlled) = match role {
+        Role::Controlling => (local, remote),
+        Role::Controlled => (remote, local),
+    };
+    let (low, high) = (controlling.min(controlled), controlling.max(controlled));
+    (u64::from(low) << 32) + 2 * u64::from(high) + u64::from(controlling > controlled)
+}
+
+/// All pairs, highest priority first, and the queue of triggered checks.
+#[derive(Debug, Default)]
+pub(crate) struct CheckList {
+    pairs: Vec<Pair>,
+    /// First in, first out; each pair at most once (RFC 8445 section 6.1.4.1).
+    triggered: VecDeque<PairId>,
+}
+
+impl CheckList {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
+        self.pairs.iter_mut()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    pub(crate) fn get(&self, id: PairId) -> Option<&Pair> {
+        self.pairs.iter().find(|pair| pair.id == id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PairId) -> Option<&mut Pair> {
+        self.pairs.iter_mut().find(|pair| pair.id == id)
+    }
+
+    pub(crate) fn find(&self, socket: SocketId, remote: SocketAddr) -> Option<&Pair> {
+        self.pairs.iter().find(|pair| pair.socket == socket && pair.remote.address == remote)
+    }
+
+    pub(crate) fn insert(&mut self, pair: Pair) {
+        let place = self.pairs.partition_point(|other| other.priority >= pair.priority);
+        self.pairs.insert(place, pair);
+    }
+
+    pub(crate) fn remove(&mut self, id: PairId) -> Option<Pair> {
+        self.triggered.retain(|queued| *queued != id);
+        let place = self.pairs.iter().position(|pair| pair.id == id)?;
+        Some(self.pairs.remove(place))
+    }
+
+    /// After priorities changed.
+    pub(crate) fn sort(&mut self) {
+        self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
+    }
+
+    /// The pair that gives way when the list is full: the last one that is not valid.
+    pub(crate) fn most_dispensable(&self) -> Option<&Pair> {
+        self.pairs.iter().rev().find(|pair| !pair.state.is_valid())
+    }
+
+    pub(crate) fn any_valid(&self) -> bool {
+        self.pairs.iter().any(|pair| pair.state.is_valid())
+    }
+
+    /// State of a new pair (RFC 8445 section 6.1.2.6, RFC 8838 section 12): waiting, unless a pair of its
+    /// foundation is about to show whether this one is worth a check.
+    pub(crate) fn initial_state(&self, foundation: &(String, String)) -> PairState {
+        let mut alike = self.pairs.iter().filter(|pair| pair.foundation == *foundation);
+        match alike.any(|pair| matches!(pair.state, PairState::Waiting | PairState::InProgress)) {
+            true => PairState::Frozen,
+            false => PairState::Waiting,
+        }
+    }
+
+    /// Frozen pairs of one foundation.
+    pub(crate) fn frozen(&self, foundation: &(String, String)) -> Vec<PairId> {
+        let alike = |pair: &&Pair| pair.state == PairState::Frozen && pair.foundation == *foundation;
+        self.pairs.iter().filter(alike).map(|pair| pair.id).collect()
+    }
+
+    pub(crate) fn trigger(&mut self, id: PairId) {
+        if !self.triggered.contains(&id) {
+            self.triggered.push_back(id);
+        }
+    }
+
+    pub(crate) fn has_triggered(&self) -> bool {
+        !self.triggered.is_empty()
+    }
+
+    pub(crate) fn next_triggered(&mut self) -> Option<PairId> {
+        self.triggered.pop_front()
+    }
+
+    /// The next ordinary check among pairs that were never tried (RFC 8445 section 6.1.4.2): waiting ones,
+    /// then frozen ones. Step 2 there would leave a frozen pair alone while one of its foundation is being
+    /// checked; but a check that nobody answers lasts 39.5 s, and the frozen pair may work.
+    pub(crate) fn next_fresh(&self) -> Option<PairId> {
+        let first = |state| self.pairs.iter().find(move |pair| pair.state == state && pair.tries == 0);
+        first(PairState::Waiting).or_else(|| first(PairState::Frozen)).map(|pair| pair.id)
+    }
+
+    /// The next pair that failed before and waits again; these never keep a fresh one waiting.
+    pub(crate) fn next_retry(&self) -> Option<PairId> {
+        let waiting = self.pairs.iter().filter(|pair| pair.state == PairState::Waiting);
+        waiting.min_by_key(|pair| pair.tries).map(|pair| pair.id)
+    }
+
+    /// Num-Waiting + Num-In-Progress of RFC 8445 section 14.3.
+    pub(crate) fn unfinished(&self) -> u32 {
+        let unfinished = |pair: &&Pair| matches!(pair.state, PairState::Waiting | PairState::InProgress);
+        self.pairs.iter().filter(unfinished).count() as u32
+    }
+
+    pub(crate) fn valid(&self) -> u32 {
+        self.pairs.iter().filter(|pair| pair.state.is_valid()).count() as u32
+    }
+}

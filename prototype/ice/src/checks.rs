@@ -1,0 +1,186 @@
+//! Making connectivity checks: whose turn it is (RFC 8445 section 6.1.4), the request (section 7.1), and
+//! what failure does (section 7.2.5.2).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::agent::Agent;
+use crate::candidate::{self, CandidateKind, SocketId};
+use crate::event::{CheckError, CheckPurpose, Event};
+use crate::pair::{PairId, PairState};
+use crate::stun::{self, Builder, Class, RoleClaim, TransactionId};
+use crate::transaction::{Repeat, Request};
+
+impl Agent {
+    /// Begins the next transaction if Ta has passed since the one before (RFC 8445 section 14.2). Triggered
+    /// checks go first, then pairs never tried, then gathering, then pairs that failed before.
+    pub(crate) fn begin_due(&mut self, now: Instant) {
+        let paced = self.next_start.is_none_or(|at| at <= now);
+        if self.started && paced && self.begin_next(now) {
+            self.next_start = Some(now + self.config.timing.ta);
+        }
+    }
+
+    fn begin_next(&mut self, now: Instant) -> bool {
+        if let Some(triggered) = self.next_triggered() {
+            self.send_check(now, triggered, CheckPurpose::Triggered);
+        } else if let Some(fresh) = self.checkable().and_then(|list| list.next_fresh()) {
+            self.send_check(now, fresh, CheckPurpose::Ordinary);
+        } else if let Some((socket, server)) = self.gathering.begin_due(now) {
+            self.send_gather(now, socket, server);
+        } else if let Some(again) = self.checkable().and_then(|list| list.next_retry()) {
+            self.send_check(now, again, CheckPurpose::Ordinary);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// When [`begin_due`](Self::begin_due) has something to do.
+    pub(crate) fn next_beginning(&self) -> Option<Instant> {
+        let check = self.checkable().is_some_and(|list| {
+            list.has_triggered() || list.next_fresh().is_some() || list.next_retry().is_some()
+        });
+        // Whatever could begin earlier has begun: every input tries.
+        let check = self.next_start.filter(|_| check);
+        let gather = self.gathering.next_due().map(|due| self.next_start.map_or(due, |start| due.max(start)));
+        [check, gather].into_iter().flatten().min()
+    }
+
+    /// Without the other agent's credentials nothing can be checked.
+    fn checkable(&self) -> Option<&crate::checklist::CheckList> {
+        self.remote.as_ref().map(|_| &self.checklist)
+    }
+
+    fn next_triggered(&mut self) -> Option<PairId> {
+        self.checkable()?;
+        while let Some(id) = self.checklist.next_triggered() {
+            // Another check may have made it valid in the meantime.
+            if self.checklist.get(id).is_some_and(|pair| !pair.state.is_valid()) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn send_check(&mut self, now: Instant, pair: PairId, purpose: CheckPurpose) {
+        let id = self.ids.transaction();
+        let Some((socket, to, bytes)) = self.check_request(id, pair, purpose) else { return };
+        self.note_check(now, pair, purpose);
+        let repeat = match purpose {
+            CheckPurpose::Liveness => Repeat::Once,
+            _ => Repeat::Backoff(self.check_rto()),
+        };
+        #[rustfmt::skip]
+        self.begin(now, Request { id, pair: Some(pair), purpose, socket, to, bytes, role: self.role, repeat });
+    }
+
+    /// RFC 8445 section 7.1.
+    fn check_request(
+        &self,
+        id: TransactionId,
+        pair: PairId,
+        purpose: CheckPurpose,
+    ) -> Option<(SocketId, SocketAddr, Vec<u8>)> {
+        let remote = self.remote.as_ref()?;
+        let pair = self.checklist.get(pair)?;
+        let preference = self.sockets.get(&pair.socket)?.preference;
+        let mut request = Builder::new(Class::Request, stun::BINDING, id)
+            .username(&format!("{}:{}", remote.credentials.ufrag(), self.config.local.ufrag()))
+            // What a peer-reflexive candidate learnt from this check would have (section 7.1.1).
+            .priority(candidate::priority(CandidateKind::Prflx, preference))
+            .role_claim(RoleClaim { role: self.role, tie_breaker: self.config.tie_breaker });
+        if purpose == CheckPurpose::Nomination {
+            request = request.use_candidate();
+        }
+        Some((pair.socket, pair.remote.address, request.finish(Some(&remote.key))))
+    }
+
+    fn note_check(&mut self, now: Instant, id: PairId, purpose: CheckPurpose) {
+        match purpose {
+            CheckPurpose::Liveness => self.with_liveness(id, |liveness, timing, interval| {
+                liveness.sent(now, timing, interval);
+                None
+            }),
+            CheckPurpose::Ordinary | CheckPurpose::Triggered => {
+                if let Some(pair) = self.checklist.get_mut(id) {
+                    pair.tries = pair.tries.saturating_add(1);
+                    pair.retry_at = None;
+                }
+                self.set_state(id, PairState::InProgress, "check sent");
+            }
+            CheckPurpose::Nomination | CheckPurpose::Gather => {}
+        }
+    }
+
+    /// RFC 8445 section 14.3.
+    fn check_rto(&self) -> Duration {
+        self.config.timing.min_rto.max(self.config.timing.ta * self.checklist.unfinished())
+    }
+
+    /// Sends a request for the first time.
+    pub(crate) fn begin(&mut self, now: Instant, request: Request) {
+        self.transmit(request.socket, request.to, request.bytes.clone());
+        self.tell(Event::CheckSent {
+            pair: request.pair,
+            socket: request.socket,
+            remote: request.to,
+            purpose: request.purpose,
+            attempt: 1,
+        });
+        self.transactions.begin(now, &self.config.timing, request);
+    }
+
+    pub(crate) fn retransmit(&mut self, id: TransactionId) {
+        let Some(open) = self.transactions.get_mut(id) else { return };
+        let (socket, to, bytes) = (open.socket, open.to, open.bytes.clone());
+        let sent = Event::CheckSent {
+            pair: open.pair,
+            socket,
+            remote: to,
+            purpose: open.purpose,
+            attempt: open.attempt,
+        };
+        self.transmit(socket, to, bytes);
+        self.tell(sent);
+    }
+
+    /// All transmissions of a request went unanswered.
+    pub(crate) fn give_up(&mut self, now: Instant, id: TransactionId) {
+        let Some(ended) = self.transactions.end(id) else { return };
+        let why = ended.refused.map_or(CheckError::Timeout, CheckError::ErrorResponse);
+        self.tell_failed(&ended, why);
+        match ended.pair {
+            Some(pair) if ended.makes_valid() && !ended.cancelled => self.fail_pair(now, pair, "no answer"),
+            Some(_) => {}
+            None => self.gathering.again_at(ended.socket, ended.to, now + self.config.timing.gather_refresh),
+        }
+    }
+
+    /// RFC 8445 section 7.2.5.2, but not for ever: paths come and go, and when both ends had given all up
+    /// nothing would ever be sent again.
+    pub(crate) fn fail_pair(&mut self, now: Instant, id: PairId, cause: &'static str) {
+        let retry_at = now + self.config.timing.retry_interval;
+        if let Some(pair) = self.checklist.get_mut(id).filter(|pair| !pair.state.is_valid()) {
+            pair.retry_at = Some(retry_at);
+            self.set_state(id, PairState::Failed, cause);
+        }
+    }
+
+    pub(crate) fn fail_unreachable(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
+        for lost in self.transactions.end_all(|open| open.socket == socket && open.to == to) {
+            self.tell_failed(&lost, CheckError::SendFailed);
+        }
+        self.gathering.again_at(socket, to, now + self.config.timing.retry_interval);
+        let Some(pair) = self.checklist.find(socket, to) else { return };
+        let (id, state) = (pair.id, pair.state);
+        if state == PairState::InProgress {
+            self.fail_pair(now, id, "send failed");
+        } else if state.is_usable() {
+            self.with_liveness(id, |liveness, _, interval| {
+                liveness.take_down(now, interval);
+                Some("send failed")
+            });
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What an agent is told once, when it is made: role, credentials, timing, limits.
+//!
+//! Timing is data: every figure that governs when something is sent or given up is a field of
+//! [`Timing`], with its default and its reason.
+
+use std::time::Duration;
+
+/// Everything an [`Agent`](crate::Agent) must know before its first socket.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The role to begin with; a role conflict may change it (RFC 8445 section 7.3.1.1).
+    pub role: Role,
+    /// Settles role conflicts (RFC 8445 section 16.1); should be uniformly random.
+    pub tie_breaker: u64,
+    /// What the other agent must know to be listened to.
+    pub local: Credentials,
+    /// When things are sent and given up.
+    pub timing: Timing,
+    /// Seeds the transaction ids. Whoever can guess it can answer in the place of a STUN server, so a
+    /// real driver draws it from the operating system; checks stay protected by the credentials.
+    pub seed: u64,
+    /// Most candidate pairs at a time (RFC 8445 section 6.1.2.5).
+    pub max_pairs: usize,
+    /// Whether requests that fail authentication are told so (400, 401), at most ten times a second and
+    /// only while no pair is valid. Otherwise they are dropped in silence.
+    pub answer_unauthenticated: bool,
+}
+
+impl Config {
+    /// Defaults around the three things that have none; the tie-breaker comes from the seed.
+    pub fn new(role: Role, local: Credentials, seed: u64) -> Config {
+        Config {
+            role,
+            tie_breaker: crate::transaction::Ids::new(seed).tie_breaker(),
+            local,
+            timing: Timing::default(),
+            seed,
+            max_pairs: 100,
+            answer_unauthenticated: true,
+        }
+    }
+}
+
+/// Who nominates (RFC 8445 section 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// This agent nominates.
+    Controlling,
+    /// The other agent nominates.
+    Controlled,
+}
+
+impl Role {
+    /// The other role.
+    pub fn opposite(self) -> Role {
+        match self {
+            Role::Controlling => Role::Controlled,
+            Role::Controlled => Role::Controlling,
+        }
+    }
+}
+
+/// A user name fragment and password whose lengths and characters are valid (RFC 8839 section 5.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    ufrag: String,
+    pwd: String,
+}
+
+/// Why a user name fragment or password was refused (RFC 8839 section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// Wrong length of the user name fragment.
+    #[error("the user name fragment has {0} characters, not 4 to 256")]
+    UfragLength(usize),
+    /// Wrong length of the password.
+    #[error("the password has {0} characters, not 22 to 256")]
+    PwdLength(usize),
+    /// A character that is no ice-char.
+    #[error("{0:?} is none of the letters, digits, '+' and '/' that ICE allows")]
+    Character(char),
+}
+
+impl Credentials {
+    /// Checks lengths and characters.
+    pub fn new(ufrag: &str, pwd: &str) -> Result<Credentials, CredentialsError> {
+        if !(4..=256).contains(&ufrag.len()) {
+            return Err(CredentialsError::UfragLength(ufrag.len()));
+        }
+        if !(22..=256).contains(&pwd.len()) {
+            return Err(CredentialsError::PwdLength(pwd.len()));
+        }
+        let ice_char = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+        match ufrag.chars().chain(pwd.chars()).find(|c| !ice_char(*c)) {
+            Some(wrong) => Err(CredentialsError::Character(wrong)),
+            None => Ok(Credentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() }),
+        }
+    }
+
+    /// Makes credentials of random bytes: 48 bits of user name fragment and 144 of password, above the 24
+    /// and 128 that RFC 8445 section 5.3 asks for.
+    pub fn from_entropy(entropy: &[u8; 32]) -> Credentials {
+        const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let text: String = entropy.iter().map(|byte| char::from(ICE_CHARS[usize::from(byte & 63)])).collect();
+        let (ufrag, pwd) = text.split_at(8);
+        Credentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() }
+    }
+
+    /// The user name fragment.
+    pub fn ufrag(&self) -> &str {
+        &self.ufrag
+    }
+
+    /// The password.
+    pub fn pwd(&self) -> &str {
+        &self.pwd
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Leaves the password out: this ends up in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+/// When things are sent and given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Least time between two new transactions, checks and gathering together (RFC 8445 section 14.2).
+    pub ta: Duration,
+    /// Least retransmission timeout (RFC 8445 section 14.3).
+    pub min_rto: Duration,
+    /// Transmissions of a request before it is given up: Rc of RFC 8489 section 6.2.1.
+    pub transmissions: u32,
+    /// The last wait as a multiple of the first timeout: Rm of RFC 8489 section 6.2.1.
+    pub last_wait: u32,
+    /// How often a valid pair is checked, unless set otherwise for the pair.
+    pub liveness_interval: Duration,
+    /// Least time between liveness checks over all pairs together: with many valid pairs each is checked
+    /// less often.
+    pub liveness_spacing: Duration,
+    /// An answer is overdue after smoothed RTT + 4 variations + this.
+    pub overdue_margin: Duration,
+    /// So many overdue answers in a row take a pair down; twice as many while something else is still
+    /// heard on it.
+    pub down_after_overdue: u32,
+    /// A pair that is down, or whose check failed, is tried again this often.
+    pub retry_interval: Duration,
+    /// How often a server-reflexive mapping is refreshed (RFC 8445 section 11 names 15 s as least).
+    pub gather_refresh: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            ta: Duration::from_millis(50),
+            min_rto: Duration::from_millis(500),
+            transmissions: 7,
+            last_wait: 16,
+            liveness_interval: Duration::from_millis(100),
+            liveness_spacing: Duration::from_millis(5),
+            // Covers a late wake-up at either end; see the detector for what it costs.
+            overdue_margin: Duration::from_millis(20),
+            // Three in a row are lost by chance once a day at 1 % loss; four stand a burst of 100 ms as well.
+            down_after_overdue: 4,
+            retry_interval: Duration::from_secs(1),
+            gather_refresh: Duration::from_secs(15),
+        }
+    }
+}

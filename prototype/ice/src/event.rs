@@ -1,0 +1,211 @@
+//! What an agent hands back: datagrams to send, events, and why a datagram was refused.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::candidate::{LocalCandidate, RemoteCandidate, SocketId};
+use crate::config::Role;
+use crate::pair::{PairId, PairState, PairView};
+
+/// A datagram to send.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// From this socket and no other.
+    pub socket: SocketId,
+    /// Destination.
+    pub to: SocketAddr,
+    /// A whole STUN message.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Transmit({} -> {}, {} bytes)", self.socket, self.to, self.bytes.len())
+    }
+}
+
+/// Something happened. The record of a run is made of these, so nothing is left out or merged.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A candidate of ours, to be signalled unless it is peer reflexive.
+    LocalCandidate(LocalCandidate),
+    /// A candidate of ours is gone.
+    LocalCandidateRemoved {
+        /// Its address.
+        address: SocketAddr,
+        /// Its base.
+        socket: SocketId,
+    },
+    /// A candidate of the other agent is known, or is better known than before.
+    RemoteCandidate(RemoteCandidate),
+    /// A request left.
+    CheckSent {
+        /// None for a request to a server.
+        pair: Option<PairId>,
+        /// From this socket.
+        socket: SocketId,
+        /// Destination.
+        remote: SocketAddr,
+        /// Why it was sent.
+        purpose: CheckPurpose,
+        /// 1 for the first transmission, 2 for the first retransmission, ...
+        attempt: u32,
+    },
+    /// A success response to a request came back.
+    CheckAnswered {
+        /// None for a request to a server.
+        pair: Option<PairId>,
+        /// On this socket.
+        socket: SocketId,
+        /// Who answered.
+        remote: SocketAddr,
+        /// Why the request was sent.
+        purpose: CheckPurpose,
+        /// None when retransmissions make it ambiguous.
+        rtt: Option<Duration>,
+        /// The address that the other end saw.
+        mapped: SocketAddr,
+    },
+    /// A request will not be answered any more, or was answered with an error.
+    CheckFailed {
+        /// None for a request to a server.
+        pair: Option<PairId>,
+        /// From this socket.
+        socket: SocketId,
+        /// Destination.
+        remote: SocketAddr,
+        /// Why the request was sent.
+        purpose: CheckPurpose,
+        /// What ended it.
+        why: CheckError,
+    },
+    /// A candidate pair was formed or changed its state.
+    Pair {
+        /// Which.
+        id: PairId,
+        /// Its new state.
+        state: PairState,
+        /// What brought it about, in a few words.
+        cause: Cow<'static, str>,
+        /// The whole pair as it is now.
+        view: PairView,
+    },
+    /// The controlling agent chose this pair (RFC 8445 section 8.1.1); a later one replaces it.
+    Nominated {
+        /// Which.
+        pair: PairId,
+    },
+    /// A role conflict changed our role.
+    RoleChanged(Role),
+    /// The other end refused our credentials: most likely one side has a stale or wrong secret. Nothing
+    /// else follows from it, because anyone on the path could have said so.
+    RemoteRefused {
+        /// STUN error code, 400 or 401.
+        code: u16,
+    },
+}
+
+/// Why a request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CheckPurpose {
+    /// Gathering from a STUN server.
+    Gather,
+    /// An ordinary check, in its turn.
+    Ordinary,
+    /// A triggered check (RFC 8445 section 7.3.1.4).
+    Triggered,
+    /// Keeps a valid pair known to be alive.
+    Liveness,
+    /// Carries USE-CANDIDATE.
+    Nomination,
+}
+
+/// What ended a request without success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CheckError {
+    /// No answer came in time.
+    #[error("timeout")]
+    Timeout,
+    /// The driver could not send it.
+    #[error("send failed")]
+    SendFailed,
+    /// An authenticated error response, or an unauthenticated one and nothing better until the timeout.
+    #[error("error response {0}")]
+    ErrorResponse(u16),
+    /// The answer came from elsewhere than the request went (RFC 8445 section 7.2.5.2.1).
+    #[error("answered from another address")]
+    UnexpectedSource,
+    /// The response said success but not which address it saw.
+    #[error("answered without a mapped address")]
+    NoMappedAddress,
+    /// The socket or candidate went away.
+    #[error("pair removed")]
+    Removed,
+}
+
+/// Why a datagram had no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Rejected {
+    /// Not a STUN message: perhaps for someone else.
+    #[error("not STUN")]
+    NotStun,
+    /// Looks like STUN but does not parse, or its FINGERPRINT is wrong.
+    #[error("malformed STUN message")]
+    Malformed,
+    /// The agent has not been started.
+    #[error("not started")]
+    NotStarted,
+    /// No such socket.
+    #[error("unknown socket")]
+    UnknownSocket,
+    /// A method or class that this agent does not speak.
+    #[error("unsupported message type")]
+    Unsupported,
+    /// MESSAGE-INTEGRITY or USERNAME is missing.
+    #[error("no integrity")]
+    NoIntegrity,
+    /// The user name does not begin with our fragment.
+    #[error("unknown user")]
+    UnknownUser,
+    /// MESSAGE-INTEGRITY is wrong.
+    #[error("wrong integrity")]
+    BadIntegrity,
+    /// Authentic, but with an attribute that must be understood and is not, or without one that must be
+    /// there.
+    #[error("unacceptable attributes")]
+    BadAttributes,
+    /// Authentic, but from an address that cannot be a candidate of a pair on this socket.
+    #[error("unusable source address")]
+    UnusableSource,
+    /// A response to no request of ours, or to one that is over.
+    #[error("unknown transaction")]
+    UnknownTransaction,
+    /// A response from another address than the request went to, or on another socket.
+    #[error("unexpected source")]
+    UnexpectedSource,
+    /// Authentic, but every place for candidates or pairs is taken by one that works.
+    #[error("no room")]
+    NoRoom,
+}
+
+impl Rejected {
+    /// One kebab-case word for counters and records.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Rejected::NotStun => "not-stun",
+            Rejected::Malformed => "malformed",
+            Rejected::NotStarted => "not-started",
+            Rejected::UnknownSocket => "unknown-socket",
+            Rejected::Unsupported => "unsupported",
+            Rejected::NoIntegrity => "no-integrity",
+            Rejected::UnknownUser => "unknown-user",
+            Rejected::BadIntegrity => "bad-integrity",
+            Rejected::BadAttributes => "bad-attributes",
+            Rejected::UnusableSource => "unusable-source",
+            Rejected::UnknownTransaction => "unknown-transaction",
+            Rejected::UnexpectedSource => "unexpected-source",
+            Rejected::NoRoom => "no-room",
+        }
+    }
+}

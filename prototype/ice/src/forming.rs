@@ -1,0 +1,200 @@
+//! How candidates become pairs and pairs go: sockets, remote candidates, limits (RFC 8445 section 6.1.2).
+
+use std::borrow::Cow;
+
+use crate::agent::Agent;
+use crate::candidate::{
+    self, CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, canonical,
+};
+use crate::checklist::{Pair, pair_priority};
+use crate::event::{CheckError, Event};
+use crate::pair::{PairId, PairState};
+
+/// Most candidates of the other agent.
+const MOST_REMOTE: usize = 100;
+
+impl Agent {
+    /// False when there is nothing new or usable about it.
+    pub(crate) fn register_socket(&mut self, socket: SocketId, info: SocketInfo) -> bool {
+        let address = canonical(info.local);
+        if self.sockets.contains_key(&socket) || !candidate::is_usable(address) {
+            return false;
+        }
+        let host = LocalCandidate {
+            kind: CandidateKind::Host,
+            address,
+            socket,
+            base: address,
+            priority: candidate::priority(CandidateKind::Host, info.preference),
+            foundation: candidate::foundation(CandidateKind::Host, address.ip(), None),
+            interface: info.interface.clone(),
+        };
+        self.sockets.insert(socket, info);
+        self.add_local(host);
+        true
+    }
+
+    pub(crate) fn forget_socket(&mut self, socket: SocketId) {
+        for lost in self.transactions.end_all(|open| open.socket == socket) {
+            self.tell_failed(&lost, CheckError::Removed);
+        }
+        self.remove_local(|local| local.socket == socket);
+        self.sockets.remove(&socket);
+    }
+
+    pub(crate) fn add_local(&mut self, new: LocalCandidate) {
+        self.local_candidates.push(new.clone());
+        self.tell(Event::LocalCandidate(new));
+    }
+
+    pub(crate) fn remove_local(&mut self, which: impl Fn(&LocalCandidate) -> bool) {
+        let removed: Vec<LocalCandidate> =
+            self.local_candidates.extract_if(.., |local| which(local)).collect();
+        for LocalCandidate { address, socket, .. } in removed {
+            self.tell(Event::LocalCandidateRemoved { address, socket });
+        }
+    }
+
+    /// Adds a remote candidate, or takes over what a signal says of one that was only seen before. False
+    /// when it is unusable or there is no room.
+    pub(crate) fn learn_remote(&mut self, new: RemoteCandidate) -> bool {
+        let new = RemoteCandidate { address: canonical(new.address), ..new };
+        if !candidate::is_usable(new.address) {
+            return false;
+        }
+        let known = self.remote_candidates.iter().position(|known| known.address == new.address);
+        if let Some(known) = known.map(|place| &mut self.remote_candidates[place]) {
+            if *known == new || new.kind == CandidateKind::Prflx {
+                return true;
+            }
+            *known = new.clone();
+        } else if self.make_room_for_remote() {
+            self.remote_candidates.push(new.clone());
+        } else {
+            return false;
+        }
+        self.update_pairs_of(&new);
+        self.tell(Event::RemoteCandidate(new));
+        true
+    }
+
+    /// When the list is full, the candidate of least priority without a valid pair goes.
+    fn make_room_for_remote(&mut self) -> bool {
+        if self.remote_candidates.len() < MOST_REMOTE {
+            return true;
+        }
+        let in_use = |remote: &RemoteCandidate| {
+            self.checklist.iter().any(|pair| pair.remote.address == remote.address && pair.state.is_valid())
+        };
+        let free = self.remote_candidates.iter().filter(|remote| !in_use(remote));
+        let Some(address) = free.min_by_key(|remote| remote.priority).map(|remote| remote.address) else {
+            return false;
+        };
+        self.remote_candidates.retain(|remote| remote.address != address);
+        self.remove_pairs(|pair| pair.remote.address == address, "too many remote candidates");
+        true
+    }
+
+    fn update_pairs_of(&mut self, remote: &RemoteCandidate) {
+        for pair in self.checklist.iter_mut().filter(|pair| pair.remote.address == remote.address) {
+            pair.remote = remote.clone();
+            pair.foundation.1 = remote.foundation.clone();
+        }
+        self.update_priorities();
+    }
+
+    /// After the role or a candidate changed.
+    pub(crate) fn update_priorities(&mut self) {
+        let role = self.role;
+        for pair in self.checklist.iter_mut() {
+            pair.priority = pair_priority(role, pair.local_priority, pair.remote.priority);
+        }
+        self.checklist.sort();
+    }
+
+    /// Forms what pairs are missing (RFC 8445 section 6.1.2.2), best first. Server- and peer-reflexive
+    /// candidates of ours are replaced by their base and so pruned from the start (section 6.1.2.4).
+    pub(crate) fn form_pairs(&mut self) {
+        let mut missing: Vec<Pair> = Vec::new();
+        for (socket, info) in &self.sockets {
+            let reachable = self
+                .remote_candidates
+                .iter()
+                .filter(|remote| candidate::can_talk(info.local, remote.address));
+            let new = reachable.filter(|remote| self.checklist.find(*socket, remote.address).is_none());
+            missing.extend(new.map(|remote| self.draft(*socket, info, remote)));
+        }
+        missing.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
+        for pair in missing {
+            let better = |last: &Pair| last.priority < pair.priority;
+            let full = self.checklist.len() >= self.config.max_pairs;
+            if !full || self.checklist.most_dispensable().is_some_and(better) {
+                self.admit(pair);
+            }
+        }
+    }
+
+    /// The pair on which an authentic request arrived, formed now if need be: the request is the best sign
+    /// that it works, so an untried one gives way. None when there is no room or they cannot talk.
+    pub(crate) fn pair_for_request(&mut self, socket: SocketId, remote: &RemoteCandidate) -> Option<PairId> {
+        if let Some(known) = self.checklist.find(socket, remote.address) {
+            return Some(known.id);
+        }
+        let info = self.sockets.get(&socket)?;
+        let pair =
+            candidate::can_talk(info.local, remote.address).then(|| self.draft(socket, info, remote))?;
+        self.admit(pair)
+    }
+
+    fn draft(&self, socket: SocketId, info: &SocketInfo, remote: &RemoteCandidate) -> Pair {
+        let local_priority = candidate::priority(CandidateKind::Host, info.preference);
+        let local_foundation = candidate::foundation(CandidateKind::Host, info.local.ip(), None);
+        Pair {
+            // Given when it is admitted.
+            id: PairId(self.next_pair),
+            socket,
+            local: canonical(info.local),
+            local_priority,
+            priority: pair_priority(self.role, local_priority, remote.priority),
+            foundation: (local_foundation, remote.foundation.clone()),
+            remote: remote.clone(),
+            state: PairState::Frozen,
+            local_kind: CandidateKind::Host,
+            tries: 0,
+            retry_at: None,
+            nominate_when_valid: false,
+            last_heard: None,
+            interval: None,
+            liveness: None,
+        }
+    }
+
+    fn admit(&mut self, mut pair: Pair) -> Option<PairId> {
+        // RFC 8445 section 6.1.2.5.
+        if self.checklist.len() >= self.config.max_pairs {
+            let last = self.checklist.most_dispensable()?.id;
+            self.remove_pairs(|pair| pair.id == last, "a better pair needs the place");
+        }
+        let id = PairId(self.next_pair);
+        self.next_pair += 1;
+        pair.id = id;
+        pair.state = self.checklist.initial_state(&pair.foundation);
+        self.checklist.insert(pair);
+        self.tell_pair(id, "formed".into());
+        Some(id)
+    }
+
+    pub(crate) fn remove_pairs(&mut self, which: impl Fn(&Pair) -> bool, why: &str) {
+        let ids: Vec<PairId> = self.checklist.iter().filter(|pair| which(pair)).map(|pair| pair.id).collect();
+        for id in ids {
+            for lost in self.transactions.end_all(|open| open.pair == Some(id)) {
+                self.tell_failed(&lost, CheckError::Removed);
+            }
+            self.set_state(id, PairState::Removed, Cow::Owned(why.to_owned()));
+            self.checklist.remove(id);
+            if self.nominated == Some(id) {
+                self.nominated = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A multi-path ICE agent (RFC 8445) without I/O, clock or random numbers of its own.
+//!
+//! An ordinary agent looks for one pair and stops. This one keeps *every* pair alive that works, over all
+//! interfaces and both address families, tells within a few hundred milliseconds when one no longer does,
+//! and goes on probing it. Which of them carries data is for the user to decide.
+//!
+//! # The driving loop
+//!
+//! The driver owns sockets and time. It hands in what happened and the time, then takes out what is to be
+//! done:
+//!
+//! ```
+//! use ice::{Agent, Config, Credentials, Event, PairState, Role, SocketId, SocketInfo};
+//! use std::time::Instant;
+//!
+//! # #[expect(clippy::disallowed_methods, reason = "an example of a driver")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let read_socket = || None::<(std::net::SocketAddr, Vec<u8>)>;
+//! # let (send, sleep_until, signal) = (|_| {}, |_: Option<Instant>| {}, |_| {});
+//! let local = Credentials::new("Ufrag123", "a password of ICE chars".replace(' ', "+").as_str())?;
+//! let mut agent = Agent::new(Config::new(Role::Controlling, local, 7));
+//! let wlan0 = SocketInfo { interface: "wlan0".into(), local: "192.0.2.1:5000".parse()?, preference: 65_535 };
+//! agent.add_socket(Instant::now(), SocketId(0), wlan0);
+//! agent.start(Instant::now());
+//! // When the other agent's signal comes: set_remote_credentials, then add_remote_candidate for each.
+//! loop {
+//!     while let Some(transmit) = agent.poll_transmit() {
+//!         send(transmit); // from transmit.socket; on an error: agent.send_failed(..)
+//!     }
+//!     while let Some(event) = agent.poll_event() {
+//!         match event {
+//!             Event::LocalCandidate(candidate) => signal(candidate),
+//!             Event::Pair { id, state: PairState::Up, .. } => println!("{id} can carry data"),
+//!             Event::Pair { id, state: PairState::Suspect | PairState::Down, .. } => println!("{id} cannot"),
+//!             _ => {} // record them all
+//!         }
+//!     }
+//!     sleep_until(agent.poll_timeout()); // or until a datagram arrives or an interface changes
+//!     if let Some((from, datagram)) = read_socket() {
+//!         let _ = agent.handle_datagram(Instant::now(), SocketId(0), from, &datagram); // count rejections
+//!     }
+//!     agent.handle_timeout(Instant::now());
+//! #   break Ok(());
+//! }
+//! # }
+//! ```
+//!
+//! A pair is named by its socket and the remote address: two interfaces may have the same address, or reach
+//! the same peer. Sockets, servers and candidates may come and go at any time.
+//!
+//! # Where to find what
+//!
+//! | what | by | module |
+//! |---|---|---|
+//! | candidates, priorities, foundations, scopes | RFC 8445 section 5.1 | `candidate` |
+//! | server-reflexive gathering and its keep-alive | 5.1.1.2, 5.1.1.4 | `gather` |
+//! | forming, pruning and limiting pairs; trickle | 6.1.2, RFC 8838 | `forming` |
+//! | check list, frozen and waiting, whose turn it is | 6.1.2.6, 6.1.4 | `checklist`, `checks` |
+//! | triggered-check queue | 6.1.4.1, 7.3.1.4 | `checklist`, `receive` |
+//! | the Binding request of a check | 7.1 | `checks` |
+//! | responses: symmetry, validity, unfreezing, peer-reflexive candidates | 7.2.5 | `receive` |
+//! | requests: role conflicts, peer-reflexive candidates, USE-CANDIDATE | 7.3 | `receive` |
+//! | nomination and renomination | 8.1.1 | `agent`, `receive` |
+//! | Ta and RTO | 14.2, 14.3 | `checks` |
+//! | retransmission, transaction ids | RFC 8489 sections 5, 6.2.1 | `transaction` |
+//! | message format, short-term credentials | RFC 8489 sections 5, 9.1, 14 | [`stun`] |
+//! | up, suspect, down | RFC 6298 for the estimate | `liveness` |
+//!
+//! # Where it departs from RFC 8445, and why
+//!
+//! * Valid pairs are never given up for a nominated one (section 8.1.2): the others are the reserve.
+//! * A failed pair is tried again after a while: paths appear later here, when an interface returns.
+//! * A frozen pair is checked when nothing else is waiting, even while one of its foundation is being
+//!   checked: no unfinished pair holds a usable one back.
+//! * Liveness checks of valid pairs are not counted by Ta; they have their own spacing.
+//!
+//! Left out: TURN, consent (RFC 7675), restarts, ICE-lite, more than one component, and anything about what
+//! the paths are used for.
+
+mod agent;
+mod candidate;
+mod checklist;
+mod checks;
+mod config;
+mod event;
+mod forming;
+mod gather;
+mod liveness;
+mod pair;
+mod receive;
+pub mod stun;
+mod transaction;
+
+pub use agent::Agent;
+pub use candidate::{CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, priority};
+pub use config::{Config, Credentials, CredentialsError, Role, Timing};
+pub use event::{CheckError, CheckPurpose, Event, Rejected, Transmit};
+pub use pair::{PairId, PairState, PairView};

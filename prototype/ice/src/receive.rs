@@ -1,0 +1,399 @@
+//! What arrives: requests are answered and trigger checks (RFC 8445 section 7.3), responses end
+//! transactions (section 7.2.5).
+//!
+//! Nothing that is not authenticated changes any state. Authenticated is: a request with our password, a
+//! response to a check with the other agent's, and, for lack of better, the response of a STUN server with
+//! the 96 random bits of its request, from where the request went.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::agent::Agent;
+use crate::candidate::{self, CandidateKind, LocalCandidate, RemoteCandidate, SocketId, canonical};
+use crate::config::Role;
+use crate::event::{CheckError, CheckPurpose, Event, Rejected};
+use crate::liveness::Liveness;
+use crate::pair::{PairId, PairState};
+use crate::stun::{self, Builder, Class, Message, RoleClaim, attribute};
+use crate::transaction::Transaction;
+
+/// Refusals of unauthenticated requests are at least so far apart.
+const REFUSAL_SPACING: Duration = Duration::from_millis(100);
+/// Most peer-reflexive candidates of ours on one socket.
+const MOST_PRFLX: usize = 8;
+
+const KNOWN_IN_REQUESTS: &[u16] = &[
+    attribute::USERNAME,
+    attribute::MESSAGE_INTEGRITY,
+    attribute::MESSAGE_INTEGRITY_SHA256,
+    attribute::PRIORITY,
+    attribute::USE_CANDIDATE,
+];
+
+const KNOWN_IN_RESPONSES: &[u16] = &[
+    attribute::MAPPED_ADDRESS,
+    attribute::USERNAME,
+    attribute::MESSAGE_INTEGRITY,
+    attribute::MESSAGE_INTEGRITY_SHA256,
+    attribute::ERROR_CODE,
+    attribute::UNKNOWN_ATTRIBUTES,
+    attribute::XOR_MAPPED_ADDRESS,
+    // SOURCE-ADDRESS and CHANGED-ADDRESS of RFC 3489, which old servers still add.
+    0x0004,
+    0x0005,
+];
+
+impl Agent {
+    /// One datagram that arrived on `socket`. An error says why it had no effect; whether it belongs to
+    /// another protocol ([`Rejected::NotStun`]) is for the caller to know.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        data: &[u8],
+    ) -> Result<(), Rejected> {
+        let message = Message::parse(data).map_err(|error| match error {
+            stun::ParseError::NotStun => Rejected::NotStun,
+            stun::ParseError::Attributes | stun::ParseError::Fingerprint => Rejected::Malformed,
+        })?;
+        if !self.started {
+            return Err(Rejected::NotStarted);
+        }
+        if !self.sockets.contains_key(&socket) {
+            return Err(Rejected::UnknownSocket);
+        }
+        let from = canonical(from);
+        match (message.class(), message.method()) {
+            (Class::Request, stun::BINDING) => self.receive_request(now, socket, from, &message)?,
+            (Class::Success | Class::Error, _) => self.receive_response(now, socket, from, &message)?,
+            // A keep-alive (RFC 8445 section 11) has done its work on the way.
+            (Class::Indication, stun::BINDING) => {}
+            _ => return Err(Rejected::Unsupported),
+        }
+        self.begin_due(now);
+        Ok(())
+    }
+
+    fn receive_request(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        request: &Message<'_>,
+    ) -> Result<(), Rejected> {
+        self.authenticate(request).inspect_err(|why| {
+            let code = if *why == Rejected::NoIntegrity { 400 } else { 401 };
+            self.refuse(now, socket, from, request, code);
+        })?;
+        let priority = self.check_attributes(socket, from, request)?;
+        if !self.settle_roles(socket, from, request) {
+            return Ok(());
+        }
+        let pair = self.pair_from(socket, from, priority)?;
+        self.reply(socket, from, Builder::response(Class::Success, request).xor_mapped_address(from));
+        self.note_heard(now, pair);
+        self.trigger(now, pair);
+        if request.use_candidate() {
+            self.accept_nomination(pair);
+        }
+        Ok(())
+    }
+
+    /// RFC 8489 section 9.1.3.
+    fn authenticate(&self, request: &Message<'_>) -> Result<(), Rejected> {
+        let username = request.username().filter(|_| request.has_integrity()).ok_or(Rejected::NoIntegrity)?;
+        // RFC 8445 section 7.3: ours is the part before the colon.
+        if username.split_once(':').is_none_or(|(ours, _)| ours != self.config.local.ufrag()) {
+            return Err(Rejected::UnknownUser);
+        }
+        if !request.is_authentic(&self.local_key) {
+            return Err(Rejected::BadIntegrity);
+        }
+        Ok(())
+    }
+
+    /// Tells the sender of a request that it failed to authenticate: seldom, and not any more once a pair
+    /// works, because nobody whom this helps is left then.
+    fn refuse(&mut self, now: Instant, socket: SocketId, to: SocketAddr, request: &Message<'_>, code: u16) {
+        let recently = self.last_refusal.is_some_and(|last| now < last + REFUSAL_SPACING);
+        if self.config.answer_unauthenticated && !recently && !self.checklist.any_valid() {
+            self.last_refusal = Some(now);
+            // Without integrity: there is no key both know (RFC 8489 section 9.1.3).
+            self.transmit(socket, to, Builder::response(Class::Error, request).error_code(code).finish(None));
+        }
+    }
+
+    /// PRIORITY of an authentic request without attributes that nobody knows (RFC 8489 section 6.3.1).
+    fn check_attributes(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        request: &Message<'_>,
+    ) -> Result<u32, Rejected> {
+        let unknown = request.unknown_required(KNOWN_IN_REQUESTS);
+        let error = Builder::response(Class::Error, request);
+        if !unknown.is_empty() {
+            self.reply(socket, from, error.error_code(420).unknown_attributes(&unknown));
+            return Err(Rejected::BadAttributes);
+        }
+        request.priority().ok_or_else(|| {
+            self.reply(socket, from, error.error_code(400));
+            Rejected::BadAttributes
+        })
+    }
+
+    /// Repairs a role conflict (RFC 8445 section 7.3.1.1); false when the other agent has to.
+    fn settle_roles(&mut self, socket: SocketId, from: SocketAddr, request: &Message<'_>) -> bool {
+        let Some(RoleClaim { role, tie_breaker }) = request.role_claim() else { return true };
+        if role != self.role {
+            return true;
+        }
+        let ours_wins = self.config.tie_breaker >= tie_breaker;
+        // The winner becomes, or stays, the controlling agent.
+        if ours_wins == (self.role == Role::Controlling) {
+            self.reply(socket, from, Builder::response(Class::Error, request).error_code(487));
+            return false;
+        }
+        self.take_role(self.role.opposite());
+        true
+    }
+
+    fn take_role(&mut self, role: Role) {
+        self.role = role;
+        self.update_priorities();
+        self.tell(Event::RoleChanged(role));
+    }
+
+    /// The pair of an authentic request; an unknown source becomes a peer-reflexive candidate
+    /// (RFC 8445 section 7.3.1.3).
+    fn pair_from(&mut self, socket: SocketId, from: SocketAddr, priority: u32) -> Result<PairId, Rejected> {
+        let local = self.sockets.get(&socket).map(|info| info.local).ok_or(Rejected::UnknownSocket)?;
+        if !candidate::can_talk(local, from) {
+            return Err(Rejected::UnusableSource);
+        }
+        let known = self.remote_candidates.iter().find(|remote| remote.address == from).cloned();
+        let remote = known.unwrap_or_else(|| RemoteCandidate {
+            kind: CandidateKind::Prflx,
+            address: from,
+            priority,
+            // Its own: nothing is known of what it shares with others.
+            foundation: format!("prflx{}", self.next_pair),
+            interface: None,
+        });
+        if !self.learn_remote(remote.clone()) {
+            return Err(Rejected::NoRoom);
+        }
+        self.pair_for_request(socket, &remote).ok_or(Rejected::NoRoom)
+    }
+
+    /// RFC 8445 section 7.3.1.4. The other agent's check came through, so ours will most likely, and now:
+    /// a firewall that dropped the one before has been opened by it, or by this one's answer.
+    fn trigger(&mut self, now: Instant, id: PairId) {
+        let Some(pair) = self.checklist.get(id) else { return };
+        if pair.state.is_valid() {
+            // Down, and yet something comes: worth a look.
+            if pair.state != PairState::Up {
+                self.with_liveness(id, |liveness, _, interval| {
+                    liveness.hasten(now, interval);
+                    None
+                });
+            }
+            return;
+        }
+        self.transactions.cancel(now, id);
+        self.set_state(id, PairState::Waiting, "check received");
+        self.checklist.trigger(id);
+    }
+
+    /// RFC 8445 section 7.3.1.5. Aggressive nomination is just several of these.
+    fn accept_nomination(&mut self, id: PairId) {
+        let Some(pair) = self.checklist.get_mut(id).filter(|_| self.role == Role::Controlled) else { return };
+        if pair.state.is_valid() {
+            self.set_nominated(id);
+        } else {
+            pair.nominate_when_valid = true;
+        }
+    }
+
+    fn set_nominated(&mut self, id: PairId) {
+        if self.nominated.replace(id) != Some(id) {
+            self.tell(Event::Nominated { pair: id });
+        }
+    }
+
+    fn reply(&mut self, socket: SocketId, to: SocketAddr, response: Builder) {
+        let bytes = response.finish(Some(&self.local_key));
+        self.transmit(socket, to, bytes);
+    }
+
+    fn receive_response(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        response: &Message<'_>,
+    ) -> Result<(), Rejected> {
+        let id = response.transaction();
+        let open = self.transactions.get_mut(id).ok_or(Rejected::UnknownTransaction)?;
+        let symmetric = open.socket == socket && open.to == from;
+        if open.pair.is_some() {
+            self.authenticate_response(symmetric, response)?;
+        } else if !symmetric {
+            return Err(Rejected::UnexpectedSource);
+        }
+        // RFC 8489 section 6.3.3.
+        if !response.unknown_required(KNOWN_IN_RESPONSES).is_empty() {
+            return Err(Rejected::BadAttributes);
+        }
+        let Some(ended) = self.transactions.end(id) else { return Ok(()) };
+        if !symmetric {
+            // RFC 8445 section 7.2.5.2.1.
+            self.fail_check(now, &ended, CheckError::UnexpectedSource);
+            return Err(Rejected::UnexpectedSource);
+        }
+        match (response.class(), response.mapped_address()) {
+            (Class::Success, Some(mapped)) => self.succeed(now, &ended, canonical(mapped)),
+            (Class::Success, None) => self.fail_check(now, &ended, CheckError::NoMappedAddress),
+            _ => self.receive_error(now, &ended, response.error_code().unwrap_or(500)),
+        }
+        Ok(())
+    }
+
+    /// RFC 8489 section 9.1.4. What fails counts as never received; only a refusal is told, once.
+    fn authenticate_response(&mut self, symmetric: bool, response: &Message<'_>) -> Result<(), Rejected> {
+        if response.has_integrity() {
+            let authentic = self.remote.as_ref().is_some_and(|remote| response.is_authentic(&remote.key));
+            return if authentic { Ok(()) } else { Err(Rejected::BadIntegrity) };
+        }
+        let code = response.error_code().filter(|code| symmetric && [400, 401].contains(code));
+        let open = self.transactions.get_mut(response.transaction());
+        if let (Some(code), Some(open), Class::Error) = (code, open, response.class())
+            && open.refused.replace(code).is_none()
+            && !self.checklist.any_valid()
+        {
+            self.tell(Event::RemoteRefused { code });
+        }
+        Err(Rejected::NoIntegrity)
+    }
+
+    fn receive_error(&mut self, now: Instant, ended: &Transaction, code: u16) {
+        let Some(pair) = ended.pair.filter(|_| code == 487) else {
+            return self.fail_check(now, ended, CheckError::ErrorResponse(code));
+        };
+        // RFC 8445 section 7.2.5.1: the other agent wins; the check is done again in the new role.
+        self.tell_failed(ended, CheckError::ErrorResponse(code));
+        if ended.role == self.role {
+            self.take_role(self.role.opposite());
+        }
+        self.note_heard(now, pair);
+        if self.checklist.get(pair).is_some_and(|pair| !pair.state.is_valid()) {
+            self.set_state(pair, PairState::Waiting, "role conflict");
+            self.checklist.trigger(pair);
+        }
+    }
+
+    fn fail_check(&mut self, now: Instant, ended: &Transaction, why: CheckError) {
+        self.tell_failed(ended, why);
+        match ended.pair {
+            Some(pair) if ended.makes_valid() && !ended.cancelled => {
+                self.fail_pair(now, pair, "check failed")
+            }
+            Some(_) => {}
+            None => self.gathering.again_at(ended.socket, ended.to, now + self.config.timing.gather_refresh),
+        }
+    }
+
+    fn succeed(&mut self, now: Instant, ended: &Transaction, mapped: SocketAddr) {
+        // A retransmission makes the round-trip time ambiguous (RFC 6298 section 3).
+        let rtt = (ended.attempt == 1).then(|| now.saturating_duration_since(ended.sent));
+        self.tell(Event::CheckAnswered {
+            pair: ended.pair,
+            socket: ended.socket,
+            remote: ended.to,
+            purpose: ended.purpose,
+            rtt,
+            mapped,
+        });
+        match ended.pair {
+            Some(pair) => self.pair_answered(now, pair, ended, rtt, mapped),
+            None => self.gathered(now, ended.socket, ended.to, mapped),
+        }
+    }
+
+    /// RFC 8445 section 7.2.5.3.
+    fn pair_answered(
+        &mut self,
+        now: Instant,
+        id: PairId,
+        ended: &Transaction,
+        rtt: Option<Duration>,
+        mapped: SocketAddr,
+    ) {
+        let kind = self.learn_mapped(ended.socket, mapped);
+        if let Some(pair) = self.checklist.get_mut(id) {
+            pair.last_heard = Some(now);
+            pair.local_kind = kind.unwrap_or(pair.local_kind);
+        }
+        if self.checklist.get(id).is_some_and(|pair| pair.liveness.is_none()) {
+            self.make_valid(now, id, rtt);
+        } else {
+            self.with_liveness(id, |liveness, timing, interval| {
+                liveness.answered(now, timing, interval, ended.sent, rtt).then_some("check answered")
+            });
+        }
+        if ended.purpose == CheckPurpose::Nomination && self.role == Role::Controlling {
+            self.set_nominated(id);
+        }
+    }
+
+    fn make_valid(&mut self, now: Instant, id: PairId, rtt: Option<Duration>) {
+        let Some(interval) = self.checklist.get(id).map(|pair| self.interval(pair)) else { return };
+        let Some(pair) = self.checklist.get_mut(id) else { return };
+        pair.liveness = Some(Liveness::new(now, interval, rtt));
+        pair.retry_at = None;
+        let nominate = std::mem::take(&mut pair.nominate_when_valid);
+        let foundation = pair.foundation.clone();
+        self.transactions.cancel(now, id);
+        self.set_state(id, PairState::Up, "check answered");
+        // RFC 8445 section 7.2.5.3.3.
+        for frozen in self.checklist.frozen(&foundation) {
+            self.set_state(frozen, PairState::Waiting, "a pair of its foundation works");
+        }
+        if nominate && self.role == Role::Controlled {
+            self.set_nominated(id);
+        }
+    }
+
+    /// The type of our candidate that the other end saw; one we did not know is peer reflexive
+    /// (RFC 8445 section 7.2.5.3.1).
+    fn learn_mapped(&mut self, socket: SocketId, mapped: SocketAddr) -> Option<CandidateKind> {
+        let mut ours = self.local_candidates.iter().filter(|local| local.socket == socket);
+        if let Some(known) = ours.find(|local| local.address == mapped) {
+            return Some(known.kind);
+        }
+        let info = self.sockets.get(&socket)?;
+        let base = canonical(info.local);
+        let new = LocalCandidate {
+            kind: CandidateKind::Prflx,
+            address: mapped,
+            socket,
+            base,
+            priority: candidate::priority(CandidateKind::Prflx, info.preference),
+            foundation: candidate::foundation(CandidateKind::Prflx, base.ip(), None),
+            interface: info.interface.clone(),
+        };
+        self.forget_oldest_prflx(socket);
+        self.add_local(new);
+        Some(CandidateKind::Prflx)
+    }
+
+    fn forget_oldest_prflx(&mut self, socket: SocketId) {
+        let is_prflx = |local: &LocalCandidate| local.socket == socket && local.kind == CandidateKind::Prflx;
+        let mut prflx = self.local_candidates.iter().filter(|local| is_prflx(local));
+        let oldest = prflx.next().map(|local| local.address);
+        if let Some(oldest) = oldest.filter(|_| prflx.count() + 1 >= MOST_PRFLX) {
+            self.remove_local(|local| is_prflx(local) && local.address == oldest);
+        }
+    }
+}

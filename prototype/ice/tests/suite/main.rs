@@ -1,0 +1,5 @@
+//! Two agents against each other, and one against the world, in virtual time.
+
+mod liveness;
+mod net;
+mod paths;

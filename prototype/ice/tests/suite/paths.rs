@@ -1,0 +1,305 @@
+//! Paths are found: on a LAN, through NATs and firewalls, by trickle, within the promised time.
+
+use std::time::Duration;
+
+use crate::net::{A, B, Border, World, address, config, ms};
+use ice::{CandidateKind, CheckPurpose, Event, PairState, Role, Timing};
+
+/// Both ends behind `borders`, `delay` each way to the middle; server-reflexive candidates gathered.
+fn two_ends(borders: [Border; 2], delay: Duration) -> World {
+    let mut world = World::new();
+    let server = address("198.51.100.1:3478");
+    world.server = Some((server, ms(1)));
+    world.socket(A, "wlan0", "192.0.2.10:1000", borders[A], delay);
+    world.socket(B, "wwan0", "192.0.2.20:2000", borders[B], delay);
+    for me in [A, B] {
+        world.agents[me].add_stun_server(world.now, server);
+        world.agents[me].start(world.now);
+    }
+    world.run_for(ms(1000));
+    world
+}
+
+#[test]
+fn two_open_ends_find_a_path_in_one_round_trip() {
+    let mut world = World::new();
+    world.socket(A, "eth0", "10.0.0.1:1000", Border::Open, ms(1));
+    world.socket(B, "eth0", "10.0.0.2:1000", Border::Open, ms(1));
+    world.introduce();
+    assert!(world.run_until_usable(ms(100)));
+    let (at, pair) = world.first(A, PairState::Up).unwrap();
+    assert_eq!(at, ms(4), "one round trip of 2 x (1 + 1) ms");
+    assert_eq!((pair.local_kind, pair.remote_kind), (CandidateKind::Host, CandidateKind::Host));
+    assert_eq!(pair.remote_interface.as_deref(), Some("eth0"));
+}
+
+#[test]
+fn gathering_finds_the_address_behind_the_nat_only() {
+    let world = two_ends([Border::Nat, Border::Firewall], ms(10));
+    let kinds =
+        |me: usize| world.agents[me].local_candidates().map(|c| (c.kind, c.address)).collect::<Vec<_>>();
+    assert_eq!(
+        kinds(A),
+        [
+            (CandidateKind::Host, address("192.0.2.10:1000")),
+            (CandidateKind::Srflx, address("203.0.113.1:40000"))
+        ]
+    );
+    assert_eq!(kinds(B), [(CandidateKind::Host, address("192.0.2.20:2000"))]);
+}
+
+/// The promise: at most 3 RTT + (k+1) Ta after both know the candidates, without loss, whatever stands at
+/// the borders, whoever learns of the other later, and with k unreachable candidates ahead in the list.
+#[test]
+fn the_first_path_comes_within_three_round_trips() {
+    use Border::{Firewall, Nat, Open};
+    let rtt = ms(40);
+    for borders in [[Open, Open], [Open, Nat], [Nat, Open], [Nat, Nat], [Firewall, Nat], [Firewall, Firewall]]
+    {
+        for later in [0, 1, 9, 19, 20, 21, 40, 300] {
+            for decoys in [0, 3, 9] {
+                let mut world = two_ends(borders, rtt / 4);
+                add_decoys(&mut world, decoys);
+                world.introduce_to(A, B);
+                world.run_for(ms(later));
+                world.introduce_to(B, A);
+                let known = world.now - world.epoch;
+                assert!(world.run_until_usable(ms(5000)), "{borders:?} {later} {decoys}");
+                for me in [A, B] {
+                    let (at, pair) = world.first(me, PairState::Up).unwrap();
+                    let place = world.agents[me].pairs().position(|other| other.id == pair.id).unwrap();
+                    let bound = rtt * 3 + Timing::default().ta * (place as u32 + 1);
+                    let took = at.saturating_sub(known);
+                    assert!(
+                        took <= bound,
+                        "{borders:?}, {later} ms later, place {place}: {took:?} > {bound:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Candidates of best priority that nobody answers, on both ends.
+fn add_decoys(world: &mut World, count: u8) {
+    for decoy in 0..count {
+        for me in [A, B] {
+            let candidate = ice::RemoteCandidate {
+                kind: CandidateKind::Host,
+                address: ([192, 0, 2, 100 + decoy], 9).into(),
+                priority: ice::priority(CandidateKind::Host, 65_535),
+                foundation: format!("decoy{decoy}"),
+                interface: None,
+            };
+            world.agents[me].add_remote_candidate(world.now, candidate);
+        }
+    }
+}
+
+#[test]
+fn several_paths_live_at_once() {
+    let mut world = World::new();
+    world.socket(A, "wlan0", "192.0.2.10:1000", Border::Open, ms(5));
+    world.socket(A, "wwan0", "192.0.2.11:1000", Border::Firewall, ms(20));
+    world.socket(A, "wlan0", "[2001:db8::10]:1000", Border::Firewall, ms(5));
+    world.socket(B, "eth0", "192.0.2.20:1000", Border::Open, ms(5));
+    world.socket(B, "eth0", "[2001:db8::20]:1000", Border::Firewall, ms(5));
+    world.introduce();
+    world.run_for(ms(5000));
+    for me in [A, B] {
+        let up = world.agents[me].pairs().filter(|pair| pair.state == PairState::Up).count();
+        assert_eq!(up, 3, "{:#?}", world.agents[me].pairs().collect::<Vec<_>>());
+        assert_eq!(world.agents[me].pairs().count(), 3, "no pair joins IPv4 and IPv6");
+        assert_eq!(world.times(me, PairState::Suspect), 0);
+    }
+}
+
+#[test]
+fn new_transactions_keep_their_distance() {
+    let mut world = two_ends([Border::Nat, Border::Nat], ms(10));
+    add_decoys(&mut world, 20);
+    world.introduce();
+    world.run_for(ms(3000));
+    for me in [A, B] {
+        let begun = world.events[me].iter().filter_map(|(at, event)| match event {
+            Event::CheckSent { attempt: 1, purpose, .. } if *purpose != CheckPurpose::Liveness => Some(*at),
+            _ => None,
+        });
+        let begun: Vec<Duration> = begun.collect();
+        assert!(begun.len() > 20);
+        assert!(begun.windows(2).all(|two| two[1] - two[0] >= Timing::default().ta), "{begun:?}");
+    }
+}
+
+#[test]
+fn an_unanswered_check_is_repeated_seven_times_then_fails_and_is_tried_again() {
+    let mut world = World::new();
+    let socket = world.socket(A, "eth0", "192.0.2.10:1000", Border::Open, ms(1));
+    add_decoys(&mut world, 1);
+    world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+    world.agents[A].start(world.now);
+    world.drain();
+    world.run_for(ms(41_000));
+    let at: Vec<u128> =
+        world.sent[A].iter().filter(|(_, from, ..)| *from == socket).map(|(at, ..)| at.as_millis()).collect();
+    // RFC 8489 section 6.2.1 with RTO = 500 ms; failed after 39.5 s, and again a second later.
+    assert_eq!(at, [0, 500, 1500, 3500, 7500, 15_500, 31_500, 40_500, 41_000]);
+    assert_eq!(world.first(A, PairState::Failed).unwrap().0, ms(39_500));
+}
+
+#[test]
+fn candidates_may_trickle_in_after_the_start() {
+    let mut world = World::new();
+    world.signal = Some(ms(30));
+    for me in [A, B] {
+        world.agents[me].set_remote_credentials(world.now, crate::net::credentials(1 - me));
+        world.agents[me].start(world.now);
+    }
+    world.run_for(ms(500));
+    world.socket(A, "wlan0", "192.0.2.10:1000", Border::Firewall, ms(10));
+    world.run_for(ms(2000));
+    world.socket(B, "wwan0", "192.0.2.20:1000", Border::Firewall, ms(10));
+    assert!(world.run_until_usable(ms(250)), "signal + 3 RTT + Ta");
+}
+
+#[test]
+fn an_unknown_source_becomes_a_peer_reflexive_candidate_and_is_named_later() {
+    let mut world = World::new();
+    world.socket(A, "wlan0", "10.0.0.10:1000", Border::Nat, ms(10));
+    world.socket(B, "eth0", "192.0.2.20:1000", Border::Open, ms(10));
+    world.introduce();
+    assert!(world.run_until_usable(ms(500)));
+    let pair = world.usable(B).next().unwrap();
+    assert_eq!((pair.remote_kind, pair.remote), (CandidateKind::Prflx, address("203.0.113.1:40000")));
+    assert_eq!(world.usable(A).next().unwrap().local_kind, CandidateKind::Prflx);
+    let named = ice::RemoteCandidate {
+        kind: CandidateKind::Srflx,
+        address: pair.remote,
+        priority: ice::priority(CandidateKind::Srflx, 7),
+        foundation: "named".into(),
+        interface: Some("wlan0".into()),
+    };
+    world.agents[B].add_remote_candidate(world.now, named);
+    let again = world.agents[B].pair(pair.id).unwrap();
+    assert_eq!(again.remote_interface.as_deref(), Some("wlan0"));
+    assert_eq!((again.remote_kind, again.state), (CandidateKind::Srflx, PairState::Up));
+}
+
+#[test]
+fn a_check_that_comes_before_the_credentials_is_answered_and_returned_later() {
+    let mut world = World::new();
+    world.socket(A, "eth0", "10.0.0.1:1000", Border::Open, ms(10));
+    world.socket(B, "eth0", "10.0.0.2:1000", Border::Open, ms(10));
+    world.agents[B].start(world.now);
+    world.introduce_to(A, B);
+    world.run_for(ms(100));
+    assert_eq!(world.usable(A).count(), 1);
+    assert_eq!(world.usable(B).count(), 0);
+    world.agents[B].set_remote_credentials(world.now, crate::net::credentials(A));
+    world.drain();
+    world.run_for(ms(40));
+    assert_eq!(world.usable(B).count(), 1);
+}
+
+#[test]
+fn role_conflicts_are_settled_by_the_tie_breaker() {
+    for role in [Role::Controlling, Role::Controlled] {
+        let mut configs = [config(A, role), config(B, role)];
+        configs[A].tie_breaker = 5;
+        configs[B].tie_breaker = 6;
+        let [a, b] = configs;
+        let mut world = World::with(a, b);
+        world.socket(A, "eth0", "10.0.0.1:1000", Border::Open, ms(10));
+        world.socket(B, "eth0", "10.0.0.2:1000", Border::Open, ms(10));
+        world.introduce();
+        assert!(world.run_until_usable(ms(300)));
+        assert_eq!((world.agents[A].role(), world.agents[B].role()), (Role::Controlled, Role::Controlling));
+        let changes =
+            |me: usize| world.events[me].iter().filter(|(_, e)| matches!(e, Event::RoleChanged(_))).count();
+        assert_eq!(changes(A) + changes(B), 1);
+        let priority = |me: usize| world.usable(me).next().unwrap().priority;
+        assert_eq!(priority(A), priority(B), "both ends order pairs alike");
+    }
+}
+
+#[test]
+fn both_ends_know_the_nominated_pair_and_a_later_one_replaces_it() {
+    let mut world = World::new();
+    world.socket(A, "wlan0", "10.0.0.1:1000", Border::Open, ms(10));
+    world.socket(A, "wwan0", "10.0.0.3:1000", Border::Open, ms(10));
+    world.socket(B, "eth0", "10.0.0.2:1000", Border::Open, ms(10));
+    world.introduce();
+    world.run_for(ms(500));
+    let pairs: Vec<_> = world.usable(A).collect();
+    assert_eq!(world.agents[A].nominated(), None);
+    for pair in &pairs {
+        world.agents[A].nominate(world.now, pair.id);
+        world.drain();
+        world.run_for(ms(100));
+        assert_eq!(world.agents[A].nominated(), Some(pair.id));
+        let theirs = world.agents[B].nominated().and_then(|id| world.agents[B].pair(id)).unwrap();
+        assert_eq!((theirs.remote, theirs.nominated), (pair.local, true));
+    }
+    world.agents[B].nominate(world.now, ice::PairId(0));
+    world.drain();
+    world.run_for(ms(100));
+    assert_eq!(world.agents[A].nominated(), Some(pairs[1].id), "the controlled agent nominates nothing");
+}
+
+#[test]
+fn scopes_that_cannot_talk_are_never_paired() {
+    let mut world = World::new();
+    for local in ["192.0.2.1:1", "169.254.0.1:1", "127.0.0.1:1", "[2001:db8::1]:1", "[fe80::1]:1", "[::1]:1"]
+    {
+        world.socket(A, "any", local, Border::Open, ms(1));
+    }
+    for (me, wrong) in ["0.0.0.0:1", "192.0.2.1:0", "224.0.0.1:1"].iter().enumerate() {
+        let info = ice::SocketInfo { interface: "any".into(), local: address(wrong), preference: 1 };
+        world.agents[A].add_socket(world.now, ice::SocketId(100 + me as u32), info);
+    }
+    let others = ["10.1.1.1:2", "169.254.9.9:2", "127.0.0.1:2", "[2001:db8::2]:2", "[fe80::2]:2", "[::1]:2"];
+    for other in others.into_iter().chain([
+        "0.0.0.0:2",
+        "255.255.255.255:2",
+        "[ff02::1]:2",
+        "[::ffff:10.1.1.1]:2",
+        "10.1.1.1:0",
+    ]) {
+        let candidate = ice::RemoteCandidate {
+            kind: CandidateKind::Host,
+            address: address(other),
+            priority: 1,
+            foundation: other.into(),
+            interface: None,
+        };
+        world.agents[A].add_remote_candidate(world.now, candidate);
+    }
+    let mut paired: Vec<(String, String)> =
+        world.agents[A].pairs().map(|pair| (pair.local.to_string(), pair.remote.to_string())).collect();
+    paired.sort();
+    let wanted = [
+        ("127.0.0.1:1", "127.0.0.1:2"),
+        ("169.254.0.1:1", "169.254.9.9:2"),
+        ("192.0.2.1:1", "10.1.1.1:2"),
+        ("[2001:db8::1]:1", "[2001:db8::2]:2"),
+        ("[::1]:1", "[::1]:2"),
+        ("[fe80::1]:1", "[fe80::2]:2"),
+    ];
+    assert_eq!(paired, wanted.map(|(local, remote)| (local.to_owned(), remote.to_owned())));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = || {
+        let mut world = two_ends([Border::Nat, Border::Firewall], ms(10));
+        world.lose = Box::new(|number, _, _| number % 7 == 0);
+        world.introduce();
+        world.run_for(ms(5000));
+        let without_instants = |event: &Event| match event {
+            Event::Pair { id, state, cause, .. } => format!("{id} {state:?} {cause}"),
+            other => format!("{other:?}"),
+        };
+        world.events[A].iter().map(|(at, event)| (*at, without_instants(event))).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}
