@@ -150,6 +150,13 @@ pub struct DisturbanceMetrics {
     pub bytes_resent: Option<u64>,
 }
 
+impl DisturbanceMetrics {
+    /// The step took something away.
+    pub fn is_loss(&self) -> bool {
+        self.what.starts_with("down ") || self.what.starts_with("carrier_off ")
+    }
+}
+
 /// How payload got over a disturbance. The first of these that holds, in the order
 /// `failed`, `rebuilt`, `none`, `relay`, `multipath`, `migrated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,0 +1,188 @@
+//! What of our runs a reference stands beside: figures of `results.json`, and folds over the events.
+
+use super::{Run, reference::Dimension};
+use record::{
+    DisturbanceMetrics, FlowMetrics, Millis,
+    fold::behaviour::{self, Seen},
+};
+use serde::Deserialize;
+
+/// The word after `measure:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum Measure {
+    #[serde(rename = "metrics.first_path_ms")]
+    FirstPath,
+    #[serde(rename = "metrics.direct_path_ms")]
+    DirectPath,
+    #[serde(rename = "metrics.relay_path_ms")]
+    RelayPath,
+    #[serde(rename = "metrics.disturbances.interruption_ms")]
+    Interruption,
+    #[serde(rename = "metrics.disturbances.detected_ms")]
+    Detected,
+    #[serde(rename = "metrics.paths.check_interval_ms")]
+    CheckInterval,
+    #[serde(rename = "metrics.call.packets_per_s")]
+    PacketsPerSecond,
+    #[serde(rename = "metrics.call.bit_rate")]
+    BitRate,
+    #[serde(rename = "fold.far_end_detected")]
+    FarEndDetected,
+    #[serde(rename = "fold.standby_before_loss")]
+    StandbyBeforeLoss,
+    #[serde(rename = "fold.fallback_kind")]
+    FallbackKind,
+    #[serde(rename = "fold.probing_after_loss")]
+    ProbingAfterLoss,
+    #[serde(rename = "fold.cellular_checked_before_loss")]
+    CellularCheckedBeforeLoss,
+    #[serde(rename = "fold.direct_ipv4_found")]
+    DirectIpv4Found,
+}
+
+impl Measure {
+    /// As a number, where it is one.
+    pub(crate) fn as_figure(self) -> Option<FigureMeasure> {
+        Some(match self {
+            Measure::FirstPath => FigureMeasure::FirstPath,
+            Measure::DirectPath => FigureMeasure::DirectPath,
+            Measure::RelayPath => FigureMeasure::RelayPath,
+            Measure::Interruption => FigureMeasure::Interruption,
+            Measure::Detected => FigureMeasure::Detected,
+            Measure::CheckInterval => FigureMeasure::CheckInterval,
+            Measure::PacketsPerSecond => FigureMeasure::PacketsPerSecond,
+            Measure::BitRate => FigureMeasure::BitRate,
+            Measure::FarEndDetected => FigureMeasure::FarEndDetected,
+            _ => return None,
+        })
+    }
+
+    /// As a word, where it is one.
+    pub(crate) fn as_behaviour(self) -> Option<BehaviourMeasure> {
+        Some(match self {
+            Measure::StandbyBeforeLoss => BehaviourMeasure::StandbyBeforeLoss,
+            Measure::FallbackKind => BehaviourMeasure::FallbackKind,
+            Measure::ProbingAfterLoss => BehaviourMeasure::ProbingAfterLoss,
+            Measure::CellularCheckedBeforeLoss => BehaviourMeasure::CellularCheckedBeforeLoss,
+            Measure::DirectIpv4Found => BehaviourMeasure::DirectIpv4Found,
+            _ => return None,
+        })
+    }
+}
+
+/// A number of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FigureMeasure {
+    FirstPath,
+    DirectPath,
+    RelayPath,
+    Interruption,
+    Detected,
+    CheckInterval,
+    PacketsPerSecond,
+    BitRate,
+    FarEndDetected,
+}
+
+impl FigureMeasure {
+    /// What kind of quantity it is.
+    pub(crate) fn dimension(self) -> Dimension {
+        match self {
+            FigureMeasure::PacketsPerSecond => Dimension::PacketRate,
+            FigureMeasure::BitRate => Dimension::BitRate,
+            _ => Dimension::Time,
+        }
+    }
+
+    /// In a table, before the number.
+    pub(crate) fn phrase(self) -> &'static str {
+        match self {
+            FigureMeasure::FirstPath => "first path",
+            FigureMeasure::DirectPath => "direct path",
+            FigureMeasure::RelayPath => "relay path",
+            FigureMeasure::Interruption => "interruption",
+            FigureMeasure::Detected => "loss noticed",
+            FigureMeasure::CheckInterval => "check interval",
+            FigureMeasure::PacketsPerSecond => "arriving",
+            FigureMeasure::BitRate => "arriving payload",
+            FigureMeasure::FarEndDetected => "far end noticed",
+        }
+    }
+
+    /// In the base unit of its dimension: ms, packets/s, bit/s.
+    pub(crate) fn of(self, run: &Run) -> Option<f64> {
+        let metrics = &run.results.metrics;
+        match self {
+            FigureMeasure::FirstPath => time(metrics.first_path_ms),
+            FigureMeasure::DirectPath => time(metrics.direct_path_ms),
+            FigureMeasure::RelayPath => time(metrics.relay_path_ms),
+            FigureMeasure::Interruption => time(largest(run, |loss| loss.interruption_ms)),
+            FigureMeasure::Detected => time(largest(run, |loss| loss.detected_ms)),
+            FigureMeasure::CheckInterval => time(check_interval(run)),
+            FigureMeasure::PacketsPerSecond => slower(run, |flow| flow.packets_per_s),
+            FigureMeasure::BitRate => slower(run, |flow| flow.bit_rate.map(|rate| rate as f64)),
+            FigureMeasure::FarEndDetected => time(behaviour::far_end_detected(&run.events, &run.facts)),
+        }
+    }
+}
+
+/// A word for what a run did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BehaviourMeasure {
+    StandbyBeforeLoss,
+    FallbackKind,
+    ProbingAfterLoss,
+    CellularCheckedBeforeLoss,
+    DirectIpv4Found,
+}
+
+impl BehaviourMeasure {
+    /// In a table, before the word.
+    pub(crate) fn phrase(self) -> &'static str {
+        match self {
+            BehaviourMeasure::StandbyBeforeLoss => "standby before the loss",
+            BehaviourMeasure::FallbackKind => "got over the loss by",
+            BehaviourMeasure::ProbingAfterLoss => "search after the loss",
+            BehaviourMeasure::CellularCheckedBeforeLoss => "cellular checked before the loss",
+            BehaviourMeasure::DirectIpv4Found => "direct IPv4 found",
+        }
+    }
+
+    /// What the run did.
+    pub(crate) fn of(self, run: &Run) -> Option<Seen> {
+        let fold = match self {
+            BehaviourMeasure::StandbyBeforeLoss => behaviour::standby_before_loss,
+            BehaviourMeasure::FallbackKind => behaviour::fallback_kind,
+            BehaviourMeasure::ProbingAfterLoss => behaviour::probing_after_loss,
+            BehaviourMeasure::CellularCheckedBeforeLoss => behaviour::cellular_checked_before_loss,
+            BehaviourMeasure::DirectIpv4Found => behaviour::direct_ipv4_found,
+        };
+        fold(&run.events, &run.facts)
+    }
+}
+
+fn time(time: Option<Millis>) -> Option<f64> {
+    time.map(Millis::as_f64)
+}
+
+/// The steps that took something away; what `up` does is another question.
+fn losses(run: &Run) -> impl Iterator<Item = &DisturbanceMetrics> {
+    run.results.metrics.disturbances.iter().filter(|step| step.is_loss())
+}
+
+/// One loss without a figure leaves the whole without one: the largest is not known then.
+fn largest(run: &Run, figure: impl Fn(&DisturbanceMetrics) -> Option<Millis>) -> Option<Millis> {
+    let each: Option<Vec<Millis>> = losses(run).map(figure).collect();
+    each?.into_iter().max()
+}
+
+fn check_interval(run: &Run) -> Option<Millis> {
+    let before = losses(run).next()?.path_before?;
+    let path = run.results.metrics.paths.iter().find(|path| path.id == before)?;
+    Some(path.check_interval_ms?.median)
+}
+
+fn slower(run: &Run, figure: impl Fn(&FlowMetrics) -> Option<f64>) -> Option<f64> {
+    let call = run.results.metrics.call.as_ref()?;
+    Some(figure(&call.up)?.min(figure(&call.down)?))
+}
