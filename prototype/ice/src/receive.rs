@@ -55,7 +55,7 @@ impl Agent {
     ) -> Result<(), Rejected> {
         let message = Message::parse(data).map_err(|error| match error {
             stun::ParseError::NotStun => Rejected::NotStun,
-            stun::ParseError::Attributes | stun::ParseError::Fingerprint => Rejected::Malformed,
+            _ => Rejected::Malformed,
         })?;
         if !self.started {
             return Err(Rejected::NotStarted);

@@ -52,6 +52,8 @@ pub mod attribute {
 pub const BINDING: u16 = 0x001;
 
 const HEADER: usize = 20;
+/// What a UDP datagram can hold. Longer messages would also overflow the codec's arithmetic.
+const LONGEST: usize = 65_507;
 const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 
 /// A quick test of the header: whether a datagram is to be taken for STUN (RFC 8489 section 5: zero bits,
@@ -93,6 +95,9 @@ pub enum ParseError {
     /// The header is not one of STUN; see [`is_stun`].
     #[error("not a STUN message")]
     NotStun,
+    /// Longer than a UDP datagram.
+    #[error("longer than a datagram")]
+    TooLong,
     /// An attribute reaches beyond the message.
     #[error("an attribute does not fit into its message")]
     Attributes,
@@ -122,6 +127,9 @@ impl<'a> Message<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Message<'a>, ParseError> {
         if !is_stun(datagram) {
             return Err(ParseError::NotStun);
+        }
+        if datagram.len() > LONGEST {
+            return Err(ParseError::TooLong);
         }
         match Checked::from_bytes(datagram) {
             Ok(checked) => Ok(Message { bytes: datagram, checked }),
@@ -269,7 +277,7 @@ pub enum BuildError {
     /// Integrity and fingerprint are added by [`Builder::finish`].
     #[error("integrity and fingerprint cannot be set as plain attributes")]
     Reserved,
-    /// The message would not fit into the 16-bit length.
+    /// The message would not fit into a UDP datagram.
     #[error("the attribute makes the message too long")]
     TooLong,
 }
@@ -304,7 +312,7 @@ impl Builder {
     pub fn attribute(self, kind: u16, value: &[u8]) -> Result<Builder, BuildError> {
         use attribute::{FINGERPRINT, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256};
         // Room for the integrity and the fingerprint, 24 and 8 bytes, stays.
-        const MOST: usize = HEADER + 0xfffc - 32;
+        const MOST: usize = LONGEST - 32;
         if [MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, FINGERPRINT].contains(&kind) {
             return Err(BuildError::Reserved);
         }

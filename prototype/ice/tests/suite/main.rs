@@ -1,5 +1,7 @@
 //! Two agents against each other, and one against the world, in virtual time.
 
+mod codec;
+mod hostile;
 mod liveness;
 mod net;
 mod paths;
