@@ -1,0 +1,92 @@
+//! What the peers tell each other inside the connection, on the first bidirectional stream: who the client is, and
+//! the candidates of each, whole each time.
+
+use crate::rendezvous::DescribedCandidate;
+use serde::{Deserialize, Serialize};
+
+/// Longer frames are an error of the other peer.
+const MAX_FRAME: usize = 8 * 1024;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Frame {
+    /// First of the client: proves that it holds the secret.
+    Hello { proof: [u8; 32] },
+    /// All candidates of the sender.
+    Candidates(Vec<DescribedCandidate>),
+}
+
+/// The stream's bytes are no frames; the connection must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotAFrame;
+
+impl Frame {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let body = postcard::to_allocvec(self).unwrap_or_default();
+        let length = u16::try_from(body.len()).unwrap_or_default();
+        [&length.to_be_bytes()[..], &body].concat()
+    }
+}
+
+/// Cuts the stream into frames.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, NotAFrame> {
+        let Some((length, rest)) = self.bytes.split_first_chunk() else { return Ok(None) };
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length > MAX_FRAME {
+            return Err(NotAFrame);
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let frame = postcard::from_bytes(body).map_err(|_| NotAFrame)?;
+        self.bytes.drain(..2 + length);
+        Ok(Some(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_survive_being_cut_anywhere() {
+        let hello = Frame::Hello { proof: [3; 32] };
+        let bytes = [hello.to_bytes(), Frame::Candidates(vec![]).to_bytes()].concat();
+        for cut in 0..bytes.len() {
+            let (mut reader, mut frames) = (Reader::default(), vec![]);
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                reader.push(part);
+                while let Some(frame) = reader.next().unwrap() {
+                    frames.push(frame);
+                }
+            }
+            assert_eq!(frames, [hello.clone(), Frame::Candidates(vec![])], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_overlong_frame_is_refused_before_it_is_awaited() {
+        let mut reader = Reader::default();
+        reader.push(&[0xff, 0xff]);
+        assert_eq!(reader.next(), Err(NotAFrame));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let mut reader = Reader::default();
+            reader.push(&bytes);
+            while let Ok(Some(_)) = reader.next() {}
+        }
+    }
+}

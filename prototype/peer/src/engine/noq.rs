@@ -1,0 +1,466 @@
+//! noq-proto, driven directly: QUIC with several paths at once (RFC 10069).
+//!
+//! noq names the local end of a path by an IP address only. Two sockets may share one (same address on two
+//! interfaces), so each socket gets an address of its own here that never leaves this file.
+
+use super::{
+    Capabilities, CloseReason, ClosedBy, Engine, EngineEvent, EnginePath, EngineTransmit, Link, OpenError,
+    PathFigures, Use,
+};
+use crate::{Fingerprint, Identity, identity};
+use bytes::{Bytes, BytesMut};
+use ice::SocketId;
+use noq_proto::{
+    ClientConfig, ClosePathError, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir,
+    EcnCodepoint, Endpoint, EndpointConfig, Event, FourTuple, PathAbandonReason, PathEvent, PathId,
+    PathStatus, ServerConfig, StreamEvent, StreamId, Transmit, TransportConfig, TransportErrorCode, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const MAX_PATHS: u32 = 8;
+/// Above some 2.4 MB noq's assembler can meet more gaps than it allows and end the connection.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Datagrams in one segmentation-offload batch.
+const BATCH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+/// The engine of one peer.
+pub(crate) struct NoqEngine {
+    endpoint: Endpoint,
+    client: Option<ClientConfig>,
+    live: Option<Live>,
+    /// Answers of the endpoint itself (version negotiation, stateless reset).
+    responses: VecDeque<EngineTransmit>,
+    events: VecDeque<EngineEvent>,
+}
+
+/// The connection and what belongs to it.
+struct Live {
+    handle: ConnectionHandle,
+    connection: Connection,
+    /// Of the first path, whose local address noq learns late or never.
+    first: Link,
+    /// Links of the paths that live.
+    links: BTreeMap<PathId, Link>,
+    /// Every path there was; its place is its number.
+    numbers: Vec<PathId>,
+    control: Option<StreamId>,
+    control_queue: VecDeque<Bytes>,
+    is_client: bool,
+    connected: bool,
+}
+
+/// An engine cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct EngineError(String);
+
+impl NoqEngine {
+    pub(crate) fn client(pin: Fingerprint, seed: [u8; 32]) -> Result<Self, EngineError> {
+        let tls = identity::client_config(pin).map_err(|error| EngineError(error.to_string()))?;
+        let tls = QuicClientConfig::try_from(tls).map_err(|error| EngineError(error.to_string()))?;
+        let mut config = ClientConfig::new(Arc::new(tls));
+        config.transport_config(Arc::new(transport()));
+        Ok(Self::new(seed, None, Some(config)))
+    }
+
+    pub(crate) fn server(identity: &Identity, seed: [u8; 32]) -> Result<Self, EngineError> {
+        let tls = identity.server_config().map_err(|error| EngineError(error.to_string()))?;
+        let tls = QuicServerConfig::try_from(tls).map_err(|error| EngineError(error.to_string()))?;
+        let mut config = ServerConfig::with_crypto(Arc::new(tls));
+        config.transport_config(Arc::new(transport()));
+        // Clients move by opening paths; an address that changes under a path is met by ICE, which opens another.
+        config.migration(true);
+        Ok(Self::new(seed, Some(Arc::new(config)), None))
+    }
+
+    fn new(seed: [u8; 32], server: Option<Arc<ServerConfig>>, client: Option<ClientConfig>) -> Self {
+        let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &seed);
+        let mut config = EndpointConfig::new(Arc::new(reset_key));
+        // RFC 9443 section 3: without the fixed bit, QUIC could not be told from STUN.
+        config.grease_quic_bit(false).rng_seed(Some(seed));
+        Self {
+            endpoint: Endpoint::new(Arc::new(config), server, true),
+            client,
+            live: None,
+            responses: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn accept(&mut self, now: Instant, link: Link, incoming: noq_proto::Incoming) {
+        let mut buffer = Vec::new();
+        // A handshake that did not complete gives way: the client tries again over another pair.
+        if self.live.as_ref().is_some_and(|live| live.connected) {
+            let transmit = self.endpoint.refuse(incoming, &mut buffer);
+            self.responses.push_back(response(link, transmit, buffer));
+            return;
+        }
+        match self.endpoint.accept(incoming, now, &mut buffer, None) {
+            Ok((handle, connection)) => self.live = Some(Live::new(handle, connection, link, false)),
+            Err(error) => {
+                if let Some(transmit) = error.response {
+                    self.responses.push_back(response(link, transmit, buffer));
+                }
+            }
+        }
+    }
+
+    /// Moves events between endpoint and connection, and out, until neither has any.
+    fn pump(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        loop {
+            while let Some(event) = live.connection.poll_endpoint_events() {
+                if let Some(event) = self.endpoint.handle_event(live.handle, event) {
+                    live.connection.handle_event(event);
+                }
+            }
+            let Some(event) = live.connection.poll() else { break };
+            live.translate(event, &mut self.events);
+        }
+        live.flush_control();
+    }
+}
+
+impl Engine for NoqEngine {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { engine: "noq-proto 1.4", multipath: true }
+    }
+
+    fn connect(&mut self, now: Instant, link: Link) -> Result<(), OpenError> {
+        let config = self.client.clone().ok_or_else(|| OpenError("only a client connects".into()))?;
+        let (handle, connection) = self
+            .endpoint
+            .connect(now, config, link.remote, "iceperf")
+            .map_err(|error| OpenError(error.to_string()))?;
+        self.live = Some(Live::new(handle, connection, link, true));
+        Ok(())
+    }
+
+    fn handle_datagram(&mut self, now: Instant, link: Link, ecn: Option<u8>, datagram: &[u8]) -> bool {
+        let mut buffer = Vec::new();
+        let tuple = FourTuple::new(link.remote, Some(stand_in(link.socket, link.remote)));
+        let ecn = ecn.and_then(EcnCodepoint::from_bits);
+        match self.endpoint.handle(now, tuple, ecn, BytesMut::from(datagram), &mut buffer) {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(live) = self.live.as_mut().filter(|live| live.handle == handle) {
+                    live.connection.handle_event(event);
+                    live.take_datagrams(Some(link), &mut self.events);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, link, incoming),
+            Some(DatagramEvent::Response(transmit)) => {
+                self.responses.push_back(response(link, transmit, buffer));
+            }
+            None => return false,
+        }
+        self.pump();
+        true
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if let Some(live) = &mut self.live
+            && live.connection.poll_timeout().is_some_and(|at| at <= now)
+        {
+            live.connection.handle_timeout(now);
+        }
+        self.pump();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.live.as_ref()?.connection.poll_timeout()
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<EngineTransmit> {
+        if let Some(transmit) = self.responses.pop_front() {
+            return Some(transmit);
+        }
+        let live = self.live.as_mut()?;
+        let mut bytes = Vec::new();
+        let transmit = live.connection.poll_transmit(now, BATCH, &mut bytes)?;
+        bytes.truncate(transmit.size);
+        let socket = transmit.src_ip.and_then(socket_of).unwrap_or(live.first.socket);
+        Some(EngineTransmit {
+            link: Link { socket, remote: transmit.destination },
+            ecn: transmit.ecn.map(|ecn| ecn as u8),
+            segment_size: transmit.segment_size,
+            bytes,
+        })
+    }
+
+    fn poll_event(&mut self) -> Option<EngineEvent> {
+        if self.events.is_empty() {
+            self.pump();
+        }
+        self.events.pop_front()
+    }
+
+    fn open_path(&mut self, now: Instant, link: Link, usage: Use) -> Result<EnginePath, OpenError> {
+        let live = self.live.as_mut().ok_or_else(|| OpenError("not connected".into()))?;
+        let tuple = FourTuple::new(link.remote, Some(stand_in(link.socket, link.remote)));
+        let id = live
+            .connection
+            .open_path(tuple, status(usage), now)
+            .map_err(|error| OpenError(error.to_string()))?;
+        live.links.insert(id, link);
+        Ok(live.number(id))
+    }
+
+    fn set_use(&mut self, path: EnginePath, usage: Use) {
+        if let Some(live) = &mut self.live
+            && let id = live.id(path)
+            && let Err(error) = live.connection.set_path_status(id, status(usage))
+        {
+            tracing::debug!(%path, ?usage, %error, "status not set");
+        }
+    }
+
+    fn close_path(&mut self, now: Instant, path: EnginePath) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let id = live.id(path);
+        match live.connection.close_path(now, id, TransportErrorCode::PATH_UNSTABLE_OR_POOR.into()) {
+            Ok(()) | Err(ClosePathError::ClosedPath) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn send_datagram(&mut self, bytes: Vec<u8>) -> bool {
+        // Old datagrams make room for new ones: a call wants the newest.
+        self.live
+            .as_mut()
+            .is_some_and(|live| live.connection.datagrams().send(Bytes::from(bytes), true).is_ok())
+    }
+
+    fn send_control(&mut self, bytes: Vec<u8>) {
+        if let Some(live) = &mut self.live {
+            live.control_queue.push_back(Bytes::from(bytes));
+            live.flush_control();
+        }
+    }
+
+    fn figures(&mut self, path: EnginePath) -> Option<PathFigures> {
+        let live = self.live.as_mut()?;
+        let id = live.id(path);
+        let stats = live.connection.path_stats(id)?;
+        Some(PathFigures {
+            bytes_sent: stats.udp_tx.bytes,
+            bytes_received: stats.udp_rx.bytes,
+            rtt: stats.rtt,
+        })
+    }
+
+    fn export(&self, label: &[u8]) -> Option<[u8; 32]> {
+        let mut output = [0; 32];
+        let session = self.live.as_ref()?.connection.crypto_session();
+        session.export_keying_material(&mut output, label, b"").ok()?;
+        Some(output)
+    }
+
+    fn close(&mut self, now: Instant, code: u64, reason: &str) {
+        if let Some(live) = &mut self.live {
+            let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
+            live.connection.close(now, code, Bytes::copy_from_slice(reason.as_bytes()));
+        }
+    }
+}
+
+impl Live {
+    fn new(handle: ConnectionHandle, connection: Connection, first: Link, is_client: bool) -> Self {
+        Self {
+            handle,
+            connection,
+            first,
+            links: BTreeMap::from([(PathId::ZERO, first)]),
+            numbers: vec![PathId::ZERO],
+            control: None,
+            control_queue: VecDeque::new(),
+            is_client,
+            connected: false,
+        }
+    }
+
+    fn number(&mut self, id: PathId) -> EnginePath {
+        let place = self.numbers.iter().position(|&known| known == id).unwrap_or_else(|| {
+            self.numbers.push(id);
+            self.numbers.len() - 1
+        });
+        EnginePath(place)
+    }
+
+    /// An unknown number stands for a path that cannot exist.
+    fn id(&self, path: EnginePath) -> PathId {
+        self.numbers.get(path.0).copied().unwrap_or(PathId::MAX)
+    }
+
+    fn translate(&mut self, event: Event, out: &mut VecDeque<EngineEvent>) {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                if self.is_client {
+                    self.control = self.connection.streams().open(Dir::Bi);
+                }
+                out.push_back(EngineEvent::Connected {
+                    path: self.number(PathId::ZERO),
+                    link: self.first,
+                    multipath: self.connection.is_multipath_negotiated(),
+                });
+            }
+            Event::ConnectionLost { reason } => out.push_back(EngineEvent::Closed(close_reason(reason))),
+            Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
+                if self.control.is_none() {
+                    self.control = self.connection.streams().accept(Dir::Bi);
+                }
+                self.read_control(out);
+            }
+            Event::Stream(StreamEvent::Readable { id }) if Some(id) == self.control => self.read_control(out),
+            Event::Path(event) => self.translate_path(event, out),
+            Event::DatagramReceived => self.take_datagrams(None, out),
+            _ => {}
+        }
+    }
+
+    fn translate_path(&mut self, event: PathEvent, out: &mut VecDeque<EngineEvent>) {
+        match event {
+            PathEvent::Established { id, .. } => {
+                let Some(link) = self.link_of(id) else { return };
+                self.links.insert(id, link);
+                out.push_back(EngineEvent::PathValidated { path: self.number(id), link });
+            }
+            PathEvent::Abandoned { id, reason, .. } => {
+                let by = match reason {
+                    PathAbandonReason::ApplicationClosed { .. } => ClosedBy::Us,
+                    PathAbandonReason::RemoteAbandoned { .. } => ClosedBy::Remote,
+                    _ => ClosedBy::Engine,
+                };
+                out.push_back(EngineEvent::PathClosed { path: self.number(id), by });
+            }
+            PathEvent::Discarded { id, .. } => {
+                self.links.remove(&id);
+            }
+            PathEvent::RemoteStatus { id, status, .. } => {
+                let usage = match status {
+                    PathStatus::Available => Use::Active,
+                    PathStatus::Backup => Use::Backup,
+                };
+                out.push_back(EngineEvent::RemoteUse { path: self.number(id), usage });
+            }
+            _ => {}
+        }
+    }
+
+    fn link_of(&self, id: PathId) -> Option<Link> {
+        if let Some(link) = self.links.get(&id) {
+            return Some(*link);
+        }
+        let tuple = self.connection.network_path(id).ok()?;
+        let socket = tuple.local_ip().and_then(socket_of)?;
+        Some(Link { socket, remote: tuple.remote() })
+    }
+
+    /// Datagrams carry no path; those that come out right after a UDP datagram went in came with it.
+    fn take_datagrams(&mut self, link: Option<Link>, out: &mut VecDeque<EngineEvent>) {
+        while let Some(bytes) = self.connection.datagrams().recv() {
+            out.push_back(EngineEvent::Datagram { link, bytes: bytes.to_vec() });
+        }
+    }
+
+    fn read_control(&mut self, out: &mut VecDeque<EngineEvent>) {
+        let Some(id) = self.control else { return };
+        let mut stream = self.connection.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else { return };
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+            out.push_back(EngineEvent::Control(chunk.bytes.to_vec()));
+        }
+        // What is to be sent because of it goes with the next transmit anyway.
+        let _ = chunks.finalize();
+    }
+
+    fn flush_control(&mut self) {
+        let Some(id) = self.control else { return };
+        while let Some(bytes) = self.control_queue.front_mut() {
+            match self.connection.send_stream(id).write(bytes) {
+                Ok(written) if written == bytes.len() => {
+                    self.control_queue.pop_front();
+                }
+                Ok(written) => {
+                    let _ = bytes.split_to(written);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_multipath_paths(MAX_PATHS)
+        .stream_receive_window(STREAM_WINDOW.into())
+        .max_idle_timeout(Some(IDLE_TIMEOUT.try_into().expect("30 s fit a QUIC integer")))
+        // The peer's own checks tell whether a path lives; noq's path timers have abandoned healthy second paths
+        // under load.
+        .default_path_max_idle_timeout(None)
+        .default_path_keep_alive_interval(None);
+    config
+}
+
+fn response(link: Link, transmit: Transmit, mut bytes: Vec<u8>) -> EngineTransmit {
+    bytes.truncate(transmit.size);
+    EngineTransmit {
+        link,
+        ecn: transmit.ecn.map(|ecn| ecn as u8),
+        segment_size: transmit.segment_size,
+        bytes,
+    }
+}
+
+fn close_reason(error: ConnectionError) -> CloseReason {
+    match error {
+        ConnectionError::ApplicationClosed(close) => CloseReason::Remote {
+            code: close.error_code.into_inner(),
+            reason: String::from_utf8_lossy(&close.reason).into_owned(),
+        },
+        ConnectionError::TimedOut => CloseReason::TimedOut,
+        // A TLS alert (RFC 9001 section 4.8), ours or theirs.
+        ConnectionError::TransportError(error) if is_tls_alert(error.code) => {
+            CloseReason::Refused(error.to_string())
+        }
+        ConnectionError::ConnectionClosed(close) if is_tls_alert(close.error_code) => {
+            CloseReason::Refused(close.to_string())
+        }
+        other => CloseReason::Failed(other.to_string()),
+    }
+}
+
+fn is_tls_alert(code: TransportErrorCode) -> bool {
+    (0x100..0x200).contains(&u64::from(code))
+}
+
+fn status(usage: Use) -> PathStatus {
+    match usage {
+        Use::Active => PathStatus::Available,
+        Use::Backup => PathStatus::Backup,
+    }
+}
+
+/// The address that stands for a socket: of the remote's family, in a range that no peer has.
+fn stand_in(socket: SocketId, remote: SocketAddr) -> IpAddr {
+    match remote {
+        SocketAddr::V4(_) => Ipv4Addr::from_bits(0xf000_0000 | (socket.0 & 0x0fff_ffff)).into(),
+        SocketAddr::V6(_) => Ipv6Addr::from_bits((0xfd_u128 << 120) | u128::from(socket.0)).into(),
+    }
+}
+
+fn socket_of(stand_in: IpAddr) -> Option<SocketId> {
+    match stand_in {
+        IpAddr::V4(ip) => Some(SocketId(ip.to_bits() & 0x0fff_ffff)),
+        IpAddr::V6(ip) => u32::try_from(ip.to_bits() & u128::from(u32::MAX)).ok().map(SocketId),
+    }
+}

@@ -1,0 +1,251 @@
+//! What a peer tells its driver. The driver's record has the serialised form of each.
+
+use crate::InterfaceKind;
+use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
+use std::{net::SocketAddr, time::Duration};
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The state of an interface changed.
+    Interface(crate::Interface),
+    /// An interface is gone.
+    InterfaceRemoved {
+        /// Kernel name.
+        interface: String,
+    },
+    /// A socket is bound.
+    SocketOpened {
+        /// Which.
+        socket: SocketId,
+        /// On which interface.
+        interface: String,
+        /// Where.
+        local: SocketAddr,
+    },
+    /// A socket was given up.
+    SocketClosed {
+        /// Which.
+        socket: SocketId,
+        /// On which interface.
+        interface: String,
+        /// Why.
+        why: String,
+    },
+    /// The kernel refused to send; told once until a send on this socket succeeds or another error comes.
+    SendFailed {
+        /// From which socket.
+        socket: SocketId,
+        /// On which interface.
+        interface: String,
+        /// Where to.
+        to: SocketAddr,
+        /// The kernel's error.
+        error: String,
+    },
+    /// A candidate of ours.
+    LocalCandidate(LocalCandidate),
+    /// A candidate of the other peer.
+    RemoteCandidate(RemoteCandidate),
+    /// A STUN request left.
+    CheckSent {
+        /// For which pair; none for a request to a server.
+        pair: Option<u32>,
+        /// From which interface.
+        interface: String,
+        /// Where to.
+        remote: SocketAddr,
+        /// Why.
+        purpose: CheckPurpose,
+        /// 1 for the first transmission.
+        attempt: u32,
+    },
+    /// A success response came.
+    CheckAnswered {
+        /// For which pair; none for a request to a server.
+        pair: Option<u32>,
+        /// On which interface.
+        interface: String,
+        /// From where.
+        remote: SocketAddr,
+        /// Why the request was sent.
+        purpose: CheckPurpose,
+        /// None when a retransmission makes it ambiguous.
+        rtt: Option<Duration>,
+        /// Our address as the other end saw it.
+        mapped: SocketAddr,
+    },
+    /// No answer will come, or an error came.
+    CheckFailed {
+        /// For which pair; none for a request to a server.
+        pair: Option<u32>,
+        /// From which interface.
+        interface: String,
+        /// Where to.
+        remote: SocketAddr,
+        /// Why the request was sent.
+        purpose: CheckPurpose,
+        /// What happened instead.
+        why: String,
+    },
+    /// A candidate pair changed its state.
+    Pair {
+        /// The pair.
+        view: PairView,
+        /// New state.
+        state: PairState,
+        /// What brought it about.
+        cause: String,
+    },
+    /// A pair was nominated.
+    Nominated {
+        /// Which.
+        pair: u32,
+    },
+    /// Datagrams were dropped without effect; the sum so far.
+    Rejected {
+        /// One word.
+        reason: &'static str,
+        /// So far.
+        count: u64,
+        /// The newest sender.
+        from: SocketAddr,
+    },
+    /// The handshake is complete.
+    Connected {
+        /// A name that both ends share.
+        connection: String,
+        /// QUIC engine.
+        engine: &'static str,
+        /// Several paths at once were negotiated.
+        multipath: bool,
+    },
+    /// The connection is over.
+    ConnectionClosed {
+        /// Its name; empty when the handshake never completed.
+        connection: String,
+        /// Why.
+        why: String,
+    },
+    /// A QUIC path changed its state.
+    Path(PathView),
+    /// We noticed that a path (or, without one, an interface) no longer works.
+    Detected {
+        /// On which interface.
+        interface: String,
+        /// Which path, if one was open.
+        path: Option<u64>,
+        /// What gave it away.
+        by: DetectedBy,
+    },
+    /// A workload says how it sends.
+    CallBegins {
+        /// Between two datagrams.
+        interval: Duration,
+        /// Bytes of a datagram.
+        payload: usize,
+    },
+    /// A datagram of the call left.
+    CallSent {
+        /// Counts from 0.
+        sequence: u64,
+        /// Bytes.
+        bytes: usize,
+    },
+    /// A datagram of the call arrived.
+    CallReceived {
+        /// Counts from 0.
+        sequence: u64,
+        /// The sender's time, since its start.
+        sent: Duration,
+        /// Bytes.
+        bytes: usize,
+        /// Our number of the path on which it came.
+        path: Option<u64>,
+    },
+    /// What a path carried so far.
+    PathSample {
+        /// Which.
+        path: u64,
+        /// UDP payload bytes.
+        bytes_sent: u64,
+        /// UDP payload bytes.
+        bytes_received: u64,
+        /// The engine's estimate.
+        rtt: Option<Duration>,
+    },
+}
+
+/// A QUIC path and its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathView {
+    /// Our number, never used twice.
+    pub path: u64,
+    /// The pair that carries it.
+    pub pair: u32,
+    /// Local interface.
+    pub interface: String,
+    /// Its kind.
+    pub interface_kind: InterfaceKind,
+    /// Remote interface, when the other peer told.
+    pub remote_interface: Option<String>,
+    /// Local base address.
+    pub local: SocketAddr,
+    /// Remote address.
+    pub remote: SocketAddr,
+    /// Type of the pair: relay if either end is relayed, else the remote candidate's type.
+    pub candidate: CandidateKind,
+    /// State.
+    pub state: PathState,
+    /// What brought it about.
+    pub cause: String,
+}
+
+/// State of a QUIC path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PathState {
+    /// Being validated.
+    Opening,
+    /// Validated.
+    Validated,
+    /// Carries payload.
+    Active,
+    /// In reserve.
+    Backup,
+    /// Over.
+    Closed,
+}
+
+/// What gave a loss away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DetectedBy {
+    /// The kernel: interface down or gone.
+    InterfaceDown,
+    /// The kernel: link lost.
+    NoCarrier,
+    /// The kernel: address gone.
+    AddressGone,
+    /// The kernel refused to send.
+    SendError,
+    /// Checks unanswered.
+    CheckSilence,
+    /// The other peer said so.
+    Peer,
+    /// The engine gave up.
+    Engine,
+}
+
+impl DetectedBy {
+    /// In a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DetectedBy::InterfaceDown => "interface down",
+            DetectedBy::NoCarrier => "no carrier",
+            DetectedBy::AddressGone => "address gone",
+            DetectedBy::SendError => "send error",
+            DetectedBy::CheckSilence => "checks unanswered",
+            DetectedBy::Peer => "the other peer closed it",
+            DetectedBy::Engine => "the engine gave it up",
+        }
+    }
+}

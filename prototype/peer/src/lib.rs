@@ -1,0 +1,47 @@
+//! One peer of a call: ICE over many interfaces, QUIC over the pairs that ICE finds, a workload, and the policy that
+//! says which path carries it. No I/O and no clock inside.
+//!
+//! ```text
+//! datagram -> demux (RFC 9443, by first byte)
+//!               |-- STUN       -> ice::Agent  -> valid pairs
+//!               |-- rendezvous -> signalling  -> remote candidates
+//!               |-- QUIC       -> engine      -> paths, datagrams, control stream
+//! path policy: valid pairs + interface changes + engine events -> open / active / backup / close
+//! ```
+//!
+//! The driver owns sockets, time and seeds. Its loop:
+//!
+//! 1. [`Peer::handle_interface`] for every interface there is, and again whenever one changes;
+//! 2. [`Peer::start`] at time zero;
+//! 3. [`Peer::poll`] until it returns none: bind and close sockets, send datagrams, record events, end when
+//!    [`Output::Done`] comes;
+//! 4. wait until [`Peer::deadline`], a datagram or an interface change; call the `handle_*` method for it; go to 3.
+//!
+//! The QUIC client is the ICE controlling agent, because only a QUIC client opens paths.
+//!
+//! Left out in this version: relays, disguised STUN, engines other than noq, workloads other than a call.
+
+mod call;
+mod control;
+mod demux;
+mod engine;
+mod event;
+mod identity;
+mod interface;
+mod paths;
+mod peer;
+mod policy;
+pub mod rendezvous;
+mod secret;
+mod sockets;
+mod ticket;
+
+pub use call::{CallError, CallSpec};
+pub use event::{DetectedBy, Event, PathState, PathView};
+pub use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
+pub use identity::{Fingerprint, Identity, IdentityError};
+pub use interface::{Interface, InterfaceChange, InterfaceKind};
+pub use peer::{ConfigError, Outcome, Output, Peer, PeerConfig, Role, Transmit};
+pub use policy::{Policy, UnknownPolicy};
+pub use secret::{Secret, Side};
+pub use ticket::{Ticket, TicketError};

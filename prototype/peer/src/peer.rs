@@ -1,0 +1,496 @@
+//! The composition: one `Peer` out of sockets, ICE agent, signalling, engine, paths and workload.
+
+mod connection;
+mod policing;
+mod signalling;
+
+use crate::{
+    CallSpec, Event, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
+    call::Sender,
+    control,
+    demux::{self, Protocol, Rejections},
+    engine::{Engine, Link, NoqEngine},
+    paths::Paths,
+    rendezvous,
+    sockets::{Action, Sockets},
+};
+use ice::{PairId, SocketId, SocketInfo};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// What a peer is told once.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Which end, and what it needs to be that end.
+    pub role: Role,
+    /// Which pairs become paths.
+    pub policy: Policy,
+    /// What is sent both ways once connected; both ends name their own.
+    pub call: Option<CallSpec>,
+    /// Ends the peer in an orderly way this long after its start.
+    pub duration: Option<Duration>,
+    /// A client that has no connection this long after its start gives up.
+    pub connect_timeout: Duration,
+    /// Port of every socket; 0 lets the kernel choose.
+    pub port: u16,
+    /// Of everything random here. TLS keys come from the operating system all the same.
+    pub seed: u64,
+}
+
+/// Which end of the connection.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// Connects with a ticket.
+    Client {
+        /// From the server.
+        ticket: Ticket,
+    },
+    /// Waits for whoever holds the ticket.
+    Server {
+        /// Its certificate.
+        identity: Identity,
+        /// The ticket's secret.
+        secret: Secret,
+        /// Where to meet clients that share no network; also asked for server-reflexive candidates.
+        rendezvous: Vec<SocketAddr>,
+    },
+}
+
+/// A peer cannot be made.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The TLS library does not take the identity.
+    #[error("certificate and key cannot be used: {0}")]
+    Identity(String),
+}
+
+/// What the driver is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Bind a UDP socket to this interface and this address; answer with [`Peer::socket_opened`] or
+    /// [`Peer::socket_failed`].
+    OpenSocket {
+        /// Its number.
+        socket: SocketId,
+        /// Kernel name.
+        interface: String,
+        /// Address.
+        local: IpAddr,
+        /// 0: any.
+        port: u16,
+    },
+    /// Close it.
+    CloseSocket {
+        /// Its number.
+        socket: SocketId,
+    },
+    /// Send.
+    Transmit(Transmit),
+    /// Record.
+    Event(Event),
+    /// The last output.
+    Done(Outcome),
+}
+
+/// One datagram, or several of one size to one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// From which socket.
+    pub socket: SocketId,
+    /// Where to.
+    pub to: SocketAddr,
+    /// Bits of the IP header (RFC 3168); none: not ECN-capable.
+    pub ecn: Option<u8>,
+    /// Size of each datagram but the last, when there are several.
+    pub segment_size: Option<usize>,
+    /// The datagrams, one after the other.
+    pub bytes: Vec<u8>,
+}
+
+/// How a peer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// In an orderly way.
+    Finished,
+    /// No connection came about, or it was lost for good.
+    Unreachable {
+        /// What was tried and what was missing.
+        why: String,
+    },
+    /// The other end is not the one of the ticket, or does not accept it.
+    Refused {
+        /// Which proof failed.
+        why: String,
+    },
+}
+
+/// One peer.
+pub struct Peer {
+    config: PeerConfig,
+    side: Side,
+    secret: Secret,
+    rng: ChaCha8Rng,
+    started: Option<Instant>,
+    sockets: Sockets,
+    agent: ice::Agent,
+    signalling: Option<rendezvous::Client>,
+    /// The newest signalled candidates of the other peer, by address.
+    remote_candidates: BTreeMap<SocketAddr, ice::RemoteCandidate>,
+    engine: Box<dyn Engine>,
+    connection: Connection,
+    paths: Paths,
+    /// How often each pair is checked, as last told to the agent.
+    check_intervals: BTreeMap<PairId, Duration>,
+    /// Links on which a path was given up lately, and when one may be opened again.
+    resting: BTreeMap<Link, Instant>,
+    retry_open: Option<Instant>,
+    next_sample: Option<Instant>,
+    call: Option<Sender>,
+    rejections: Rejections,
+    refused_by_peer: bool,
+    send_errors: BTreeMap<SocketId, String>,
+    /// Pairs, paths or interfaces changed since the policy was last applied.
+    changed: bool,
+    outputs: VecDeque<Output>,
+    done: bool,
+}
+
+/// How far the connection is.
+#[derive(Debug)]
+enum Connection {
+    None,
+    Handshaking(Link),
+    /// The handshake is complete; a server waits for the client's proof.
+    Unproven {
+        name: String,
+        reader: control::Reader,
+    },
+    Open {
+        name: String,
+        reader: control::Reader,
+    },
+}
+
+impl Peer {
+    /// A peer that waits for interfaces and for [`Peer::start`].
+    pub fn new(config: PeerConfig) -> Result<Self, ConfigError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let (side, secret, rendezvous) = match &config.role {
+            Role::Client { ticket } => (Side::Client, ticket.secret.clone(), ticket.rendezvous.clone()),
+            Role::Server { secret, rendezvous, .. } => (Side::Server, secret.clone(), rendezvous.clone()),
+        };
+        let engine = new_engine(&config.role, &mut rng)?;
+        let ice_role = match side {
+            Side::Client => ice::Role::Controlling,
+            Side::Server => ice::Role::Controlled,
+        };
+        let agent = ice::Agent::new(ice::Config::new(ice_role, secret.ice_credentials(side), rng.random()));
+        let sockets = Sockets::new(config.port);
+        let mut peer = Self {
+            side,
+            secret,
+            started: None,
+            sockets,
+            agent,
+            signalling: None,
+            remote_candidates: BTreeMap::new(),
+            engine,
+            connection: Connection::None,
+            paths: Paths::default(),
+            check_intervals: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            retry_open: None,
+            next_sample: None,
+            call: None,
+            rejections: Rejections::default(),
+            refused_by_peer: false,
+            send_errors: BTreeMap::new(),
+            changed: false,
+            outputs: VecDeque::new(),
+            done: false,
+            rng,
+            config,
+        };
+        peer.signalling = (!rendezvous.is_empty()).then(|| peer.new_signalling(rendezvous));
+        Ok(peer)
+    }
+
+    /// Time zero: gathering, checks and the workload begin.
+    pub fn start(&mut self, now: Instant) {
+        if self.started.is_some() || self.done {
+            return;
+        }
+        self.started = Some(now);
+        self.begin_signalling(now);
+        self.agent.start(now);
+        self.call = self.config.call.map(|spec| Sender::new(spec, now, &mut self.rng));
+        self.pump(now);
+    }
+
+    /// Ends in an orderly way: the other end is told, then [`Output::Done`] comes.
+    pub fn stop(&mut self, now: Instant) {
+        if self.done {
+            return;
+        }
+        self.close(now, connection::FINISHED, "finished");
+        self.finish(now, Outcome::Finished);
+    }
+
+    /// An interface is there, changed, or is gone.
+    pub fn handle_interface(&mut self, now: Instant, change: InterfaceChange) {
+        self.event(match &change {
+            InterfaceChange::Changed(interface) => Event::Interface(interface.clone()),
+            InterfaceChange::Removed(name) => Event::InterfaceRemoved { interface: name.clone() },
+        });
+        for action in self.sockets.change(change) {
+            self.carry_out(now, action);
+        }
+        self.pump(now);
+    }
+
+    fn carry_out(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Open { socket, interface, local, port } => {
+                self.outputs.push_back(Output::OpenSocket { socket, interface, local, port });
+            }
+            Action::Close { socket, interface, bound, by } => {
+                self.lose_socket(now, socket, by);
+                self.outputs.push_back(Output::CloseSocket { socket });
+                if bound {
+                    let why = by.as_str().to_owned();
+                    self.event(Event::SocketClosed { socket, interface, why });
+                }
+            }
+        }
+    }
+
+    /// The driver has bound a socket.
+    pub fn socket_opened(&mut self, now: Instant, socket: SocketId, local: SocketAddr) {
+        // It may have been given up while the driver was binding it; the driver has the order to close it already.
+        let Some(known) = self.sockets.set_bound(socket, local) else { return };
+        let interface = known.interface.clone();
+        self.event(Event::SocketOpened { socket, interface: interface.clone(), local });
+        let preference = self.sockets.preference(socket, &self.config.policy);
+        self.agent.add_socket(now, socket, SocketInfo { interface, local, preference });
+        self.pump(now);
+    }
+
+    /// The driver could not bind a socket; its interface stays without one for this family until it changes.
+    pub fn socket_failed(&mut self, now: Instant, socket: SocketId, error: &str) {
+        if let Some(known) = self.sockets.remove(socket) {
+            let why = format!("cannot be bound to {}: {error}", known.ip);
+            self.event(Event::SocketClosed { socket, interface: known.interface, why });
+        }
+        self.pump(now);
+    }
+
+    /// The kernel refused to send for a reason that will not pass by itself, such as ENETUNREACH.
+    pub fn send_failed(&mut self, now: Instant, socket: SocketId, to: SocketAddr, error: &str) {
+        if self.sockets.get(socket).is_none() {
+            return;
+        }
+        if self.send_errors.insert(socket, error.to_owned()).as_deref() != Some(error) {
+            let interface = self.sockets.interface_of(socket);
+            self.event(Event::SendFailed { socket, interface, to, error: error.to_owned() });
+        }
+        self.agent.send_failed(now, socket, to);
+        self.lose_link(now, Link { socket, remote: to }, crate::DetectedBy::SendError);
+        self.pump(now);
+    }
+
+    /// One UDP datagram (not several merged by receive offload). `ecn` holds the two bits of the IP header.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        ecn: Option<u8>,
+        datagram: &[u8],
+    ) {
+        let rejected = match demux::protocol(datagram) {
+            Protocol::Stun => self.handle_stun(now, socket, from, datagram),
+            Protocol::Rendezvous => self.handle_signalling(now, from, datagram),
+            Protocol::Quic => self.handle_quic(now, Link { socket, remote: from }, ecn, datagram),
+            Protocol::Unknown => Err("unknown-protocol"),
+        };
+        if let Err(reason) = rejected {
+            self.rejections.add(now, reason, from);
+        }
+        self.pump(now);
+    }
+
+    fn handle_stun(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), &'static str> {
+        self.agent.handle_datagram(now, socket, from, datagram).map_err(ice::Rejected::reason)
+    }
+
+    /// QUIC is taken only from addresses that ICE has authenticated: nobody else reaches the handshake.
+    fn handle_quic(
+        &mut self,
+        now: Instant,
+        link: Link,
+        ecn: Option<u8>,
+        datagram: &[u8],
+    ) -> Result<(), &'static str> {
+        if self.agent.pair_of(link.socket, link.remote).is_none() {
+            return Err("unknown-source");
+        }
+        if self.engine.handle_datagram(now, link, ecn, datagram) { Ok(()) } else { Err("not-quic") }
+    }
+
+    /// Call when [`Peer::deadline`] has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.done {
+            return;
+        }
+        if self.agent.poll_timeout().is_some_and(|at| at <= now) {
+            self.agent.handle_timeout(now);
+        }
+        self.engine.handle_timeout(now);
+        self.check_limits(now);
+        self.pump(now);
+    }
+
+    fn check_limits(&mut self, now: Instant) {
+        let Some(started) = self.started else { return };
+        if self.config.duration.is_some_and(|duration| started + duration <= now) {
+            self.stop(now);
+        } else if self.give_up_at().is_some_and(|at| at <= now) {
+            let outcome = self.why_not_connected();
+            self.finish(now, outcome);
+        }
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        let waiting = matches!(self.connection, Connection::None | Connection::Handshaking(_));
+        (self.side == Side::Client && waiting).then_some(self.started? + self.config.connect_timeout)
+    }
+
+    /// When [`Peer::handle_timeout`] is to be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.done {
+            return None;
+        }
+        let sending = self.is_open().then_some(self.call.as_ref()).flatten();
+        [
+            self.agent.poll_timeout(),
+            self.engine.deadline(),
+            self.signalling.as_ref().and_then(rendezvous::Client::deadline),
+            sending.map(Sender::deadline),
+            self.rejections.deadline(),
+            self.retry_open,
+            self.next_sample,
+            self.give_up_at(),
+            self.started.zip(self.config.duration).map(|(started, duration)| started + duration),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// What is to be done next; none when the peer waits.
+    pub fn poll(&mut self, now: Instant) -> Option<Output> {
+        if self.outputs.is_empty() && !self.done {
+            self.pump(now);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Moves everything between the parts until none has anything left.
+    fn pump(&mut self, now: Instant) {
+        while !self.done {
+            let mut moved = false;
+            while let Some(event) = self.agent.poll_event() {
+                self.on_ice(now, event);
+                moved = true;
+            }
+            while let Some(event) = self.engine.poll_event() {
+                self.on_engine(now, event);
+                moved = true;
+            }
+            if std::mem::take(&mut self.changed) || self.retry_open.is_some_and(|at| at <= now) {
+                self.reconcile(now);
+            }
+            self.signal(now);
+            self.send_call(now);
+            moved |= self.transmit(now);
+            if !moved {
+                break;
+            }
+        }
+        self.sample(now);
+        while let Some(event) = self.rejections.poll(now, self.done) {
+            self.event_before_done(event);
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) -> bool {
+        let before = self.outputs.len();
+        while let Some(transmit) = self.agent.poll_transmit() {
+            self.send(transmit.socket, transmit.to, None, None, transmit.bytes);
+        }
+        while let Some(transmit) = self.engine.poll_transmit(now) {
+            let link = transmit.link;
+            self.send(link.socket, link.remote, transmit.ecn, transmit.segment_size, transmit.bytes);
+        }
+        self.outputs.len() > before
+    }
+
+    fn send(
+        &mut self,
+        socket: SocketId,
+        to: SocketAddr,
+        ecn: Option<u8>,
+        segment_size: Option<usize>,
+        bytes: Vec<u8>,
+    ) {
+        // The engine may still want to use a path whose socket is gone.
+        if self.sockets.get(socket).is_some_and(|socket| socket.local.is_some()) {
+            self.outputs.push_back(Output::Transmit(Transmit { socket, to, ecn, segment_size, bytes }));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn event_before_done(&mut self, event: Event) {
+        let done =
+            matches!(self.outputs.back(), Some(Output::Done(_))).then(|| self.outputs.pop_back()).flatten();
+        self.event(event);
+        self.outputs.extend(done);
+    }
+
+    fn finish(&mut self, now: Instant, outcome: Outcome) {
+        if self.done {
+            return;
+        }
+        self.last_samples(now);
+        self.transmit(now);
+        self.done = true;
+        self.outputs.push_back(Output::Done(outcome));
+        while let Some(event) = self.rejections.poll(now, true) {
+            self.event_before_done(event);
+        }
+    }
+}
+
+fn new_engine(role: &Role, rng: &mut ChaCha8Rng) -> Result<Box<dyn Engine>, ConfigError> {
+    let seed = rng.random();
+    let engine = match role {
+        Role::Client { ticket } => NoqEngine::client(ticket.fingerprint, seed),
+        Role::Server { identity, .. } => NoqEngine::server(identity, seed),
+    };
+    Ok(Box::new(engine.map_err(|error| ConfigError::Identity(error.to_string()))?))
+}

@@ -1,0 +1,220 @@
+//! The QUIC connection: when it is begun, how the client proves itself, what travels in it, how it ends.
+
+use super::{Connection, Outcome, Peer, new_engine};
+use crate::{
+    Event, Side,
+    call::Unit,
+    control::{Frame, Reader},
+    engine::{CloseReason, EngineEvent, Link},
+};
+use std::time::Instant;
+
+/// Application error codes of CONNECTION_CLOSE (RFC 9000 section 20.2).
+pub(super) const FINISHED: u64 = 0;
+const REFUSED: u64 = 1;
+const PROTOCOL_ERROR: u64 = 2;
+
+const NAME_LABEL: &[u8] = b"EXPORTER-iceperf-name";
+const PROOF_LABEL: &[u8] = b"EXPORTER-iceperf-proof";
+
+impl Peer {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.connection, Connection::Open { .. })
+    }
+
+    /// A client begins the handshake over the first pair that can carry data, and again over another one when that
+    /// is lost before the handshake completes.
+    pub(super) fn begin_handshake(&mut self, now: Instant) {
+        if self.side != Side::Client {
+            return;
+        }
+        if let Connection::Handshaking(link) = self.connection {
+            let lives = self.pair_on(link).is_some_and(|pair| pair.state.is_usable());
+            if lives {
+                return;
+            }
+            // The configuration made an engine before; it makes one again.
+            let Ok(engine) = new_engine(&self.config.role, &mut self.rng) else { return };
+            self.engine = engine;
+            self.connection = Connection::None;
+        }
+        if !matches!(self.connection, Connection::None) {
+            return;
+        }
+        let usable = self.agent.pairs().filter(|pair| pair.state.is_usable());
+        let Some(pair) = usable.max_by_key(|pair| pair.priority) else { return };
+        let link = Link { socket: pair.socket, remote: pair.remote };
+        match self.engine.connect(now, link) {
+            Ok(()) => self.connection = Connection::Handshaking(link),
+            Err(error) => tracing::warn!(%error, "handshake not begun"),
+        }
+    }
+
+    pub(super) fn on_engine(&mut self, now: Instant, event: EngineEvent) {
+        self.changed |= !matches!(event, EngineEvent::Datagram { .. });
+        match event {
+            EngineEvent::Connected { path, link, multipath } => {
+                self.on_connected(now, multipath);
+                self.on_path_validated(now, path, link);
+            }
+            EngineEvent::PathValidated { path, link } => self.on_path_validated(now, path, link),
+            EngineEvent::PathClosed { path, by } => self.on_path_closed(now, path, by),
+            EngineEvent::RemoteUse { path, usage } => self.on_remote_use(path, usage),
+            EngineEvent::Datagram { link, bytes } => self.on_payload(now, link, &bytes),
+            EngineEvent::Control(bytes) => self.on_control(now, &bytes),
+            EngineEvent::Closed(reason) => self.on_closed(now, reason),
+        }
+    }
+
+    fn on_connected(&mut self, now: Instant, multipath: bool) {
+        let name = self.engine.export(NAME_LABEL).unwrap_or_default();
+        let name: String = name.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let engine = self.engine.capabilities().engine;
+        self.event(Event::Connected { connection: name.clone(), engine, multipath });
+        let reader = Reader::default();
+        match self.side {
+            Side::Server => self.connection = Connection::Unproven { name, reader },
+            Side::Client => {
+                self.connection = Connection::Open { name, reader };
+                let exported = self.engine.export(PROOF_LABEL).unwrap_or_default();
+                let proof = self.secret.proof(&exported);
+                self.engine.send_control(Frame::Hello { proof }.to_bytes());
+                self.on_open(now);
+            }
+        }
+    }
+
+    /// Both ends are proven: candidates and payload may flow.
+    fn on_open(&mut self, now: Instant) {
+        self.tell_candidates(now);
+        self.next_sample = Some(now);
+        if let (Some(call), Some(spec)) = (&mut self.call, self.config.call) {
+            call.skip_to(now);
+            self.event(Event::CallBegins { interval: spec.interval(), payload: spec.payload() });
+        }
+    }
+
+    fn on_control(&mut self, now: Instant, bytes: &[u8]) {
+        if let Connection::Unproven { reader, .. } | Connection::Open { reader, .. } = &mut self.connection {
+            reader.push(bytes);
+        }
+        loop {
+            let (Connection::Unproven { reader, .. } | Connection::Open { reader, .. }) =
+                &mut self.connection
+            else {
+                return;
+            };
+            match reader.next() {
+                Ok(Some(frame)) => self.on_frame(now, frame),
+                Ok(None) => return,
+                Err(_) => {
+                    self.close(now, PROTOCOL_ERROR, "the control stream holds no frames");
+                    self.end(now, "the other peer's control stream holds no frames".into());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_frame(&mut self, now: Instant, frame: Frame) {
+        match frame {
+            Frame::Hello { proof } if self.side == Side::Server => self.on_hello(now, &proof),
+            Frame::Candidates(candidates) if self.is_open() => self.take_candidates(now, &candidates),
+            // A server's Hello, or anything before the client's, means nothing.
+            _ => {}
+        }
+    }
+
+    fn on_hello(&mut self, now: Instant, proof: &[u8]) {
+        let exported = self.engine.export(PROOF_LABEL).unwrap_or_default();
+        if !self.secret.proves(&exported, proof) {
+            self.close(now, REFUSED, "the ticket's secret is not known here");
+            self.transmit(now);
+            self.reset_engine("the client does not hold the secret");
+            return;
+        }
+        if let Connection::Unproven { name, reader } = &mut self.connection {
+            self.connection = Connection::Open { name: std::mem::take(name), reader: std::mem::take(reader) };
+            self.on_open(now);
+        }
+    }
+
+    fn on_payload(&mut self, _now: Instant, link: Option<Link>, bytes: &[u8]) {
+        let Some(unit) = Unit::from_bytes(bytes).filter(|_| self.is_open()) else { return };
+        let path = link.and_then(|link| self.paths.on_link(link)).map(|path| path.number);
+        let Unit { sequence, sent, bytes } = unit;
+        self.event(Event::CallReceived { sequence, sent, bytes, path });
+    }
+
+    pub(super) fn send_call(&mut self, now: Instant) {
+        while let Some((unit, bytes)) =
+            self.is_open().then_some(()).and(self.call.as_mut()).and_then(|call| call.poll(now))
+        {
+            // A unit that the engine does not take is lost like one on the wire: it was sent, and does not arrive.
+            self.engine.send_datagram(bytes);
+            self.event(Event::CallSent { sequence: unit.sequence, bytes: unit.bytes });
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Instant, code: u64, reason: &str) {
+        if !matches!(self.connection, Connection::None) {
+            self.engine.close(now, code, reason);
+            let connection = self.connection_name();
+            self.event(Event::ConnectionClosed { connection, why: format!("closed by us: {reason}") });
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, reason: CloseReason) {
+        let was_open = self.is_open();
+        let (why, outcome) = match reason {
+            CloseReason::Remote { code: FINISHED, .. } => {
+                ("closed by the other peer".into(), Outcome::Finished)
+            }
+            CloseReason::Remote { code: REFUSED, reason } => {
+                let why = format!("refused by the other peer: {reason}");
+                (why.clone(), Outcome::Refused { why })
+            }
+            CloseReason::Remote { reason, .. } | CloseReason::Failed(reason) => {
+                (reason.clone(), Outcome::Unreachable { why: format!("the connection failed: {reason}") })
+            }
+            CloseReason::TimedOut => {
+                let why = "nothing was heard for the idle timeout".to_owned();
+                (why.clone(), Outcome::Unreachable { why: format!("the connection was lost: {why}") })
+            }
+            CloseReason::Refused(reason) => {
+                let why = format!("the server's certificate is not the one that the ticket names ({reason})");
+                (reason, Outcome::Refused { why })
+            }
+        };
+        let connection = self.connection_name();
+        self.event(Event::ConnectionClosed { connection, why: why.clone() });
+        match self.side {
+            // Nobody who held the ticket was served yet: wait on.
+            Side::Server if !was_open => self.reset_engine(&why),
+            _ => self.finish(now, outcome),
+        }
+    }
+
+    fn end(&mut self, now: Instant, why: String) {
+        match self.side {
+            Side::Server if !self.is_open() => self.reset_engine(&why),
+            _ => self.finish(now, Outcome::Unreachable { why }),
+        }
+    }
+
+    fn reset_engine(&mut self, why: &str) {
+        tracing::info!(why, "waiting for another client");
+        self.close_all_paths(why);
+        self.connection = Connection::None;
+        if let Ok(engine) = new_engine(&self.config.role, &mut self.rng) {
+            self.engine = engine;
+        }
+    }
+
+    fn connection_name(&self) -> String {
+        match &self.connection {
+            Connection::Unproven { name, .. } | Connection::Open { name, .. } => name.clone(),
+            Connection::None | Connection::Handshaking(_) => String::new(),
+        }
+    }
+}

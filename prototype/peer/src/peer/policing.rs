@@ -1,0 +1,322 @@
+//! Pairs and losses in, paths out: what the policy asks for is compared with what there is, again after every change.
+
+use super::Peer;
+use crate::{
+    DetectedBy, Event, InterfaceKind, PathState, Side,
+    engine::{ClosedBy, EnginePath, Link, Use},
+    paths::Standing,
+};
+use ice::{PairId, PairState, PairView, SocketId};
+use std::time::{Duration, Instant};
+
+/// Pairs that carry no path stay known to be alive at this pace.
+const SPARE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A path that could not be opened (the other end's connection IDs are still on their way) is tried again.
+const RETRY_OPEN: Duration = Duration::from_millis(20);
+/// A link whose path was given up is left alone this long, so that one bad sign after the other does not open and
+/// close paths in turns.
+const REST: Duration = Duration::from_millis(500);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Peer {
+    pub(super) fn on_ice(&mut self, now: Instant, event: ice::Event) {
+        match event {
+            ice::Event::LocalCandidate(candidate) => {
+                self.on_local_candidate(now, Event::LocalCandidate(candidate));
+            }
+            ice::Event::LocalCandidateRemoved { .. } => self.tell_candidates(now),
+            ice::Event::RemoteCandidate(candidate) => self.event(Event::RemoteCandidate(candidate)),
+            ice::Event::CheckSent { pair, socket, remote, purpose, attempt } => {
+                let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
+                self.event(Event::CheckSent { pair, interface, remote, purpose, attempt });
+            }
+            ice::Event::CheckAnswered { pair, socket, remote, purpose, rtt, mapped } => {
+                let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
+                self.event(Event::CheckAnswered { pair, interface, remote, purpose, rtt, mapped });
+            }
+            ice::Event::CheckFailed { pair, socket, remote, purpose, why } => {
+                let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
+                self.event(Event::CheckFailed { pair, interface, remote, purpose, why: why.to_string() });
+            }
+            ice::Event::Pair { state, cause, view, .. } => self.on_pair(now, view, state, cause.into_owned()),
+            ice::Event::Nominated { pair } => self.event(Event::Nominated { pair: pair.0 }),
+            ice::Event::RoleChanged(role) => tracing::warn!(?role, "the other agent claimed the same role"),
+            ice::Event::RemoteRefused { code } => self.refused_by_peer |= code == 401,
+        }
+    }
+
+    fn on_pair(&mut self, now: Instant, view: PairView, state: PairState, cause: String) {
+        let link = Link { socket: view.socket, remote: view.remote };
+        self.changed = true;
+        self.event(Event::Pair { view, state, cause });
+        if state == PairState::Down {
+            self.lose_link(now, link, DetectedBy::CheckSilence);
+        }
+    }
+
+    pub(super) fn pair_on(&self, link: Link) -> Option<PairView> {
+        self.agent.pair_of(link.socket, link.remote).and_then(|pair| self.agent.pair(pair))
+    }
+
+    /// A socket is gone, and every path on it.
+    pub(super) fn lose_socket(&mut self, now: Instant, socket: SocketId, by: DetectedBy) {
+        let links: Vec<Link> =
+            self.paths.living().map(|path| path.link).filter(|link| link.socket == socket).collect();
+        for link in links {
+            self.lose_link(now, link, by);
+        }
+        self.agent.remove_socket(now, socket, by.as_str());
+        self.send_errors.remove(&socket);
+    }
+
+    /// The path on a link no longer works. Another takes over before the other end is told, so that the word of it
+    /// has a path to travel on.
+    pub(super) fn lose_link(&mut self, now: Instant, link: Link, by: DetectedBy) {
+        let Some(path) = self.paths.on_link(link).filter(|path| !path.abandoned) else { return };
+        let (number, engine) = (path.number, path.engine);
+        let interface = path.interface().to_owned();
+        self.changed = true;
+        self.event(Event::Detected { interface, path: Some(number), by });
+        self.resting.insert(link, now + REST);
+        self.last_sample(number);
+        if let Some(path) = self.paths.by_number(number) {
+            path.abandoned = true;
+            let view = path.enter(PathState::Closed, by.as_str());
+            self.event(Event::Path(view));
+        }
+        self.choose_active(now, by.as_str());
+        if self.engine.close_path(now, engine) {
+            self.paths.remove(number);
+        }
+    }
+
+    pub(super) fn on_path_validated(&mut self, now: Instant, engine: EnginePath, link: Link) {
+        if self.paths.by_engine(engine).is_none() {
+            let Some((pair, standing)) = self.pair_on(link).map(|pair| self.with_standing(pair)) else {
+                return;
+            };
+            let path = self.paths.add(engine, link, &pair, standing, Use::Backup);
+            let cause = match self.side {
+                Side::Client => "carried the handshake",
+                Side::Server => "opened by the client",
+            };
+            let view = path.enter(PathState::Opening, cause);
+            self.event(Event::Path(view));
+        }
+        let Some(path) = self.paths.by_engine(engine).filter(|path| !path.validated) else { return };
+        path.validated = true;
+        let view = path.enter(PathState::Validated, "path validation succeeded");
+        self.event(Event::Path(view));
+        self.close_abandoned(now);
+        self.choose_active(now, "first validated path");
+        self.keep_in_reserve(engine);
+    }
+
+    /// A validated path that did not become the active one.
+    fn keep_in_reserve(&mut self, engine: EnginePath) {
+        let Some(path) = self.paths.by_engine(engine).filter(|path| path.usage == Use::Backup) else {
+            return;
+        };
+        let view = path.enter(PathState::Backup, "kept in reserve");
+        self.event(Event::Path(view));
+        self.engine.set_use(engine, Use::Backup);
+    }
+
+    /// The engine kept them because they were its last; now there is another.
+    fn close_abandoned(&mut self, now: Instant) {
+        let abandoned: Vec<_> = self
+            .paths
+            .living()
+            .filter(|path| path.abandoned)
+            .map(|path| (path.number, path.engine))
+            .collect();
+        for (number, engine) in abandoned {
+            if self.engine.close_path(now, engine) {
+                self.paths.remove(number);
+            }
+        }
+    }
+
+    pub(super) fn on_path_closed(&mut self, now: Instant, engine: EnginePath, by: ClosedBy) {
+        let Some(path) = self.paths.by_engine(engine).filter(|path| !path.abandoned) else {
+            if let Some(number) = self.paths.by_engine(engine).map(|path| path.number) {
+                self.paths.remove(number);
+            }
+            return;
+        };
+        let number = path.number;
+        let by = match by {
+            ClosedBy::Remote => DetectedBy::Peer,
+            ClosedBy::Us | ClosedBy::Engine => DetectedBy::Engine,
+        };
+        let (link, interface) = (path.link, path.interface().to_owned());
+        let view = path.enter(PathState::Closed, by.as_str());
+        self.event(Event::Detected { interface, path: Some(number), by });
+        self.last_sample(number);
+        self.event(Event::Path(view));
+        self.paths.remove(number);
+        self.resting.insert(link, now + REST);
+        self.choose_active(now, by.as_str());
+    }
+
+    /// The client chooses; the server uses what the client uses.
+    pub(super) fn on_remote_use(&mut self, engine: EnginePath, usage: Use) {
+        if self.side == Side::Client || usage == Use::Backup {
+            return;
+        }
+        if let Some(path) = self.paths.by_engine(engine).filter(|path| path.validated && !path.abandoned) {
+            let number = path.number;
+            self.activate(number, "the client uses it");
+        }
+    }
+
+    fn choose_active(&mut self, now: Instant, cause: &str) {
+        // A server leaves preferences to the client, and chooses only when it has none left.
+        if self.side == Side::Server && self.paths.active().is_some() {
+            return;
+        }
+        if let Some(number) = self.paths.better_active(&self.config.policy) {
+            self.activate(number, cause);
+            if self.side == Side::Client
+                && let Some(pair) = self.paths.by_number(number).map(|path| path.pair)
+            {
+                self.agent.nominate(now, pair);
+            }
+        }
+    }
+
+    fn activate(&mut self, number: u64, cause: &str) {
+        let before = self.paths.active().map(|path| path.number);
+        if before == Some(number) {
+            return;
+        }
+        for (number, usage) in [(Some(number), Use::Active), (before, Use::Backup)] {
+            let Some(path) = number.and_then(|number| self.paths.by_number(number)) else { continue };
+            path.usage = usage;
+            let state = if usage == Use::Active { PathState::Active } else { PathState::Backup };
+            let (engine, view) = (path.engine, path.enter(state, cause));
+            self.engine.set_use(engine, usage);
+            self.event(Event::Path(view));
+        }
+    }
+
+    /// Opens what the policy wants and does not have yet, and paces the checks of every pair by its use.
+    pub(super) fn reconcile(&mut self, now: Instant) {
+        self.begin_handshake(now);
+        if self.side == Side::Client && self.is_open() {
+            self.open_wanted(now);
+            self.choose_active(now, "preferred interface");
+        }
+        self.pace_checks(now);
+    }
+
+    fn open_wanted(&mut self, now: Instant) {
+        self.retry_open = None;
+        self.resting.retain(|_, until| *until > now);
+        let pairs: Vec<_> = self
+            .agent
+            .pairs()
+            .filter(|pair| !self.resting.contains_key(&Link { socket: pair.socket, remote: pair.remote }))
+            .map(|pair| self.with_standing(pair))
+            .collect();
+        if let Some(until) = self.resting.values().min() {
+            self.retry_open = Some(*until);
+        }
+        for (pair, standing) in self.paths.wanted(&self.config.policy, &pairs) {
+            let link = Link { socket: pair.socket, remote: pair.remote };
+            if self.revive(link) {
+                continue;
+            }
+            match self.engine.open_path(now, link, Use::Backup) {
+                Ok(engine) => {
+                    let path = self.paths.add(engine, link, &pair, standing, Use::Backup);
+                    let view = path.enter(PathState::Opening, "a pair between two unjoined interfaces is up");
+                    self.event(Event::Path(view));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "path not opened yet");
+                    let again = now + RETRY_OPEN;
+                    self.retry_open = Some(self.retry_open.map_or(again, |at| at.min(again)));
+                }
+            }
+        }
+    }
+
+    /// A path that was given up but never closed, because it was the last, works again.
+    fn revive(&mut self, link: Link) -> bool {
+        let Some(number) = self.paths.on_link(link).filter(|path| path.abandoned).map(|path| path.number)
+        else {
+            return false;
+        };
+        let Some(path) = self.paths.by_number(number) else { return false };
+        path.abandoned = false;
+        path.usage = Use::Backup;
+        let view = path.enter(PathState::Validated, "works again");
+        self.event(Event::Path(view));
+        true
+    }
+
+    fn pace_checks(&mut self, now: Instant) {
+        let policy = &self.config.policy;
+        let mut intervals = Vec::new();
+        for pair in self.agent.pairs().filter(|pair| pair.state.is_valid()) {
+            let link = Link { socket: pair.socket, remote: pair.remote };
+            let interval = match self.paths.on_link(link) {
+                Some(path) if path.usage == Use::Active => policy.active_check_interval,
+                Some(_) => policy.standby_check_interval,
+                None => SPARE_CHECK_INTERVAL,
+            };
+            intervals.push((pair.id, interval));
+        }
+        for (pair, interval) in intervals {
+            if self.check_intervals.insert(pair, interval) != Some(interval) {
+                self.agent.set_liveness_interval(now, pair, interval);
+            }
+        }
+    }
+
+    fn with_standing(&self, pair: PairView) -> (PairView, Standing) {
+        let interface = self.sockets.interface(&pair.interface);
+        let kind = interface.map_or(InterfaceKind::Lan, |interface| interface.kind);
+        let metric = interface.and_then(|interface| interface.metric).unwrap_or(u32::MAX);
+        (pair, Standing { kind, rank: (self.config.policy.rank(kind), metric) })
+    }
+
+    pub(super) fn close_all_paths(&mut self, why: &str) {
+        let numbers: Vec<u64> = self.paths.living().map(|path| path.number).collect();
+        for number in numbers {
+            if let Some(mut path) = self.paths.remove(number) {
+                let view = path.enter(PathState::Closed, why);
+                self.event(Event::Path(view));
+            }
+        }
+    }
+
+    pub(super) fn sample(&mut self, now: Instant) {
+        if self.done || self.next_sample.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_sample = Some(now + SAMPLE_INTERVAL);
+        let numbers: Vec<u64> = self.paths.living().map(|path| path.number).collect();
+        numbers.into_iter().for_each(|number| self.last_sample(number));
+    }
+
+    pub(super) fn last_samples(&mut self, _now: Instant) {
+        let numbers: Vec<u64> = self.paths.living().map(|path| path.number).collect();
+        numbers.into_iter().for_each(|number| self.last_sample(number));
+    }
+
+    fn last_sample(&mut self, number: u64) {
+        let Some(path) = self.paths.by_number(number) else { return };
+        let (engine, validated) = (path.engine, path.validated);
+        if let Some(figures) = self.engine.figures(engine) {
+            let rtt = validated.then_some(figures.rtt);
+            let (bytes_sent, bytes_received) = (figures.bytes_sent, figures.bytes_received);
+            self.event(Event::PathSample { path: number, bytes_sent, bytes_received, rtt });
+        }
+    }
+}
+
+fn number(pair: Option<PairId>) -> Option<u32> {
+    pair.map(|pair| pair.0)
+}

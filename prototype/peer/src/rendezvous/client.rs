@@ -1,0 +1,168 @@
+//! A peer's end: keeps telling until the server has the newest state, and keeps asking until it is not needed.
+
+use super::wire::{Description, MAX_MESSAGE, Message, Version};
+use crate::{Secret, secret::Side};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// The first repetition comes after this; then the waiting time doubles (as RFC 8489 section 6.2.1 does) up to
+/// [`SLOWEST`].
+const FIRST_REPEAT: Duration = Duration::from_millis(100);
+/// While there is no connection, a candidate that the other peer finds late is heard of within this time even when
+/// the server's own message about it was lost.
+const SLOWEST: Duration = Duration::from_millis(500);
+
+/// The signalling of one peer over any number of rendezvous servers and sockets.
+#[derive(Debug)]
+pub(crate) struct Client {
+    secret: Secret,
+    side: Side,
+    servers: Vec<SocketAddr>,
+    version: Version,
+    description: Description,
+    stored: Option<Version>,
+    known: Option<Version>,
+    wait: Duration,
+    next: Option<Instant>,
+    active: bool,
+}
+
+/// Why a message was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// Not from one of the servers.
+    UnexpectedSource,
+    /// Not a message, or not for this session.
+    Malformed,
+    /// The seal does not hold: the server, or somebody between, changed it.
+    BadSeal,
+}
+
+impl Client {
+    pub(crate) fn new(
+        secret: Secret,
+        side: Side,
+        servers: Vec<SocketAddr>,
+        instance: u64,
+        description: Description,
+    ) -> Self {
+        Self {
+            secret,
+            side,
+            servers,
+            version: Version { instance, number: 1 },
+            description,
+            stored: None,
+            known: None,
+            wait: FIRST_REPEAT,
+            next: None,
+            active: false,
+        }
+    }
+
+    pub(crate) fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+
+    /// Begins to tell and ask; [`Client::pause`] ends it.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        if !self.active {
+            self.active = true;
+            self.hurry(now);
+        }
+    }
+
+    /// There is a connection, in which candidates travel from now on.
+    pub(crate) fn pause(&mut self) {
+        self.active = false;
+        self.next = None;
+    }
+
+    /// New candidates of this peer.
+    pub(crate) fn describe(&mut self, now: Instant, description: Description) {
+        if description != self.description {
+            self.description = description;
+            self.version.number += 1;
+            self.hurry(now);
+        }
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        self.wait = FIRST_REPEAT;
+        if self.active {
+            self.next = Some(now);
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// The message that is due, if one is; to be sent to every server over every socket.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Vec<u8>> {
+        if self.next? > now {
+            return None;
+        }
+        self.next = Some(now + self.wait);
+        self.wait = (self.wait * 2).min(SLOWEST);
+        let sealed = (self.stored != Some(self.version))
+            .then(|| self.secret.seal(self.side, &self.description.to_bytes()));
+        let session = self.secret.session();
+        let update = |sealed| Message::Update {
+            session,
+            side: self.side,
+            version: self.version,
+            known: self.known,
+            sealed,
+        };
+        // A description too long for a datagram cannot be told; asking goes on. `describe` keeps it short enough.
+        update(sealed).to_bytes().or_else(|| update(None).to_bytes())
+    }
+
+    /// Takes a server's message; a new description of the other peer comes out.
+    pub(crate) fn handle(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<Option<Description>, Dropped> {
+        if !self.servers.contains(&from) {
+            return Err(Dropped::UnexpectedSource);
+        }
+        let Some(Message::State { session, stored, other }) = Message::from_bytes(datagram) else {
+            return Err(Dropped::Malformed);
+        };
+        if session != self.secret.session() {
+            return Err(Dropped::Malformed);
+        }
+        if stored.is_some() {
+            self.stored = stored;
+        }
+        let Some((version, Some(sealed))) = other else { return Ok(None) };
+        if self.is_old(version) {
+            return Ok(None);
+        }
+        let opened = self.secret.open(self.side.other(), &sealed).ok_or(Dropped::BadSeal)?;
+        let description = Description::from_bytes(&opened).ok_or(Dropped::Malformed)?;
+        self.known = Some(version);
+        self.hurry_acknowledgement(now);
+        Ok(Some(description))
+    }
+
+    fn is_old(&self, version: Version) -> bool {
+        self.known.is_some_and(|known| known.instance == version.instance && known.number >= version.number)
+    }
+
+    /// Tells the server soon what is known now, so that it stops repeating it, without starting a storm.
+    fn hurry_acknowledgement(&mut self, now: Instant) {
+        if let Some(next) = self.next {
+            self.next = Some(next.min(now + FIRST_REPEAT));
+        }
+    }
+}
+
+/// How many candidates fit into one message beside everything else: an IPv6 one with its texts takes some 45 bytes.
+pub(crate) const MAX_CANDIDATES: usize = 20;
+const _: () = assert!(MAX_CANDIDATES * 48 + 200 < MAX_MESSAGE);

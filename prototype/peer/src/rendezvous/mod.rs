@@ -1,0 +1,15 @@
+//! Signalling for peers that share no network: both tell a rendezvous server their ICE credentials and candidates,
+//! and it hands each the other's.
+//!
+//! Every message carries whole state, never a difference, so that loss, repetition and reordering do no harm. What
+//! the server carries is sealed with a key of the ticket's secret: it can neither read nor change it, and who does
+//! not know the secret cannot even name the session. Messages begin with a byte that RFC 9443 leaves to none of the
+//! protocols on the same socket.
+
+mod client;
+mod server;
+mod wire;
+
+pub(crate) use client::{Client, Dropped, MAX_CANDIDATES};
+pub use server::{Answer, Counts, Server};
+pub(crate) use wire::{DescribedCandidate, Description, is_rendezvous};

@@ -1,0 +1,5 @@
+//! Whole peers over the network model, in virtual time.
+
+mod proofs_and_strays;
+mod wifi_off_in_call;
+mod world;

@@ -1,0 +1,364 @@
+//! Two peers, a rendezvous server and the network model in virtual time: the loop that every driver has, with a
+//! clock that jumps from deadline to deadline.
+
+use netmodel::{
+    Block, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, Network,
+    NetworkSpec, Output as NetOutput, Plan, PortId, ServerSpec, Topology, build_udp, parse_udp,
+};
+use peer::{
+    CallSpec, Event, Identity, Interface, InterfaceChange, InterfaceKind, Outcome, Output, Peer, PeerConfig,
+    Policy, Role, Secret, SocketId, Ticket, rendezvous,
+};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+pub(crate) const MEET_PORT: u16 = 3478;
+
+pub(crate) struct World {
+    pub(crate) epoch: Instant,
+    pub(crate) now: Instant,
+    pub(crate) plan: Plan,
+    network: Network,
+    pub(crate) hosts: BTreeMap<String, Host>,
+    meet: rendezvous::Server,
+    /// Since the epoch, host, event: in order.
+    pub(crate) events: Vec<(Duration, String, Event)>,
+    /// Packets that arrived at a host and found no socket.
+    pub(crate) unclaimed: usize,
+}
+
+pub(crate) struct Host {
+    pub(crate) peer: Peer,
+    sockets: BTreeMap<SocketId, (PortId, SocketAddr)>,
+    next_port: u16,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// The certificate is made once: making one is slow, and nothing depends on it.
+pub(crate) fn identity() -> Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY
+        .get_or_init(|| {
+            let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+            let parameters = rcgen::CertificateParams::new(vec!["iceperf".to_owned()]).unwrap();
+            let certificate = parameters.self_signed(&key).unwrap();
+            Identity::new(certificate.der().to_vec(), key.serialize_der()).unwrap()
+        })
+        .clone()
+}
+
+pub(crate) fn secret() -> Secret {
+    Secret([42; 16])
+}
+
+/// The networks of the notes: a home WiFi with IPv6, and two carriers that block IPv4 between peers.
+pub(crate) fn notes_topology() -> Topology {
+    let carrier = |name: &str| NetworkSpec {
+        nat: Some(NatSpec::new(NatKind::CarrierGrade)),
+        ipv6: Ipv6Access::Firewalled,
+        blocks: vec![Block::UdpPeerToPeer { ipv4: true, ipv6: false, direction: BlockDirection::Both }],
+        ..NetworkSpec::new(name, LinkSpec::with_delay(Duration::from_millis(15)))
+    };
+    let home = NetworkSpec {
+        nat: Some(NatSpec::new(NatKind::Home)),
+        ipv6: Ipv6Access::Firewalled,
+        ..NetworkSpec::new("home", LinkSpec::with_delay(Duration::from_millis(4)))
+    };
+    Topology {
+        networks: vec![home, carrier("o2"), carrier("telekom")],
+        hosts: vec![
+            host("laptop", &[("wlan0", "home"), ("wwan0", "o2")]),
+            host("desktop", &[("wwan0", "telekom")]),
+        ],
+        servers: vec![ServerSpec {
+            name: "meet".into(),
+            delay: Duration::from_millis(15),
+            known_to_carriers: true,
+        }],
+    }
+}
+
+pub(crate) fn host(name: &str, interfaces: &[(&str, &str)]) -> HostSpec {
+    let interface =
+        |(name, network): &(&str, &str)| InterfaceSpec { name: (*name).into(), network: (*network).into() };
+    HostSpec { name: name.into(), interfaces: interfaces.iter().map(interface).collect() }
+}
+
+/// How the client is told to find the server.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Signal {
+    Rendezvous,
+    /// The ticket lists the server's addresses; everything else travels in the connection.
+    InBand,
+}
+
+pub(crate) fn call_config(role: Role, seed: u64) -> PeerConfig {
+    PeerConfig {
+        role,
+        policy: Policy::multipath(),
+        call: Some(CallSpec::default()),
+        duration: None,
+        connect_timeout: Duration::from_secs(20),
+        port: 0,
+        seed,
+    }
+}
+
+impl World {
+    /// Client `laptop`, server `desktop`, server `meet`.
+    pub(crate) fn new(topology: Topology, signal: Signal, seed: u64) -> Self {
+        Self::with_ticket(topology, signal, seed, |_| {})
+    }
+
+    pub(crate) fn with_ticket(
+        topology: Topology,
+        signal: Signal,
+        seed: u64,
+        change: impl Fn(&mut Ticket),
+    ) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "virtual time needs an epoch; nothing depends on which"
+        )]
+        let epoch = Instant::now();
+        let plan = Plan::new(topology).unwrap();
+        let meet = plan.server("meet").map(|port| addresses(&plan, port.id)).unwrap_or_default();
+        let rendezvous: Vec<SocketAddr> = match signal {
+            Signal::Rendezvous => meet.iter().map(|ip| SocketAddr::new(*ip, MEET_PORT)).collect(),
+            Signal::InBand => vec![],
+        };
+        let desktop = plan.ports().iter().filter(|port| port.owner.host() == "desktop").map(|port| port.id);
+        let listed = desktop.flat_map(|port| addresses(&plan, port)).map(|ip| SocketAddr::new(ip, 4433));
+        let mut ticket = Ticket {
+            addresses: if signal == Signal::InBand { listed.collect() } else { vec![] },
+            rendezvous: rendezvous.clone(),
+            fingerprint: identity().fingerprint(),
+            secret: secret(),
+        };
+        change(&mut ticket);
+        let server = Role::Server { identity: identity(), secret: secret(), rendezvous };
+        let server = PeerConfig { port: 4433, ..call_config(server, seed ^ 0x5e7) };
+        let mut world = Self {
+            epoch,
+            now: epoch,
+            network: Network::new(&plan, seed),
+            plan,
+            hosts: BTreeMap::new(),
+            meet: rendezvous::Server::new(),
+            events: vec![],
+            unclaimed: 0,
+        };
+        world.add("laptop", call_config(Role::Client { ticket }, seed));
+        world.add("desktop", server);
+        world
+    }
+
+    fn add(&mut self, name: &str, config: PeerConfig) {
+        let peer = Peer::new(config).unwrap();
+        let host = Host { peer, sockets: BTreeMap::new(), next_port: 40_000, outcome: None };
+        self.hosts.insert(name.into(), host);
+        let interfaces: Vec<String> = self
+            .plan
+            .ports()
+            .iter()
+            .filter(|port| port.owner.host() == name)
+            .map(|port| port.owner.interface().to_owned())
+            .collect();
+        for interface in interfaces {
+            self.tell_interface(name, &interface, true, true);
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        for name in self.names() {
+            self.hosts.get_mut(&name).unwrap().peer.start(self.now);
+            self.drain(&name);
+        }
+    }
+
+    pub(crate) fn stop(&mut self, name: &str) {
+        self.hosts.get_mut(name).unwrap().peer.stop(self.now);
+        self.drain(name);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.hosts.keys().cloned().collect()
+    }
+
+    pub(crate) fn tell_interface(&mut self, host: &str, name: &str, up: bool, carrier: bool) {
+        let port = self.plan.port_of(host, name).unwrap();
+        let kind = match name {
+            "eth0" => InterfaceKind::Lan,
+            "wlan0" => InterfaceKind::Wifi,
+            _ => InterfaceKind::Cellular,
+        };
+        let addresses = if up { addresses(&self.plan, port) } else { vec![] };
+        let interface = Interface { name: name.into(), kind, up, carrier, addresses, metric: None };
+        let now = self.now;
+        self.hosts.get_mut(host).unwrap().peer.handle_interface(now, InterfaceChange::Changed(interface));
+        self.drain(host);
+    }
+
+    /// The packets stop; whether the host is told is the caller's business.
+    pub(crate) fn reach(&mut self, host: &str, interface: &str, reachable: bool) {
+        let port = self.plan.port_of(host, interface).unwrap();
+        self.network.apply(self.now, Change::InterfaceState { port, reachable }).unwrap();
+    }
+
+    pub(crate) fn down(&mut self, host: &str, interface: &str) {
+        self.reach(host, interface, false);
+        self.tell_interface(host, interface, false, false);
+    }
+
+    pub(crate) fn up(&mut self, host: &str, interface: &str) {
+        self.reach(host, interface, true);
+        self.tell_interface(host, interface, true, true);
+    }
+
+    /// A datagram from anywhere, straight at the socket of `host` that is bound to `to`.
+    pub(crate) fn throw(&mut self, host: &str, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.arrive(host, from, to, bytes);
+    }
+
+    pub(crate) fn sockets(&self, host: &str) -> Vec<SocketAddr> {
+        self.hosts[host].sockets.values().map(|(_, local)| *local).collect()
+    }
+
+    /// Until this long after the epoch.
+    pub(crate) fn run_until(&mut self, until: Duration) {
+        let end = self.epoch + until;
+        while let Some(next) = self.next_deadline().filter(|next| *next <= end) {
+            self.now = next.max(self.now);
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let peers = self.hosts.values().filter_map(|host| host.peer.deadline());
+        peers.chain(self.network.deadline()).min()
+    }
+
+    fn step(&mut self) {
+        while let Some(output) = self.network.poll(self.now) {
+            if let NetOutput::Deliver { port, packet, .. } = output {
+                self.deliver(port, &packet);
+            }
+        }
+        for name in self.names() {
+            let host = self.hosts.get_mut(&name).unwrap();
+            if host.peer.deadline().is_some_and(|at| at <= self.now) {
+                host.peer.handle_timeout(self.now);
+                self.drain(&name);
+            }
+        }
+    }
+
+    fn deliver(&mut self, port: PortId, packet: &[u8]) {
+        let udp = parse_udp(packet).unwrap();
+        let payload = &packet[udp.payload.clone()];
+        let owner = self.plan.port(port).unwrap().owner.host().to_owned();
+        if owner == "meet" {
+            // One socket for each family.
+            let socket = SocketId(u32::from(udp.destination.is_ipv6()));
+            for answer in self.meet.handle_datagram(self.now, socket, udp.source, payload) {
+                let local = addresses(&self.plan, port)[usize::from(answer.socket == SocketId(0))];
+                let local = SocketAddr::new(local, MEET_PORT);
+                self.network.inject(self.now, port, build_udp(local, answer.to, &answer.bytes).unwrap());
+            }
+        } else {
+            self.arrive(&owner, udp.source, udp.destination, payload);
+        }
+    }
+
+    fn arrive(&mut self, name: &str, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let host = self.hosts.get_mut(name).unwrap();
+        let Some((socket, _)) = host.sockets.iter().find(|(_, (_, local))| *local == to) else {
+            self.unclaimed += 1;
+            return;
+        };
+        host.peer.handle_datagram(self.now, *socket, from, None, bytes);
+        self.drain(name);
+    }
+
+    fn drain(&mut self, name: &str) {
+        let host = self.hosts.get_mut(name).unwrap();
+        while let Some(output) = host.peer.poll(self.now) {
+            match output {
+                Output::OpenSocket { socket, interface, local, port } => {
+                    let bound = if port == 0 { host.next_port } else { port };
+                    host.next_port += 1;
+                    let local = SocketAddr::new(local, bound);
+                    let interface = self.plan.port_of(name, &interface).unwrap();
+                    host.sockets.insert(socket, (interface, local));
+                    host.peer.socket_opened(self.now, socket, local);
+                }
+                Output::CloseSocket { socket } => {
+                    host.sockets.remove(&socket);
+                }
+                Output::Transmit(transmit) => {
+                    let (port, local) = host.sockets[&transmit.socket];
+                    for datagram in transmit.bytes.chunks(transmit.segment_size.unwrap_or(usize::MAX)) {
+                        self.network.inject(self.now, port, build_udp(local, transmit.to, datagram).unwrap());
+                    }
+                }
+                Output::Event(event) => {
+                    self.events.push((self.now - self.epoch, name.to_owned(), event));
+                }
+                Output::Done(outcome) => host.outcome = Some(outcome),
+            }
+        }
+    }
+
+    /// When calls arrived at a host, and on which sequence number.
+    pub(crate) fn arrivals(&self, at: &str) -> Vec<(Duration, u64)> {
+        let arrival = |(t, host, event): &(Duration, String, Event)| match event {
+            Event::CallReceived { sequence, .. } if host == at => Some((*t, *sequence)),
+            _ => None,
+        };
+        self.events.iter().filter_map(arrival).collect()
+    }
+
+    /// As the results define it: the longest gap around the disturbance, less the sending interval.
+    pub(crate) fn interruption(&self, at: &str, disturbance: Duration) -> Duration {
+        let arrivals = self.arrivals(at);
+        let gap = arrivals
+            .windows(2)
+            .filter(|pair| pair[0].0 < disturbance + Duration::from_secs(5) && pair[1].0 > disturbance)
+            .map(|pair| pair[1].0 - pair[0].0)
+            .max()
+            .expect("payload arrives before and after");
+        gap.saturating_sub(CallSpec::default().interval())
+    }
+
+    pub(crate) fn connections(&self) -> Vec<(String, String)> {
+        let connected = |(_, host, event): &(Duration, String, Event)| match event {
+            Event::Connected { connection, .. } => Some((host.clone(), connection.clone())),
+            _ => None,
+        };
+        self.events.iter().filter_map(connected).collect()
+    }
+
+    pub(crate) fn paths(&self, of: &str) -> Vec<(Duration, &peer::PathView)> {
+        let mut paths = vec![];
+        for (t, host, event) in &self.events {
+            if let Event::Path(view) = event
+                && host == of
+            {
+                paths.push((*t, view));
+            }
+        }
+        paths
+    }
+}
+
+fn addresses(plan: &Plan, port: PortId) -> Vec<IpAddr> {
+    let port = plan.port(port).unwrap();
+    let v6 = port.ipv6.map(|(ip, _)| IpAddr::from(ip));
+    let v4 = port.ipv4.map(|(ip, _)| IpAddr::from(ip));
+    v6.into_iter().chain(v4).collect()
+}
