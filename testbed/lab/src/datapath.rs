@@ -27,7 +27,7 @@ use std::{
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use thiserror::Error;
 
@@ -118,12 +118,16 @@ impl Datapath {
 
     /// Stops it.
     pub(crate) fn finish(mut self) -> Result<Tally, DatapathError> {
-        self.stop().unwrap_or(Err(DatapathError::Stopped))
+        match self.stop() {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Err(DatapathError::Stopped),
+        }
     }
 
-    fn stop(&mut self) -> Option<Result<Tally, DatapathError>> {
+    fn stop(&mut self) -> Option<thread::Result<Result<Tally, DatapathError>>> {
         self.send(Command::Stop);
-        Some(self.thread.take()?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        Some(self.thread.take()?.join())
     }
 
     /// A thread that is gone answers nothing, which the caller notices.
@@ -135,9 +139,7 @@ impl Datapath {
 
 impl Drop for Datapath {
     fn drop(&mut self) {
-        if !thread::panicking() {
-            self.stop();
-        }
+        self.stop();
     }
 }
 
@@ -261,7 +263,8 @@ struct Ready {
 fn become_punctual() -> bool {
     // Above ordinary threads, below the kernel's interrupt threads (50).
     const PRIORITY: libc::c_int = 10;
-    let _ = set_timerslack(Duration::from_nanos(1).subsec_nanos().into());
+    const SLACK_NS: libc::c_ulong = 1;
+    let _ = set_timerslack(SLACK_NS);
     let parameter = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: reads one `sched_param`, which lives until the call returns; 0 is the calling thread.
     unsafe {

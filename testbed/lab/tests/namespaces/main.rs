@@ -42,7 +42,7 @@ enum User {
 
 /// The test harness: filters, `--list` and a summary as other test binaries have them.
 fn run_all(words: &[&str]) -> ExitCode {
-    let filters: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with('-')).collect();
+    let filters = filters(words);
     let exact = words.contains(&"--exact");
     let wanted = |name: &str| {
         filters.is_empty()
@@ -86,6 +86,17 @@ fn run_all(words: &[&str]) -> ExitCode {
         failed.len()
     );
     ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+/// The words that are neither options nor values of options.
+fn filters<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    const WITH_VALUE: [&str; 5] = ["--format", "--color", "--test-threads", "--logfile", "-Z"];
+    let previous = [""].iter().chain(words);
+    let words = words.iter().zip(previous);
+    words
+        .filter(|(word, before)| !word.starts_with('-') && !WITH_VALUE.contains(before))
+        .map(|(word, _)| *word)
+        .collect()
 }
 
 fn make_node(path: &Path, mode: u32) {

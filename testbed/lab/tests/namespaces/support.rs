@@ -20,8 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for a packet on any machine, short enough to prove that none comes.
-pub(crate) const SOON: Duration = Duration::from_millis(400);
+/// Long enough for a packet on any machine, however busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Many times what a packet takes here: what has not come by then was lost.
+const LOST: Duration = Duration::from_millis(400);
 
 pub(crate) const HOME_DELAY: Duration = Duration::from_millis(4);
 pub(crate) const CAMPUS_DELAY: Duration = Duration::from_millis(6);
@@ -126,12 +128,21 @@ pub(crate) fn try_bind(interface: &str, address: IpAddr) -> std::io::Result<UdpS
         Socket::new(Domain::for_address(SocketAddr::new(address, 0)), Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.bind(&SocketAddr::new(address, 0).into())?;
-    socket.set_read_timeout(Some(SOON))?;
     Ok(socket.into())
 }
 
-/// What a socket receives soon, and from whom.
+/// What a socket receives, and from whom; none if nothing ever comes.
 pub(crate) fn receive(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+    receive_within(PATIENCE, socket)
+}
+
+/// Whether nothing comes.
+pub(crate) fn is_silent(socket: &UdpSocket) -> bool {
+    receive_within(LOST, socket).is_none()
+}
+
+fn receive_within(patience: Duration, socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+    socket.set_read_timeout(Some(patience)).expect("not zero");
     let mut buffer = vec![0; 2048];
     let (length, from) = socket.recv_from(&mut buffer).ok()?;
     buffer.truncate(length);
