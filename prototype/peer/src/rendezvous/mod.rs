@@ -8,6 +8,8 @@
 
 mod client;
 mod server;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub(crate) use client::{Client, Dropped, MAX_CANDIDATES};

@@ -1,0 +1,172 @@
+//! Both ends and the server by themselves: loss, restarts, strangers, noise.
+
+use super::{
+    client::Client,
+    server::Server,
+    wire::{Description, MAX_MESSAGE, MIN_REQUEST, Message},
+};
+use crate::{Secret, Side};
+use ice::SocketId;
+use proptest::prelude::*;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+const SOCKET: SocketId = SocketId(0);
+
+#[expect(clippy::disallowed_methods, reason = "tests need an epoch; nothing depends on which")]
+fn epoch() -> Instant {
+    Instant::now()
+}
+
+fn server_address() -> SocketAddr {
+    "198.51.100.1:3478".parse().unwrap()
+}
+
+fn address(side: Side) -> SocketAddr {
+    match side {
+        Side::Client => "203.0.113.1:1000".parse().unwrap(),
+        Side::Server => "203.0.113.2:2000".parse().unwrap(),
+    }
+}
+
+fn description(ufrag: &str) -> Description {
+    Description { ufrag: ufrag.into(), pwd: "x".repeat(24), fingerprint: None, candidates: vec![] }
+}
+
+fn client(side: Side, instance: u64, ufrag: &str) -> Client {
+    Client::new(Secret([1; 16]), side, vec![server_address()], instance, description(ufrag))
+}
+
+/// One message to the server, and its answers to whom they are for; `heard` says which get there.
+fn exchange(
+    server: &mut Server,
+    now: Instant,
+    from: &mut Client,
+    side: Side,
+    other: &mut Client,
+) -> Vec<Description> {
+    let Some(message) = from.poll(now) else { return vec![] };
+    let mut learnt = vec![];
+    for answer in server.handle_datagram(now, SOCKET, address(side), &message) {
+        let to = if answer.to == address(side) { &mut *from } else { &mut *other };
+        learnt.extend(to.handle(now, server_address(), &answer.bytes).unwrap());
+    }
+    learnt
+}
+
+#[test]
+fn each_learns_the_other_with_one_message_of_each() {
+    let now = epoch();
+    let mut server = Server::new();
+    let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
+    left.resume(now);
+    right.resume(now);
+    assert_eq!(exchange(&mut server, now, &mut left, Side::Client, &mut right), []);
+    let learnt = exchange(&mut server, now, &mut right, Side::Server, &mut left);
+    assert_eq!(learnt, [description("left"), description("right")]);
+    assert_eq!(server.counts().updates, 2);
+    assert_eq!(server.sessions(), 1);
+}
+
+#[test]
+fn what_was_lost_is_told_again_and_what_is_known_is_not() {
+    let mut now = epoch();
+    let mut server = Server::new();
+    let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
+    left.resume(now);
+    right.resume(now);
+    // The first messages of both, and every answer, are lost.
+    left.poll(now).unwrap();
+    let lost = right.poll(now).unwrap();
+    server.handle_datagram(now, SOCKET, address(Side::Server), &lost);
+    now += Duration::from_millis(100);
+    assert_eq!(
+        exchange(&mut server, now, &mut left, Side::Client, &mut right),
+        [description("right"), description("left")]
+    );
+    now += Duration::from_millis(500);
+    assert_eq!(exchange(&mut server, now, &mut left, Side::Client, &mut right), []);
+    // New candidates of one reach the other without its asking.
+    left.describe(now, description("left again"));
+    assert_eq!(exchange(&mut server, now, &mut left, Side::Client, &mut right), [description("left again")]);
+}
+
+#[test]
+fn a_peer_that_starts_again_replaces_what_it_was() {
+    let now = epoch();
+    let mut server = Server::new();
+    let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
+    left.resume(now);
+    right.resume(now);
+    left.describe(now, description("left, version two"));
+    exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    exchange(&mut server, now, &mut right, Side::Server, &mut left);
+    let mut left = client(Side::Client, 77, "left, another process");
+    left.resume(now);
+    let learnt = exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    assert!(learnt.contains(&description("left, another process")), "{learnt:?}");
+}
+
+#[test]
+fn who_has_another_secret_is_in_another_session() {
+    let now = epoch();
+    let mut server = Server::new();
+    let mut right = client(Side::Server, 2, "right");
+    let mut stranger =
+        Client::new(Secret([9; 16]), Side::Client, vec![server_address()], 1, description("stranger"));
+    right.resume(now);
+    stranger.resume(now);
+    assert_eq!(exchange(&mut server, now, &mut right, Side::Server, &mut stranger), []);
+    assert_eq!(exchange(&mut server, now, &mut stranger, Side::Client, &mut right), []);
+    assert_eq!(server.sessions(), 2);
+}
+
+#[test]
+fn an_answer_is_less_than_three_times_its_request() {
+    const _: () = assert!(MAX_MESSAGE <= 3 * MIN_REQUEST);
+    let mut left = client(Side::Client, 1, "left");
+    left.resume(epoch());
+    assert!(left.poll(epoch()).unwrap().len() >= MIN_REQUEST);
+}
+
+#[test]
+fn sessions_are_forgotten_in_the_end() {
+    let now = epoch();
+    let mut server = Server::new();
+    let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
+    left.resume(now);
+    exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    let mut other = Client::new(Secret([9; 16]), Side::Client, vec![server_address()], 1, description("x"));
+    let later = now + Duration::from_secs(61);
+    other.resume(later);
+    exchange(&mut server, later, &mut other, Side::Client, &mut right);
+    assert_eq!(server.sessions(), 1);
+}
+
+#[test]
+fn stun_binding_is_answered_with_the_sender_s_address() {
+    use ice::stun::{Builder, Class, Message as Stun, TransactionId};
+    let request = Builder::new(Class::Request, 1, TransactionId([3; 12])).finish(None);
+    let answers = Server::new().handle_datagram(epoch(), SOCKET, address(Side::Client), &request);
+    let [answer] = &answers[..] else { panic!("one answer: {answers:?}") };
+    let response = Stun::parse(&answer.bytes).unwrap();
+    assert_eq!(response.mapped_address(), Some(address(Side::Client)));
+    assert_eq!(response.transaction(), TransactionId([3; 12]));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_the_server_or_a_peer(mut bytes in prop::collection::vec(any::<u8>(), 0..300), ours: bool) {
+        if let (true, Some(first)) = (ours, bytes.first_mut()) {
+            *first = 5;
+        }
+        let mut server = Server::new();
+        let answers = server.handle_datagram(epoch(), SOCKET, address(Side::Client), &bytes);
+        prop_assert!(answers.len() <= 2);
+        let mut peer = client(Side::Client, 1, "left");
+        let _ = peer.handle(epoch(), server_address(), &bytes);
+        let _ = Message::from_bytes(&bytes);
+    }
+}
