@@ -1,0 +1,246 @@
+//! What people read: the connection, changes of path as they happen, a line each second, a summary.
+//!
+//! A fold of the same events that go into the record. With `--json` all of it goes to standard error, and standard
+//! output gets one document at the end.
+
+use crate::{
+    interfaces::Interface,
+    summary::{Counts, Document, Path, Summary},
+};
+use record::{CandidateKind, DetectedBy, EventKind, InterfaceKind, PathState};
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+/// Writes for people.
+pub(crate) struct Console {
+    json: bool,
+    summary: Summary,
+    told: Counts,
+    role: &'static str,
+}
+
+impl Console {
+    /// For a `server` or a `client`.
+    pub(crate) fn new(role: &'static str, json: bool) -> Self {
+        Self { json, summary: Summary::new(), told: Counts::default(), role }
+    }
+
+    /// Takes an event in, and tells of it if it matters to people.
+    pub(crate) fn tell(&mut self, at: Instant, event: &EventKind) {
+        let before = self.active();
+        self.summary.apply(at, event);
+        let after = self.active();
+        if let Some(text) = describe(event, self.summary.since_start(at)) {
+            self.stamped(at, &text);
+        }
+        if before != after
+            && let Some(route) = after
+        {
+            self.stamped(at, &format!("carried by {route}"));
+        }
+    }
+
+    /// The interfaces, at the start.
+    pub(crate) fn interfaces<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface>) {
+        for interface in interfaces {
+            let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+            let state = match (interface.up, interface.carrier) {
+                (false, _) => "down".to_owned(),
+                (true, false) => "no carrier".to_owned(),
+                (true, true) if addresses.is_empty() => "no address".to_owned(),
+                (true, true) => addresses.join(", "),
+            };
+            let kind = kind_word(interface.kind);
+            self.line(&format!("  {:<15} {kind:<9} {state}", interface.name));
+        }
+    }
+
+    /// The ticket, ready to be copied.
+    pub(crate) fn ticket(&mut self, ticket: &str) {
+        self.line("On the other host:");
+        self.line("");
+        self.line(&format!("  iceperf client {ticket}"));
+        self.line("");
+    }
+
+    /// The second that ends at `at`; nothing before the connection.
+    pub(crate) fn interval(&mut self, at: Instant) {
+        if self.summary.connected().is_none() {
+            return;
+        }
+        let counts = self.summary.counts();
+        let told = std::mem::replace(&mut self.told, counts);
+        let (sent, received) = (counts.sent - told.sent, counts.received - told.received);
+        // A late datagram takes a loss of an earlier second back.
+        let lost = counts.lost.saturating_sub(told.lost);
+        let path = match self.summary.active() {
+            None => "no path".to_owned(),
+            Some(path) => match path.rtt_ms {
+                Some(rtt) => format!("{}  RTT {rtt:.1} ms", route(path)),
+                None => route(path),
+            },
+        };
+        self.stamped(at, &format!("sent {sent:>4}  received {received:>4}  lost {lost:>3}  {path}"));
+    }
+
+    /// The end.
+    pub(crate) fn finish(&mut self, now: Instant, outcome: &str, why: Option<String>) -> io::Result<()> {
+        if self.summary.connected().is_some() {
+            self.summarise(now);
+        }
+        if !self.json {
+            return Ok(());
+        }
+        print_document(&self.summary.document(now, self.role, outcome, why))
+    }
+
+    fn summarise(&mut self, now: Instant) {
+        let Counts { sent, received, lost } = self.summary.counts();
+        let share = if received + lost == 0 { 0.0 } else { lost as f64 * 100.0 / (received + lost) as f64 };
+        let mut lines = vec![
+            String::new(),
+            format!(
+                "{:.1} s: sent {sent}, received {received}, lost {lost} ({share:.1} %)",
+                self.summary.since_start(now).as_secs_f64()
+            ),
+        ];
+        for path in self.summary.paths() {
+            lines.push(format!(
+                "  {:<40} {:>9} B sent {:>9} B received  {}",
+                route(path),
+                path.bytes_sent,
+                path.bytes_received,
+                path.rtt_ms.map(|rtt| format!("RTT {rtt:.1} ms")).unwrap_or_default()
+            ));
+        }
+        let dropped = self.summary.rejected().iter().map(|(why, count)| format!("{count} {why}"));
+        let dropped = dropped.collect::<Vec<_>>().join(", ");
+        if !dropped.is_empty() {
+            lines.push(format!("  datagrams dropped without effect: {dropped}"));
+        }
+        lines.iter().for_each(|line| self.line(line.trim_end()));
+    }
+
+    fn active(&self) -> Option<String> {
+        self.summary.active().map(route)
+    }
+
+    fn stamped(&mut self, at: Instant, text: &str) {
+        let seconds = self.summary.since_start(at).as_secs_f64();
+        self.line(&format!("{seconds:8.3} s  {text}"));
+    }
+
+    /// A reader that has left does not end the call.
+    fn line(&mut self, text: &str) {
+        let result = if self.json {
+            writeln!(io::stderr().lock(), "{text}")
+        } else {
+            writeln!(io::stdout().lock(), "{text}")
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "nobody reads");
+        }
+    }
+}
+
+fn print_document(document: &Document<'_>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut output, document)?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+fn describe(event: &EventKind, since_start: Duration) -> Option<String> {
+    Some(match event {
+        EventKind::Connected { connection, engine, multipath } => {
+            let paths = if *multipath { "several paths" } else { "one path" };
+            format!("connected after {} ms ({connection}, {engine}, {paths})", since_start.as_millis())
+        }
+        EventKind::ConnectionClosed { why, .. } => format!("connection closed: {why}"),
+        EventKind::Path { state, interface, remote_interface, remote, candidate, cause, .. } => {
+            let what = match state {
+                PathState::Validated => "path open",
+                PathState::Closed => "path closed",
+                PathState::Opening | PathState::Active | PathState::Backup => return None,
+            };
+            let to = remote_interface.clone().unwrap_or_else(|| remote.to_string());
+            format!("{what}: {interface} -> {to} ({}): {cause}", candidate_word(*candidate))
+        }
+        EventKind::Detected { interface, by, .. } => format!("{interface} lost: {}", detected_word(*by)),
+        EventKind::InterfaceRemoved { interface } => format!("{interface} is gone"),
+        EventKind::SocketClosed { interface, why, .. } => format!("{interface}: socket closed: {why}"),
+        EventKind::SendFailed { interface, to, error, .. } => {
+            format!("{interface}: cannot send to {to}: {error}")
+        }
+        _ => return None,
+    })
+}
+
+fn route(path: &Path) -> String {
+    let to = path.remote_interface.clone().unwrap_or_else(|| path.remote.to_string());
+    let family = if path.remote.is_ipv4() { "IPv4" } else { "IPv6" };
+    format!("{} -> {to} ({}, {family})", path.local_interface, candidate_word(path.kind))
+}
+
+fn kind_word(kind: InterfaceKind) -> &'static str {
+    match kind {
+        InterfaceKind::Lan => "lan",
+        InterfaceKind::Wifi => "wifi",
+        InterfaceKind::Cellular => "cellular",
+    }
+}
+
+fn candidate_word(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Host => "host",
+        CandidateKind::Srflx => "server-reflexive",
+        CandidateKind::Prflx => "peer-reflexive",
+        CandidateKind::Relay => "relayed",
+    }
+}
+
+fn detected_word(by: DetectedBy) -> &'static str {
+    match by {
+        DetectedBy::InterfaceDown => "the interface is down",
+        DetectedBy::NoCarrier => "no carrier",
+        DetectedBy::AddressGone => "the address is gone",
+        DetectedBy::SendError => "the kernel refuses to send",
+        DetectedBy::CheckSilence => "checks are not answered",
+        DetectedBy::Peer => "the other peer says so",
+        DetectedBy::Engine => "the QUIC engine gave it up",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::tests::path;
+
+    #[test]
+    fn people_hear_of_what_matters_to_them() {
+        let zero = Duration::ZERO;
+        let lost =
+            EventKind::Detected { interface: "wlan0".into(), path: None, by: DetectedBy::InterfaceDown };
+        assert_eq!(describe(&lost, zero).unwrap(), "wlan0 lost: the interface is down");
+        let open = path(0, "wlan0", PathState::Validated);
+        assert_eq!(describe(&open, zero).unwrap(), "path open: wlan0 -> eth0 (server-reflexive): test");
+        assert_eq!(describe(&path(0, "wlan0", PathState::Backup), zero), None);
+        assert_eq!(describe(&EventKind::Started {}, zero), None);
+    }
+
+    #[test]
+    fn the_document_is_one_json_object() {
+        let mut summary = Summary::new();
+        let now = Instant::now();
+        summary.apply(now, &EventKind::Started {});
+        summary.apply(now, &path(0, "wlan0", PathState::Active));
+        let later = now + Duration::from_millis(1500);
+        let document = serde_json::to_value(summary.document(later, "client", "finished", None)).unwrap();
+        assert_eq!(document["duration_ms"], 1500.0);
+        assert_eq!(document["paths"][0]["local_interface"], "wlan0");
+        assert_eq!(document["call"]["lost"], 0);
+        assert_eq!(document["connection"], serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,455 @@
+//! The loop around one `Peer`: sockets, interfaces, commands, signals and time in; datagrams and events out.
+//!
+//! One thread and one task. Decisions are the peer's; this file only carries out and reports.
+
+use crate::{
+    clock::Clock,
+    console::Console,
+    control::Control,
+    events::Events,
+    failure::Failure,
+    interfaces::{Change, Selection, Watcher},
+    map,
+    setup::{Offer, Setup},
+    timer::Timer,
+    udp::{Binding, OpenError, Opened, Outgoing, Ready, Sockets},
+};
+use peer::{Outcome, Output, Peer, SocketId, Transmit};
+use record::{Command, EventKind};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Drives one peer from its first interface to its end.
+pub(crate) struct Driver {
+    peer: Peer,
+    clock: Clock,
+    sockets: Sockets,
+    bound: BTreeMap<u32, SocketAddr>,
+    watcher: Watcher,
+    events: Events,
+    console: Console,
+    control: Control,
+    timer: Timer,
+    signals: Signals,
+    phase: Phase,
+    next_interval: Option<Instant>,
+    /// The newest time that the peer was told; it is never told an older one.
+    told: Option<Instant>,
+    outcome: Option<Outcome>,
+}
+
+/// What the driver needs besides the peer.
+pub(crate) struct Surroundings {
+    pub(crate) clock: Clock,
+    pub(crate) selection: Selection,
+    pub(crate) events: Events,
+    pub(crate) control: Control,
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Sockets are being opened for the interfaces that are there; a failure now ends the program.
+    Opening,
+    /// Ready, waits for the command to start.
+    Waiting,
+    /// Told to start, at a moment that may be yet to come.
+    Starting(Instant),
+    /// Started.
+    Running,
+}
+
+/// What woke the loop.
+enum Wake {
+    Interfaces(Vec<Change>),
+    Command(Command),
+    Stop,
+    Sockets(Vec<Ready>),
+    Time,
+}
+
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// SIGINT or SIGTERM came.
+    pub(crate) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// People read a line each second.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs a peer to its end. Needs the runtime.
+pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), Failure> {
+    let Setup { peer, role, offer } = setup;
+    let selection = surroundings.selection.clone();
+    let watcher = Watcher::new(selection).map_err(|error| machine("cannot watch the interfaces", error))?;
+    check_selection(&surroundings.selection, &watcher)?;
+    let mut driver = Driver {
+        peer,
+        clock: surroundings.clock,
+        sockets: Sockets::new(),
+        bound: BTreeMap::new(),
+        watcher,
+        events: surroundings.events,
+        console: Console::new(role, surroundings.json),
+        control: surroundings.control,
+        timer: Timer::new(surroundings.clock).map_err(|error| machine("cannot make a timer", error))?,
+        signals: Signals::new().map_err(|error| machine("cannot watch for signals", error))?,
+        phase: Phase::Opening,
+        next_interval: None,
+        told: None,
+        outcome: None,
+    };
+    let result = driver.open_and_run(offer).await;
+    // What was kept is written in any case; the first failure is the one to tell.
+    let kept = driver.events.finish(Instant::now()).map_err(|error| machine("cannot write an event", error));
+    let outcome = result?;
+    kept?;
+    match outcome {
+        Outcome::Finished => Ok(()),
+        Outcome::Unreachable { why } => Err(Failure::Unreachable { why }),
+        Outcome::Refused { why } => Err(Failure::Refused { why }),
+    }
+}
+
+fn check_selection(selection: &Selection, watcher: &Watcher) -> Result<(), Failure> {
+    let all = watcher.all();
+    let missing = selection.missing(&all);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let there: Vec<&str> = all.keys().map(String::as_str).collect();
+    let there = if there.is_empty() { "none but loopback".to_owned() } else { there.join(", ") };
+    Err(Failure::machine(format!("no interface {}", missing.join(", ")))
+        .with_help(format!("there are: {there}")))
+}
+
+impl Driver {
+    async fn open_and_run(&mut self, offer: Option<Offer>) -> Result<Outcome, Failure> {
+        self.open().await?;
+        if self.outcome.is_none() {
+            self.announce(offer)?;
+        }
+        self.run().await
+    }
+
+    /// Sockets for all interfaces, until none is still waiting for its address.
+    async fn open(&mut self) -> Result<(), Failure> {
+        self.console.interfaces(self.watcher.interfaces().values());
+        let interfaces: Vec<_> = self.watcher.interfaces().values().cloned().collect();
+        for interface in interfaces {
+            let now = self.now();
+            self.peer.handle_interface(now, map::change(Change::Changed(interface)));
+        }
+        self.carry_out()?;
+        while self.outcome.is_none() && self.sockets.retry_at().is_some() {
+            self.turn().await?;
+        }
+        if self.bound.is_empty() {
+            tracing::warn!("no interface is up and has an address; waiting for one");
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, offer: Option<Offer>) -> Result<(), Failure> {
+        if let Some(offer) = offer {
+            let ticket = offer.ticket(self.bound.values().copied())?;
+            self.console.ticket(&ticket.to_string());
+        }
+        self.phase = Phase::Waiting;
+        let now = self.now();
+        if !self.control.present() {
+            self.set_start(now)?;
+        }
+        self.record(
+            now,
+            EventKind::Ready { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() },
+        )
+    }
+
+    async fn run(&mut self) -> Result<Outcome, Failure> {
+        loop {
+            self.catch_up()?;
+            if let Some(outcome) = self.outcome.take() {
+                return self.end(outcome);
+            }
+            self.turn().await?;
+        }
+    }
+
+    /// Waits for one thing to happen and deals with it.
+    async fn turn(&mut self) -> Result<(), Failure> {
+        let deadline = self.deadline();
+        self.timer.set(deadline).map_err(|error| machine("cannot set a timer", error))?;
+        let wake = tokio::select! {
+            // What takes a path away is dealt with before what came over it.
+            biased;
+            changes = self.watcher.changes() =>
+                Wake::Interfaces(changes.map_err(|error| machine("cannot watch the interfaces", error))?),
+            () = self.signals.stop() => Wake::Stop,
+            command = self.control.next() => Wake::Command(command.map_err(Failure::arguments)?),
+            expired = self.timer.expired() => {
+                expired.map_err(|error| machine("cannot wait for a timer", error))?;
+                Wake::Time
+            }
+            ready = self.sockets.ready() => Wake::Sockets(ready),
+        };
+        // Time zero may have come together with the wake.
+        self.catch_up()?;
+        match wake {
+            Wake::Interfaces(changes) => self.change_interfaces(changes)?,
+            Wake::Command(Command::Start { monotonic_ns }) => self.command_start(monotonic_ns)?,
+            Wake::Command(Command::Stop {}) | Wake::Stop => {
+                let now = self.now();
+                self.peer.stop(now);
+            }
+            Wake::Sockets(ready) => ready.into_iter().for_each(|ready| self.move_datagrams(ready)),
+            Wake::Time => {}
+        }
+        self.catch_up()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let start = match self.phase {
+            Phase::Starting(at) => Some(at),
+            Phase::Opening | Phase::Waiting | Phase::Running => None,
+        };
+        [self.peer.deadline(), self.sockets.retry_at(), self.next_interval, start].into_iter().flatten().min()
+    }
+
+    /// Does what time asks for and what the peer wants.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        if let Phase::Starting(at) = self.phase
+            && at <= Instant::now()
+        {
+            self.start(at)?;
+        }
+        let now = self.now();
+        for (id, result) in self.sockets.retry(now) {
+            self.opened(SocketId(id), result)?;
+        }
+        if self.peer.deadline().is_some_and(|deadline| deadline <= now) {
+            self.peer.handle_timeout(now);
+        }
+        if let Some(at) = self.next_interval.filter(|at| *at <= now) {
+            self.next_interval = Some(at + INTERVAL);
+            self.console.interval(at);
+        }
+        self.carry_out()
+    }
+
+    fn command_start(&mut self, monotonic_ns: u64) -> Result<(), Failure> {
+        if self.phase != Phase::Waiting {
+            return Err(Failure::arguments("the control descriptor says `start` a second time"));
+        }
+        let zero = self.clock.instant(Duration::from_nanos(monotonic_ns));
+        // Farther away than any run is long, it is no reading of this machine's clock.
+        const FARTHEST: Duration = Duration::from_secs(3600);
+        let now = Instant::now();
+        let zero =
+            zero.filter(|zero| *zero <= now + FARTHEST && *zero + FARTHEST >= now).ok_or_else(|| {
+                Failure::arguments(format!(
+                    "the control descriptor says `start` at {monotonic_ns}, more than an hour away"
+                ))
+                .with_help("monotonic_ns is nanoseconds of CLOCK_MONOTONIC on this machine")
+            })?;
+        self.set_start(zero)
+    }
+
+    fn set_start(&mut self, zero: Instant) -> Result<(), Failure> {
+        self.phase = Phase::Starting(zero);
+        self.events.set_zero(zero).map_err(|error| machine("cannot write an event", error))
+    }
+
+    fn start(&mut self, zero: Instant) -> Result<(), Failure> {
+        self.phase = Phase::Running;
+        self.next_interval = Some(zero + INTERVAL);
+        self.record(zero, EventKind::Started {})?;
+        // The peer's clock starts at time zero, unless it has been told a later time already.
+        let start = self.told.map_or(zero, |told| told.max(zero));
+        self.told = Some(start);
+        self.peer.start(start);
+        Ok(())
+    }
+
+    fn change_interfaces(&mut self, changes: Vec<Change>) -> Result<(), Failure> {
+        for change in changes {
+            let now = self.now();
+            self.peer.handle_interface(now, map::change(change));
+            self.carry_out()?;
+        }
+        Ok(())
+    }
+
+    fn move_datagrams(&mut self, ready: Ready) {
+        match ready {
+            Ready::Read(id) => {
+                let now = self.now();
+                let peer = &mut self.peer;
+                let received = self.sockets.receive(id, |datagram| {
+                    peer.handle_datagram(now, SocketId(id), datagram.from, datagram.ecn, datagram.bytes);
+                });
+                if let Err(error) = received {
+                    tracing::debug!(socket = id, %error, "receiving failed");
+                }
+            }
+            Ready::Write(id) => {
+                for (to, error) in self.sockets.flush(id) {
+                    self.send_failed(SocketId(id), to, &error);
+                }
+            }
+        }
+    }
+
+    /// Carries out whatever the peer wants, until it wants nothing.
+    fn carry_out(&mut self) -> Result<(), Failure> {
+        loop {
+            let now = self.now();
+            let Some(output) = self.peer.poll(now) else { return Ok(()) };
+            match output {
+                Output::OpenSocket { socket, interface, local, port } => {
+                    let binding = Binding { interface: Some(interface), local: SocketAddr::new(local, port) };
+                    match self.sockets.open(now, socket.0, binding) {
+                        Ok(Opened::Bound(local)) => self.opened(socket, Ok(local))?,
+                        Ok(Opened::Later) => {}
+                        Err(error) => self.opened(socket, Err(error))?,
+                    }
+                }
+                Output::CloseSocket { socket } => {
+                    self.bound.remove(&socket.0);
+                    self.sockets.close(socket.0);
+                }
+                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Event(event) => self.record(now, map::event(event))?,
+                Output::Done(outcome) => self.outcome = Some(outcome),
+            }
+        }
+    }
+
+    fn opened(&mut self, socket: SocketId, result: Result<SocketAddr, OpenError>) -> Result<(), Failure> {
+        let now = self.now();
+        match result {
+            Ok(local) => {
+                self.bound.insert(socket.0, local);
+                self.peer.socket_opened(now, socket, local);
+                Ok(())
+            }
+            Err(error) if self.phase == Phase::Opening && (error.port_in_use() || error.not_permitted()) => {
+                Err(refused_by_kernel(&error))
+            }
+            // Later on one interface less is no reason to end a call.
+            Err(error) => {
+                tracing::warn!("{error}");
+                self.peer.socket_failed(now, socket, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        let Transmit { socket, to, ecn, segment_size, bytes } = transmit;
+        let outgoing = Outgoing { to, ecn, segment_size, source: None, bytes };
+        if let Err(error) = self.sockets.send(socket.0, outgoing) {
+            self.send_failed(socket, to, &error);
+        }
+    }
+
+    fn send_failed(&mut self, socket: SocketId, to: SocketAddr, error: &io::Error) {
+        if passes_by_itself(error) {
+            tracing::debug!(socket = socket.0, %to, %error, "dropped by the kernel");
+            return;
+        }
+        let now = self.now();
+        self.peer.send_failed(now, socket, to, &error.to_string());
+    }
+
+    fn record(&mut self, at: Instant, what: EventKind) -> Result<(), Failure> {
+        self.console.tell(at, &what);
+        self.events.record(at, what).map_err(|error| machine("cannot write an event", error))
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Result<Outcome, Failure> {
+        let (word, why) = match &outcome {
+            Outcome::Finished => ("finished", None),
+            Outcome::Unreachable { why } => ("unreachable", Some(why.clone())),
+            Outcome::Refused { why } => ("refused", Some(why.clone())),
+        };
+        let now = self.now();
+        self.record(now, EventKind::Stopped { why: word.to_owned() })?;
+        self.console
+            .finish(now, word, why)
+            .map_err(|error| machine("cannot write to standard output", error))?;
+        Ok(outcome)
+    }
+
+    fn now(&mut self) -> Instant {
+        let now = Instant::now();
+        let now = self.told.map_or(now, |told| told.max(now));
+        self.told = Some(now);
+        now
+    }
+}
+
+/// Queues of the kernel that are full for a moment say nothing about the path.
+fn passes_by_itself(error: &io::Error) -> bool {
+    use nix::libc::{EAGAIN, EINTR, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(EAGAIN | EINTR | ENOBUFS | ENOMEM))
+}
+
+/// What the kernel does not allow from the start, with what to do about it.
+pub(crate) fn refused_by_kernel(error: &OpenError) -> Failure {
+    let failure = Failure::machine(error);
+    let local = error.binding.local;
+    if error.port_in_use() {
+        return failure.with_help(format!(
+            "another program holds UDP port {0} there (`ss -ulnp sport = :{0}` names it); choose another port, or 0 \
+             for any",
+            local.port()
+        ));
+    }
+    if error.not_permitted() && error.at_device() {
+        return failure.with_help(
+            "binding to a device needs Linux 5.7, or else CAP_NET_RAW: `sudo setcap cap_net_raw+ep $(command -v \
+             iceperf)`",
+        );
+    }
+    if error.not_permitted() && local.port() < 1024 && local.port() != 0 {
+        return failure.with_help("ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one");
+    }
+    failure
+}
+
+fn machine(what: &str, error: io::Error) -> Failure {
+    Failure::machine(format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_full_queues_are_no_failure_of_the_path() {
+        use nix::libc::{EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENOBUFS, ENODEV, EPERM};
+        for code in [ENETUNREACH, ENETDOWN, EHOSTUNREACH, EPERM, ENODEV, EADDRNOTAVAIL, EINVAL] {
+            assert!(!passes_by_itself(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        assert!(passes_by_itself(&io::Error::from_raw_os_error(ENOBUFS)));
+    }
+}

@@ -1,0 +1,44 @@
+//! Words of the command line and of the control descriptor that the contract knows and this version does not.
+//!
+//! They are absent from the help; naming one says so, rather than that the word is unknown.
+
+/// A subcommand.
+pub(crate) fn is_subcommand(word: &str) -> bool {
+    ["relay", "probe"].contains(&word)
+}
+
+/// A long option of `server` or `client`.
+pub(crate) fn is_option(word: &str) -> bool {
+    let options = [
+        "--engine",
+        "--ice",
+        "--disguise",
+        "--bind-to",
+        "--scheduler",
+        "--duplicate",
+        "--cc",
+        "--bulk",
+        "--video",
+        "--request",
+        "--parallel",
+        "--reverse",
+        "--bidir",
+        "--signal",
+        "--relay",
+        "--stun",
+        "--qlog",
+        "--keys",
+    ];
+    let name = word.split('=').next().unwrap_or(word);
+    options.contains(&name)
+}
+
+/// A preset of `--policy`.
+pub(crate) fn is_policy(word: &str) -> bool {
+    ["rfc8445", "whatsapp", "quickshare", "prototype-2024"].contains(&word)
+}
+
+/// A command on the control descriptor.
+pub(crate) fn is_command(word: &str) -> bool {
+    ["policy", "priority", "path"].contains(&word)
+}

@@ -1,0 +1,121 @@
+//! `iceperf`: server, client and rendezvous over the kernel's sockets and interfaces.
+//!
+//! Everything that decides is in `peer`; here are the sockets, the interface watcher, the clock, the command line and
+//! what people read. Commands and events of a test bed come and go over inherited descriptors.
+
+mod cli;
+mod clock;
+mod console;
+mod control;
+mod descriptor;
+mod driver;
+mod events;
+mod failure;
+mod future_words;
+mod identity;
+mod interfaces;
+mod map;
+mod rendezvous;
+mod setup;
+mod summary;
+mod timer;
+mod udp;
+mod units;
+
+use cli::{BedArgs, Cli, Mode};
+use clock::Clock;
+use control::Control;
+use driver::Surroundings;
+use events::Events;
+use failure::Failure;
+use interfaces::Selection;
+use std::{
+    io::IsTerminal as _,
+    os::fd::{OwnedFd, RawFd},
+    process::ExitCode,
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.exit_code();
+            eprintln!("{:?}", miette::Report::new(failure));
+            code
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    // Before anything else is opened: see `descriptor::inherited`.
+    let Descriptors { events, control } = Descriptors::take(cli.bed())?;
+    log_to_stderr(cli.bed().verbose);
+    let clock = Clock::measure().map_err(Failure::machine)?;
+    let events = Events::new(events, host_name(cli.bed()));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::machine)?;
+    runtime.block_on(async {
+        let control = match control {
+            Some(descriptor) => Control::read(descriptor).map_err(Failure::machine)?,
+            None => Control::none(),
+        };
+        let (setup, common) = match &cli.mode {
+            Mode::Server(args) => (setup::server(args)?, &args.common),
+            Mode::Client(args) => (setup::client(args)?, &args.common),
+            Mode::Rendezvous(args) => return rendezvous::run(&args.bind, clock, events, control).await,
+        };
+        let selection = Selection::new(&common.interfaces);
+        driver::run(setup, Surroundings { clock, selection, events, control, json: common.json }).await
+    })
+}
+
+struct Descriptors {
+    events: Option<OwnedFd>,
+    control: Option<OwnedFd>,
+}
+
+impl Descriptors {
+    fn take(args: &BedArgs) -> Result<Self, Failure> {
+        if args.events_fd.is_some() && args.events_fd == args.control_fd {
+            return Err(Failure::arguments("--events-fd and --control-fd name the same descriptor"));
+        }
+        let take = |option: &str, number: Option<RawFd>| match number.map(descriptor::inherited) {
+            None => Ok(None),
+            Some(Ok(descriptor)) => Ok(Some(descriptor)),
+            Some(Err(error)) => Err(Failure::arguments(format!("{option}: {error}"))
+                .with_help("the descriptor must be open in the process that starts this one, and inherited")),
+        };
+        // Once just to look: a duplicate of one could have the number of the other, if that one is missing.
+        drop(take("--events-fd", args.events_fd)?);
+        let control = take("--control-fd", args.control_fd)?;
+        Ok(Self { events: take("--events-fd", args.events_fd)?, control })
+    }
+}
+
+fn host_name(args: &BedArgs) -> String {
+    args.host_name.clone().unwrap_or_else(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = name.trim();
+        if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+    })
+}
+
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

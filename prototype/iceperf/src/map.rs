@@ -1,0 +1,248 @@
+//! The one place where what `peer` says is turned into what `record` keeps, and interfaces the other way.
+
+use crate::interfaces;
+use record::EventKind;
+use std::time::Duration;
+
+/// A peer's event in its serialised form.
+pub(crate) fn event(event: peer::Event) -> EventKind {
+    use peer::Event as From;
+    match event {
+        From::Interface(interface) => EventKind::Interface {
+            interface: interface.name,
+            kind: recorded_kind(interface.kind),
+            up: interface.up,
+            carrier: interface.carrier,
+            addresses: interface.addresses,
+        },
+        From::InterfaceRemoved { interface } => EventKind::InterfaceRemoved { interface },
+        From::SocketOpened { socket, interface, local } => {
+            EventKind::SocketOpened { socket: socket.0, interface, local }
+        }
+        From::SocketClosed { socket, interface, why } => {
+            EventKind::SocketClosed { socket: socket.0, interface, why }
+        }
+        From::SendFailed { socket, interface, to, error } => {
+            EventKind::SendFailed { socket: socket.0, interface, to, error }
+        }
+        From::LocalCandidate(one) => EventKind::LocalCandidate {
+            interface: one.interface,
+            socket: one.socket.0,
+            candidate: candidate(one.kind),
+            address: one.address,
+            priority: one.priority,
+            foundation: one.foundation,
+        },
+        From::RemoteCandidate(one) => EventKind::RemoteCandidate {
+            candidate: candidate(one.kind),
+            address: one.address,
+            priority: one.priority,
+            remote_interface: one.interface,
+        },
+        From::CheckSent { pair, interface, remote, purpose: why, attempt } => {
+            EventKind::CheckSent { pair, interface, remote, purpose: purpose(why), attempt }
+        }
+        From::CheckAnswered { pair, interface, remote, purpose: why, rtt, mapped } => {
+            let rtt_ns = rtt.map(nanoseconds);
+            EventKind::CheckAnswered { pair, interface, remote, purpose: purpose(why), rtt_ns, mapped }
+        }
+        From::CheckFailed { pair, interface, remote, purpose: check, why } => {
+            EventKind::CheckFailed { pair, interface, remote, purpose: purpose(check), why }
+        }
+        From::Pair { view, state, cause } => EventKind::Pair {
+            pair: view.id.0,
+            interface: view.interface,
+            remote_interface: view.remote_interface,
+            local: view.local,
+            remote: view.remote,
+            local_kind: candidate(view.local_kind),
+            remote_kind: candidate(view.remote_kind),
+            state: pair_state(state),
+            cause,
+        },
+        From::Nominated { pair } => EventKind::Nominated { pair },
+        From::Rejected { reason, count, from } => {
+            EventKind::Rejected { reason: reason.to_owned(), count, from }
+        }
+        From::Connected { connection, engine, multipath } => {
+            EventKind::Connected { connection, engine: engine.to_owned(), multipath }
+        }
+        From::ConnectionClosed { connection, why } => EventKind::ConnectionClosed { connection, why },
+        From::Path(view) => EventKind::Path {
+            path: view.path,
+            pair: view.pair,
+            interface: view.interface,
+            remote_interface: view.remote_interface,
+            local: view.local,
+            remote: view.remote,
+            candidate: candidate(view.candidate),
+            state: path_state(view.state),
+            cause: view.cause,
+        },
+        From::Detected { interface, path, by } => {
+            EventKind::Detected { interface, path, by: detected_by(by) }
+        }
+        From::CallBegins { interval, payload } => EventKind::Workload {
+            workload: record::WorkloadKind::Call,
+            interval_ns: Some(nanoseconds(interval)),
+            payload: Some(size(payload)),
+        },
+        From::CallSent { sequence, bytes } => {
+            EventKind::PayloadSent { workload: record::WorkloadKind::Call, sequence, bytes: size(bytes) }
+        }
+        From::CallReceived { sequence, sent, bytes, path } => EventKind::PayloadReceived {
+            workload: record::WorkloadKind::Call,
+            sequence,
+            // Peers are started at time zero, so what they count from their start counts from there.
+            sent_t_ns: i64::try_from(sent.as_nanos()).unwrap_or(i64::MAX),
+            bytes: size(bytes),
+            path,
+        },
+        From::PathSample { path, bytes_sent, bytes_received, rtt } => {
+            EventKind::PathSample { path, bytes_sent, bytes_received, rtt_ns: rtt.map(nanoseconds) }
+        }
+    }
+}
+
+/// A change of an interface, as a peer is told.
+pub(crate) fn change(change: interfaces::Change) -> peer::InterfaceChange {
+    match change {
+        interfaces::Change::Changed(state) => peer::InterfaceChange::Changed(interface(state)),
+        interfaces::Change::Removed(name) => peer::InterfaceChange::Removed(name),
+    }
+}
+
+fn interface(state: interfaces::Interface) -> peer::Interface {
+    peer::Interface {
+        name: state.name,
+        kind: match state.kind {
+            record::InterfaceKind::Lan => peer::InterfaceKind::Lan,
+            record::InterfaceKind::Wifi => peer::InterfaceKind::Wifi,
+            record::InterfaceKind::Cellular => peer::InterfaceKind::Cellular,
+        },
+        up: state.up,
+        carrier: state.carrier,
+        addresses: state.addresses,
+        metric: state.metric,
+    }
+}
+
+fn recorded_kind(kind: peer::InterfaceKind) -> record::InterfaceKind {
+    match kind {
+        peer::InterfaceKind::Lan => record::InterfaceKind::Lan,
+        peer::InterfaceKind::Wifi => record::InterfaceKind::Wifi,
+        peer::InterfaceKind::Cellular => record::InterfaceKind::Cellular,
+    }
+}
+
+fn candidate(kind: peer::CandidateKind) -> record::CandidateKind {
+    match kind {
+        peer::CandidateKind::Host => record::CandidateKind::Host,
+        peer::CandidateKind::Srflx => record::CandidateKind::Srflx,
+        peer::CandidateKind::Prflx => record::CandidateKind::Prflx,
+        peer::CandidateKind::Relay => record::CandidateKind::Relay,
+    }
+}
+
+fn purpose(purpose: peer::CheckPurpose) -> record::CheckPurpose {
+    match purpose {
+        peer::CheckPurpose::Gather => record::CheckPurpose::Gather,
+        peer::CheckPurpose::Ordinary => record::CheckPurpose::Ordinary,
+        peer::CheckPurpose::Triggered => record::CheckPurpose::Triggered,
+        peer::CheckPurpose::Liveness => record::CheckPurpose::Liveness,
+        peer::CheckPurpose::Nomination => record::CheckPurpose::Nomination,
+    }
+}
+
+fn pair_state(state: peer::PairState) -> record::PairState {
+    match state {
+        peer::PairState::Frozen => record::PairState::Frozen,
+        peer::PairState::Waiting => record::PairState::Waiting,
+        peer::PairState::InProgress => record::PairState::InProgress,
+        peer::PairState::Failed => record::PairState::Failed,
+        peer::PairState::Up => record::PairState::Up,
+        peer::PairState::Suspect => record::PairState::Suspect,
+        peer::PairState::Down => record::PairState::Down,
+        peer::PairState::Removed => record::PairState::Removed,
+    }
+}
+
+fn path_state(state: peer::PathState) -> record::PathState {
+    match state {
+        peer::PathState::Opening => record::PathState::Opening,
+        peer::PathState::Validated => record::PathState::Validated,
+        peer::PathState::Active => record::PathState::Active,
+        peer::PathState::Backup => record::PathState::Backup,
+        peer::PathState::Closed => record::PathState::Closed,
+    }
+}
+
+fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
+    match by {
+        peer::DetectedBy::InterfaceDown => record::DetectedBy::InterfaceDown,
+        peer::DetectedBy::NoCarrier => record::DetectedBy::NoCarrier,
+        peer::DetectedBy::AddressGone => record::DetectedBy::AddressGone,
+        peer::DetectedBy::SendError => record::DetectedBy::SendError,
+        peer::DetectedBy::CheckSilence => record::DetectedBy::CheckSilence,
+        peer::DetectedBy::Peer => record::DetectedBy::Peer,
+        peer::DetectedBy::Engine => record::DetectedBy::Engine,
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn size(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peer::SocketId;
+
+    #[test]
+    fn a_received_datagram_keeps_the_senders_time_and_the_path() {
+        let sent = Duration::from_millis(15);
+        let received = peer::Event::CallReceived { sequence: 7, sent, bytes: 58, path: Some(1) };
+        let EventKind::PayloadReceived { sequence, sent_t_ns, bytes, path, .. } = event(received) else {
+            panic!("another kind")
+        };
+        assert_eq!((sequence, sent_t_ns, bytes, path), (7, 15_000_000, 58, Some(1)));
+    }
+
+    #[test]
+    fn an_interface_comes_back_as_it_went_in() {
+        let state = interfaces::Interface {
+            name: "wwan0".into(),
+            kind: record::InterfaceKind::Cellular,
+            up: true,
+            carrier: false,
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            metric: Some(600),
+        };
+        let peer::InterfaceChange::Changed(told) = change(interfaces::Change::Changed(state.clone())) else {
+            panic!("a change")
+        };
+        let recorded = event(peer::Event::Interface(told));
+        let expected = EventKind::Interface {
+            interface: "wwan0".into(),
+            kind: record::InterfaceKind::Cellular,
+            up: true,
+            carrier: false,
+            addresses: state.addresses,
+        };
+        assert_eq!(recorded, expected);
+        let gone = change(interfaces::Change::Removed("wwan0".into()));
+        assert_eq!(gone, peer::InterfaceChange::Removed("wwan0".into()));
+    }
+
+    #[test]
+    fn socket_numbers_are_kept() {
+        let closed =
+            peer::Event::SocketClosed { socket: SocketId(3), interface: "eth0".into(), why: "test".into() };
+        let expected = EventKind::SocketClosed { socket: 3, interface: "eth0".into(), why: "test".into() };
+        assert_eq!(event(closed), expected);
+    }
+}

@@ -1,0 +1,202 @@
+//! From arguments and the files that they name to a configured peer: identity, secret, ticket.
+
+use crate::{
+    cli::{ClientArgs, CommonArgs, ServerArgs},
+    failure::Failure,
+    identity::{self, Identity},
+};
+use peer::{CallSpec, Peer, PeerConfig, Role, Secret, Ticket};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// A peer, and what its driver has to know besides.
+pub(crate) struct Setup {
+    /// Not started.
+    pub(crate) peer: Peer,
+    /// For people.
+    pub(crate) role: &'static str,
+    /// What to tell of the ticket once the addresses are known; none for a client.
+    pub(crate) offer: Option<Offer>,
+}
+
+/// The ticket of a server.
+pub(crate) enum Offer {
+    /// It was given.
+    Given(Ticket),
+    /// It is to be made.
+    Make {
+        /// Without addresses yet.
+        ticket: Ticket,
+        /// Where to write it.
+        file: Option<PathBuf>,
+    },
+}
+
+impl Offer {
+    /// The ticket of a server that listens at these addresses. Writes the ticket's file if that is asked for.
+    pub(crate) fn ticket(self, addresses: impl Iterator<Item = SocketAddr>) -> Result<Ticket, Failure> {
+        /// As many as a ticket may hold.
+        const MOST: usize = 32;
+        match self {
+            Offer::Given(ticket) => Ok(ticket),
+            Offer::Make { mut ticket, file } => {
+                ticket.addresses = addresses.take(MOST.saturating_sub(ticket.rendezvous.len())).collect();
+                if ticket.addresses.is_empty() && ticket.rendezvous.is_empty() {
+                    return Err(Failure::machine("no interface has an address that a client could reach")
+                        .with_help(
+                            "bring an interface up, give it an address, or name a rendezvous server with \
+                             --rendezvous; `ip address` shows what there is",
+                        ));
+                }
+                if let Some(path) = file {
+                    identity::create(&path, format!("{ticket}\n").as_bytes()).map_err(Failure::machine)?;
+                }
+                Ok(ticket)
+            }
+        }
+    }
+}
+
+/// `iceperf server`.
+pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
+    let Identity { certificate, key, secret } = match &args.identity {
+        Some(directory) => Identity::load_or_create(directory),
+        None => Identity::generate(),
+    }
+    .map_err(|error| Failure::arguments(format!("--identity: {error}")))?;
+    let identity = peer::Identity::new(certificate, key)
+        .map_err(|error| Failure::arguments(format!("--identity: {error}")))?;
+    let own = Ticket {
+        addresses: vec![],
+        rendezvous: args.rendezvous.clone(),
+        fingerprint: identity.fingerprint(),
+        secret: Secret(secret),
+    };
+    let offer = match args.ticket_file.as_deref().map(existing_ticket).transpose()?.flatten() {
+        Some(given) => Offer::Given(fitting(given, &own)?),
+        None => Offer::Make { ticket: own, file: args.ticket_file.clone() },
+    };
+    let (Offer::Given(ticket) | Offer::Make { ticket, .. }) = &offer;
+    let role =
+        Role::Server { identity, secret: ticket.secret.clone(), rendezvous: ticket.rendezvous.clone() };
+    // A server waits for its client as long as it takes; this is for clients.
+    let no_matter = Duration::from_secs(10);
+    let peer = peer(role, &args.common, args.time, no_matter, args.port)?;
+    Ok(Setup { peer, role: "server", offer: Some(offer) })
+}
+
+/// `iceperf client`.
+pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
+    let ticket = match (&args.ticket, &args.ticket_file) {
+        (Some(ticket), _) => ticket.clone(),
+        (None, Some(path)) => existing_ticket(path)?.ok_or_else(|| {
+            Failure::arguments(format!("{}: no such file", path.display()))
+                .with_help("`iceperf server --ticket-file FILE` writes it")
+        })?,
+        (None, None) => return Err(Failure::arguments("a ticket is missing")),
+    };
+    let peer = peer(Role::Client { ticket }, &args.common, Some(args.time), args.connect_timeout, args.port)?;
+    Ok(Setup { peer, role: "client", offer: None })
+}
+
+fn peer(
+    role: Role,
+    args: &CommonArgs,
+    duration: Option<Duration>,
+    connect_timeout: Duration,
+    port: u16,
+) -> Result<Peer, Failure> {
+    let call = CallSpec::new(args.call_rate.per_second(), args.call_payload.bytes());
+    let seed = match args.seed {
+        Some(seed) => seed,
+        None => u64::from_ne_bytes(identity::random_bytes().map_err(Failure::machine)?),
+    };
+    let config = PeerConfig {
+        role,
+        policy: args.policy.clone(),
+        call: Some(call.map_err(Failure::arguments)?),
+        duration,
+        connect_timeout,
+        port,
+        seed,
+    };
+    Peer::new(config).map_err(Failure::arguments)
+}
+
+/// The ticket in a file; none if there is no such file.
+fn existing_ticket(path: &Path) -> Result<Option<Ticket>, Failure> {
+    let place = path.display();
+    match fs::read_to_string(path) {
+        Ok(text) => match text.parse() {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(error) => Err(Failure::arguments(format!("{place}: {error}"))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::arguments(format!("{place}: {error}"))),
+    }
+}
+
+/// A given ticket must be one that this server can honour.
+fn fitting(given: Ticket, own: &Ticket) -> Result<Ticket, Failure> {
+    if given.fingerprint != own.fingerprint {
+        return Err(Failure::arguments("the ticket in --ticket-file is of another certificate").with_help(
+            "name the directory that holds its certificate with --identity, or remove the file to have a new \
+             ticket written",
+        ));
+    }
+    if !own.rendezvous.is_empty() && own.rendezvous != given.rendezvous {
+        return Err(Failure::arguments("the ticket in --ticket-file names other rendezvous servers")
+            .with_help("leave --rendezvous out, or remove the file to have a new ticket written"));
+    }
+    Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peer::Fingerprint;
+
+    fn ticket() -> Ticket {
+        Ticket {
+            addresses: vec![],
+            rendezvous: vec!["192.0.2.9:3478".parse().unwrap()],
+            fingerprint: Fingerprint([1; 32]),
+            secret: Secret([2; 16]),
+        }
+    }
+
+    #[test]
+    fn a_given_ticket_must_be_of_this_certificate_and_these_servers() {
+        assert!(fitting(ticket(), &ticket()).is_ok());
+        assert!(fitting(ticket(), &Ticket { rendezvous: vec![], ..ticket() }).is_ok());
+        assert!(fitting(ticket(), &Ticket { fingerprint: Fingerprint([9; 32]), ..ticket() }).is_err());
+        let elsewhere = vec!["192.0.2.8:3478".parse().unwrap()];
+        assert!(fitting(ticket(), &Ticket { rendezvous: elsewhere, ..ticket() }).is_err());
+    }
+
+    #[test]
+    fn a_made_ticket_names_the_addresses_and_is_written_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ticket");
+        let address: SocketAddr = "192.0.2.1:7443".parse().unwrap();
+        let offer = Offer::Make { ticket: ticket(), file: Some(path.clone()) };
+        let made = offer.ticket([address; 40].into_iter()).unwrap();
+        assert_eq!(made.addresses.len(), 31);
+        assert_eq!(existing_ticket(&path).unwrap(), Some(made.clone()));
+        assert_eq!(existing_ticket(&directory.path().join("none")).unwrap(), None);
+        let again = Offer::Make { ticket: ticket(), file: Some(path.clone()) };
+        assert!(again.ticket(std::iter::empty()).is_err(), "never overwritten");
+        fs::write(&path, "iceperf1-torn").unwrap();
+        assert!(existing_ticket(&path).is_err());
+    }
+
+    #[test]
+    fn nowhere_to_listen_is_an_error() {
+        let offer = Offer::Make { ticket: Ticket { rendezvous: vec![], ..ticket() }, file: None };
+        assert!(matches!(offer.ticket(std::iter::empty()), Err(Failure::Machine { .. })));
+    }
+}
