@@ -145,6 +145,9 @@ pub struct Timing {
     /// So many overdue answers in a row take a pair down; twice as many while something else is still
     /// heard on it.
     pub down_after_overdue: u32,
+    /// A pair is not taken down before its oldest unanswered check is this old: on a short path a pause of
+    /// the other process would do, or of a radio.
+    pub least_silence: Duration,
     /// A pair that is down, or whose check failed, is tried again this often.
     pub retry_interval: Duration,
     /// How often a server-reflexive mapping is refreshed (RFC 8445 section 11 names 15 s as least).
@@ -164,6 +167,8 @@ impl Default for Timing {
             overdue_margin: Duration::from_millis(20),
             // Three in a row are lost by chance once a day at 1 % loss; four stand a burst of 100 ms as well.
             down_after_overdue: 4,
+            // About what four checks take at 40 ms RTT.
+            least_silence: Duration::from_millis(180),
             retry_interval: Duration::from_secs(1),
             gather_refresh: Duration::from_secs(15),
         }

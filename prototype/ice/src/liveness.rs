@@ -3,7 +3,7 @@
 //! Only answers to our own checks prove that both directions work, so only they keep a pair `Up`. An
 //! answer is *overdue* after srtt + 4 rttvar + a margin (the terms of RFC 6298). One overdue answer makes
 //! the pair `Suspect` and checks follow more closely, at half that time; so many in a row that chance is
-//! ruled out (four) take it `Down`. While other traffic is still heard on the pair, twice as many are
+//! ruled out (four, over 180 ms at least) take it `Down`. While other traffic is still heard on the pair, twice as many are
 //! needed: then it is perhaps only the checks that are lost. A pair that is down is probed on, first at its
 //! interval, then more and more slowly, and the first answer brings it back.
 //!
@@ -49,7 +49,7 @@ const MOST_UNANSWERED: usize = 32;
 /// An answer is waited for at most so long, however slow the path was before.
 const MOST_OVERDUE: Duration = Duration::from_secs(3);
 /// Checks of a suspect pair are at least so far apart.
-const CLOSEST: Duration = Duration::from_millis(10);
+const CLOSEST: Duration = Duration::from_millis(25);
 
 impl Liveness {
     /// Begins when the first check of a pair is answered.
@@ -80,12 +80,15 @@ impl Liveness {
 
     /// When [`judge`](Self::judge) may have something to say.
     pub(crate) fn next_judgement(&self, timing: &Timing) -> Option<Instant> {
-        let decisive = match self.health {
-            Health::Up => self.unanswered.front(),
-            Health::Suspect => self.unanswered.get(self.tolerated(timing).saturating_sub(1)),
+        let oldest = *self.unanswered.front()?;
+        match self.health {
+            Health::Up => Some(oldest + self.overdue(timing)),
+            Health::Suspect => {
+                let decisive = *self.unanswered.get(self.tolerated(timing).saturating_sub(1))?;
+                Some((decisive + self.overdue(timing)).max(oldest + timing.least_silence))
+            }
             Health::Down => None,
-        };
-        decisive.map(|sent| *sent + self.overdue(timing))
+        }
     }
 
     /// A check left.
@@ -149,7 +152,7 @@ impl Liveness {
                     self.next_check.min((self.last_sent + self.spacing(timing, interval)).max(now));
                 Some("answer overdue")
             }
-            Health::Suspect if overdue >= self.tolerated(timing) => {
+            Health::Suspect if overdue >= self.tolerated(timing) && self.is_silent(now, timing) => {
                 self.take_down(now, interval);
                 Some("answers missing in a row")
             }
@@ -180,6 +183,10 @@ impl Liveness {
             self.unanswered.front().is_some_and(|first| self.last_heard > *first + self.overdue(timing));
         let most = if still_heard { timing.down_after_overdue * 2 } else { timing.down_after_overdue };
         (most as usize).clamp(1, MOST_UNANSWERED)
+    }
+
+    fn is_silent(&self, now: Instant, timing: &Timing) -> bool {
+        self.unanswered.front().is_some_and(|oldest| *oldest + timing.least_silence <= now)
     }
 
     fn count_overdue(&self, now: Instant, timing: &Timing) -> usize {

@@ -321,6 +321,7 @@ proptest! {
         let captured = captured.borrow().clone();
         let from = if spoofed { address("192.0.2.20:2000") } else { address(STRANGER) };
         let before = snapshot(&world.agents[A]);
+        let pairs: Vec<_> = world.agents[A].pairs().collect();
         for attempt in &attempts {
             let Some(datagram) = attempt.datagram(&captured) else { continue };
             let authentic = Message::parse(&datagram).is_ok_and(|message| {
@@ -336,6 +337,7 @@ proptest! {
             if !refusal {
                 prop_assert_eq!(&snapshot(&world.agents[A]), &before);
             }
+            prop_assert_eq!(&world.agents[A].pairs().collect::<Vec<_>>(), &pairs);
         }
         prop_assert!(world.agents[A].poll_transmit().is_none());
     }

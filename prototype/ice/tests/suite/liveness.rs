@@ -8,13 +8,17 @@ use ice::{CheckError, CheckPurpose, Event, PairState, SocketId, Timing};
 
 use crate::net::{A, B, Border, World, ms};
 
-/// One pair of 40 ms RTT, up for two seconds: the estimate has settled.
+/// One pair of 40 ms RTT, up long enough for the estimate to settle.
 fn living_pair() -> (World, SocketId) {
+    living_pair_of(ms(40))
+}
+
+fn living_pair_of(rtt: Duration) -> (World, SocketId) {
     let mut world = World::new();
-    let socket = world.socket(A, "wlan0", "192.0.2.10:1000", Border::Firewall, ms(10));
-    world.socket(B, "wwan0", "192.0.2.20:2000", Border::Firewall, ms(10));
+    let socket = world.socket(A, "wlan0", "192.0.2.10:1000", Border::Firewall, rtt / 4);
+    world.socket(B, "wwan0", "192.0.2.20:2000", Border::Firewall, rtt / 4);
     world.introduce();
-    world.run_for(ms(2000));
+    world.run_for(ms(2000) + rtt * 4);
     assert_eq!(world.usable(A).count(), 1);
     (world, socket)
 }
@@ -42,6 +46,27 @@ fn total_silence_takes_a_pair_down_within_300_ms_at_any_phase() {
     }
     assert!(suspected <= ms(150), "{suspected:?}");
     assert!(slowest <= ms(300), "{slowest:?}");
+}
+
+#[test]
+fn short_and_long_paths_are_judged_by_their_own_measure() {
+    for (rtt, limit) in [(1, 300), (10, 300), (150, 450), (600, 1200)] {
+        let (mut world, socket) = living_pair_of(ms(rtt));
+        world.run_for(ms(10_000));
+        assert_eq!(world.times(A, PairState::Suspect), 0, "{rtt}");
+        // The other end, or the radio, pauses: no more than a suspicion.
+        let lively = |me: usize, world: &World| world.usable(me).count() == 1;
+        world.port(socket).up = false;
+        world.run_for(ms(75));
+        world.port(socket).up = true;
+        world.run_for(ms(200 + 3 * rtt));
+        assert!(lively(A, &world) && lively(B, &world) && world.times(A, PairState::Down) == 0, "{rtt}");
+        let start = world.now - world.epoch;
+        world.port(socket).up = false;
+        world.run_for(ms(3000));
+        let down = since(&world, A, PairState::Down, start).unwrap();
+        assert!(down <= ms(limit), "{rtt}: {down:?}");
+    }
 }
 
 #[test]
@@ -203,6 +228,8 @@ fn an_interface_goes_and_another_carries_on() {
 #[test]
 fn a_machine_that_wakes_up_late_does_not_blame_the_path() {
     let (mut world, _) = living_pair();
+    // Half-way between an answer and the next check.
+    world.run_for(ms(50));
     // The answer to the next check arrives in time, but lies unread while the process stands still.
     let pair = world.usable(A).next().unwrap();
     let due = world.agents[A].poll_timeout().unwrap();

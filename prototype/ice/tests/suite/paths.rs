@@ -303,3 +303,113 @@ fn the_same_seed_gives_the_same_trace() {
     };
     assert_eq!(run(), run());
 }
+
+fn named(port: u16, foundation: &str) -> ice::RemoteCandidate {
+    ice::RemoteCandidate {
+        kind: CandidateKind::Host,
+        address: ([192, 0, 2, 20], port).into(),
+        priority: u32::from(port),
+        foundation: foundation.into(),
+        interface: None,
+    }
+}
+
+#[test]
+fn of_equal_foundations_one_goes_first_and_success_releases_the_others() {
+    let mut world = World::new();
+    world.socket(A, "eth0", "192.0.2.10:1000", Border::Open, ms(10));
+    world.socket(B, "eth0", "192.0.2.20:2000", Border::Open, ms(10));
+    for (port, foundation) in [(2000, "same"), (1999, "same"), (1998, "same"), (1997, "other")] {
+        world.agents[A].add_remote_candidate(world.now, named(port, foundation));
+    }
+    let states = |world: &World| world.agents[A].pairs().map(|pair| pair.state).collect::<Vec<_>>();
+    use PairState::{Frozen, InProgress, Up, Waiting};
+    assert_eq!(states(&world), [Waiting, Frozen, Frozen, Waiting]);
+    world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+    world.agents[B].start(world.now);
+    world.agents[A].start(world.now);
+    world.drain();
+    assert_eq!(states(&world), [InProgress, Frozen, Frozen, Waiting]);
+    world.run_for(ms(41));
+    assert_eq!(states(&world), [Up, Waiting, Waiting, Waiting]);
+}
+
+#[test]
+fn a_frozen_pair_does_not_wait_for_one_that_nobody_answers() {
+    let mut world = World::new();
+    world.socket(A, "eth0", "192.0.2.10:1000", Border::Open, ms(10));
+    world.socket(B, "eth0", "192.0.2.20:2000", Border::Open, ms(10));
+    for port in [2001, 2000] {
+        world.agents[A].add_remote_candidate(world.now, named(port, "same"));
+    }
+    world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+    world.agents[B].start(world.now);
+    world.agents[A].start(world.now);
+    world.drain();
+    world.run_for(Timing::default().ta + ms(40));
+    assert_eq!(world.usable(A).count(), 1);
+}
+
+#[test]
+fn gathering_survives_loss_and_follows_a_mapping_that_moves() {
+    let server = address("198.51.100.1:3478");
+    let mut world = World::new();
+    world.server = Some((server, ms(10)));
+    world.lose = Box::new(|number, _, _| number <= 2);
+    let socket = world.socket(A, "wlan0", "192.0.2.10:1000", Border::Nat, ms(10));
+    world.agents[A].add_stun_server(world.now, server);
+    world.agents[A].add_stun_server(world.now, server);
+    world.agents[A].add_stun_server(world.now, address("[2001:db8::5]:3478"));
+    world.agents[A].start(world.now);
+    world.drain();
+    let reflexive = |world: &World| {
+        let mut all = world.agents[A].local_candidates().filter(|local| local.kind == CandidateKind::Srflx);
+        let first = all.next().map(|local| (local.address, local.base));
+        assert!(all.next().is_none());
+        first
+    };
+    // Two losses: 500 + 1000 ms, then the round trip.
+    world.run_for(ms(1539));
+    assert_eq!(reflexive(&world), None);
+    world.run_for(ms(2));
+    let base = address("192.0.2.10:1000");
+    assert_eq!(reflexive(&world), Some((address("203.0.113.1:40000"), base)));
+    world.port(socket).public = address("203.0.113.1:41111");
+    world.run_for(ms(15_100));
+    assert_eq!(reflexive(&world), Some((address("203.0.113.1:41111"), base)));
+    let removed = |(_, event): &(Duration, Event)| matches!(event, Event::LocalCandidateRemoved { address: gone, .. } if *gone == address("203.0.113.1:40000"));
+    assert!(world.events[A].iter().any(removed));
+    // A socket that comes later asks the same server.
+    world.socket(A, "wwan0", "192.0.2.11:1000", Border::Nat, ms(10));
+    world.run_for(ms(100));
+    let kinds = world.agents[A].local_candidates().filter(|local| local.kind == CandidateKind::Srflx).count();
+    assert_eq!(kinds, 2);
+}
+
+#[test]
+fn the_zone_of_a_link_local_address_belongs_to_the_socket() {
+    let mut world = World::new();
+    let zoned = |zone| std::net::SocketAddrV6::new("fe80::2".parse().unwrap(), 2000, 0, zone).into();
+    let local = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 1000, 0, 3).into();
+    let info = ice::SocketInfo { interface: "wlan0".into(), local, preference: 1 };
+    world.agents[A].add_socket(world.now, ice::SocketId(0), info);
+    world.agents[A]
+        .add_remote_candidate(world.now, ice::RemoteCandidate { address: zoned(9), ..named(1, "1") });
+    world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+    world.agents[A].start(world.now);
+    assert_eq!(world.agents[A].poll_transmit().unwrap().to, zoned(3), "theirs means nothing here");
+    assert!(world.agents[A].pair_of(ice::SocketId(0), zoned(3)).is_some());
+}
+
+#[test]
+fn credentials_are_checked() {
+    use ice::{Credentials, CredentialsError};
+    let pwd = "0123456789012345678901";
+    assert!(Credentials::new("abc+", pwd).is_ok());
+    assert_eq!(Credentials::new("abc", pwd).unwrap_err(), CredentialsError::UfragLength(3));
+    assert_eq!(Credentials::new("abcd", "short").unwrap_err(), CredentialsError::PwdLength(5));
+    assert_eq!(Credentials::new("ab:d", pwd).unwrap_err(), CredentialsError::Character(':'));
+    let made = Credentials::from_entropy(&[0xff; 32]);
+    assert_eq!(Credentials::new(made.ufrag(), made.pwd()), Ok(made.clone()));
+    assert!(!format!("{made:?}").contains(made.pwd()), "passwords stay out of logs");
+}
