@@ -114,7 +114,8 @@ impl Agent {
         self.begin_due(now);
     }
 
-    /// What the other agent expects to be called. Checks begin only now; requests are answered before.
+    /// What the other agent expects to be called. Checks begin only now, so hand in the candidates that are
+    /// known already first: the best of them then has the first turn. Requests are answered before.
     pub fn set_remote_credentials(&mut self, now: Instant, remote: Credentials) {
         let key = Key::short_term(remote.pwd());
         self.remote = Some(RemoteSide { credentials: remote, key });

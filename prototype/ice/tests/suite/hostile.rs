@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ice::stun::{self, Builder, Class, Key, Message, RoleClaim, TransactionId};
-use ice::{Agent, CandidateKind, CheckPurpose, Event, PairState, Rejected, RemoteCandidate, Role, SocketId};
+use ice::{Agent, CandidateKind, Event, PairState, Rejected, RemoteCandidate, Role, SocketId};
 use proptest::prelude::*;
 
 use crate::net::{A, B, Border, World, address, config, credentials, ms};
@@ -186,23 +186,44 @@ fn a_wrong_secret_is_reported_and_nothing_else_follows() {
 #[test]
 fn an_answer_from_elsewhere_does_not_count() {
     let mut world = busy_world(false);
-    world.introduce();
-    let sent = world.sent[A].iter().find(|(_, _, to, _)| *to == address("192.0.2.20:2000"));
-    assert!(sent.is_some());
-    // The server's answer, from someone who saw the request but is not the server.
-    world.run_for(ms(400));
-    let gather = world.events[A].iter().find_map(|(_, event)| match event {
-        Event::CheckSent { purpose: CheckPurpose::Gather, socket, remote, .. } => Some((*socket, *remote)),
-        _ => None,
+    let captured = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let tap = captured.clone();
+    world.lose = Box::new(move |_, sender, bytes| {
+        if sender == A {
+            tap.borrow_mut().push(bytes.to_vec());
+        }
+        true
     });
-    let (socket, server) = gather.unwrap();
+    world.introduce_to(A, B);
+    world.run_for(ms(400));
+    let requests = captured.borrow().clone();
+    let is_check = |bytes: &&Vec<u8>| Message::parse(bytes).unwrap().username().is_some();
+    let check = requests.iter().find(is_check).unwrap();
+    let gather = requests.iter().find(|bytes| !is_check(bytes)).unwrap();
+    let answer = |request: &[u8], key| {
+        let request = Message::parse(request).unwrap();
+        Builder::response(Class::Success, &request).xor_mapped_address(address("203.0.113.7:7")).finish(key)
+    };
+
+    // A server is believed for its address and the request's id: someone else with the id is not.
     let before = snapshot(&world.agents[A]);
-    let guess = Builder::new(Class::Success, stun::BINDING, TransactionId([2; 12]))
-        .xor_mapped_address(server)
-        .finish(None);
-    let result = world.agents[A].handle_datagram(world.now, socket, server, &guess);
-    assert_eq!(result, Err(Rejected::UnknownTransaction));
-    assert_eq!(snapshot(&world.agents[A]), before);
+    let reflexive = answer(gather, None);
+    for (socket, from) in [(0, STRANGER), (1, "198.51.100.1:3478")] {
+        let result = world.agents[A].handle_datagram(world.now, SocketId(socket), address(from), &reflexive);
+        assert_eq!(result, Err(Rejected::UnexpectedSource), "asked on socket 0");
+        assert_eq!(snapshot(&world.agents[A]), before);
+    }
+    let result =
+        world.agents[A].handle_datagram(world.now, SocketId(0), address("198.51.100.1:3478"), &reflexive);
+    assert_eq!(result, Ok(()));
+
+    // RFC 8445 section 7.2.5.2.1: an authentic answer along another way than the request fails the check.
+    let theirs = answer(check, Some(&Key::short_term(credentials(B).pwd())));
+    let result = world.agents[A].handle_datagram(world.now, SocketId(0), address(STRANGER), &theirs);
+    assert_eq!(result, Err(Rejected::UnexpectedSource));
+    world.drain();
+    assert!(world.first(A, PairState::Failed).is_some());
+    assert_eq!(world.usable(A).count(), 0);
 }
 
 #[test]

@@ -160,10 +160,10 @@ impl World {
     /// `me` learns everything of `other`, and starts.
     pub(crate) fn introduce_to(&mut self, me: usize, other: usize) {
         let candidates: Vec<_> = self.agents[other].local_candidates().cloned().collect();
-        self.agents[me].set_remote_credentials(self.now, credentials(other));
         for candidate in candidates {
             self.agents[me].add_remote_candidate(self.now, remote(&candidate));
         }
+        self.agents[me].set_remote_credentials(self.now, credentials(other));
         self.agents[me].start(self.now);
         self.drain();
     }

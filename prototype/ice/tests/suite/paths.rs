@@ -60,6 +60,8 @@ fn the_first_path_comes_within_three_round_trips() {
             for decoys in [0, 3, 9] {
                 let mut world = two_ends(borders, rtt / 4);
                 add_decoys(&mut world, decoys);
+                // Worse ones too: whoever forgets a check that was dropped at the border tries them first.
+                add_decoys_of(&mut world, 200..220, 0);
                 world.introduce_to(A, B);
                 world.run_for(ms(later));
                 world.introduce_to(B, A);
@@ -82,12 +84,19 @@ fn the_first_path_comes_within_three_round_trips() {
 
 /// Candidates of best priority that nobody answers, on both ends.
 fn add_decoys(world: &mut World, count: u8) {
-    for decoy in 0..count {
+    add_decoys_of(world, 100..100 + count, 65_535);
+}
+
+fn add_decoys_of(world: &mut World, hosts: std::ops::Range<u8>, preference: u16) {
+    for decoy in hosts {
         for me in [A, B] {
             let candidate = ice::RemoteCandidate {
                 kind: CandidateKind::Host,
-                address: ([192, 0, 2, 100 + decoy], 9).into(),
-                priority: ice::priority(CandidateKind::Host, 65_535),
+                address: ([192, 0, 2, decoy], 9).into(),
+                priority: ice::priority(
+                    if preference > 0 { CandidateKind::Host } else { CandidateKind::Relay },
+                    preference,
+                ),
                 foundation: format!("decoy{decoy}"),
                 interface: None,
             };
