@@ -505,7 +505,7 @@ mod tests {
             while left > 0 {
                 let end = chunk(left, Some(size), at_once);
                 prop_assert!(end > 0 && end <= left);
-                prop_assert!(end == left || end % size == 0);
+                prop_assert!(end == left || end.is_multiple_of(size));
                 prop_assert!(end <= size.max(65_507) && end <= size * at_once);
                 left -= end;
             }

@@ -1,0 +1,51 @@
+//! What is wrong with the command line is told, and ends with 2; no namespaces are needed for it.
+
+use assert_cmd::Command;
+
+fn iceperf(line: &str) -> (i32, String, String) {
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("iceperf"))
+        .args(line.split_whitespace())
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
+    for (line, why) in [
+        ("", "Usage"),
+        ("serve", "unrecognized subcommand 'serve'"),
+        ("relay", "'relay' is not in this version"),
+        ("client iceperf1-abc", "checksum"),
+        ("client --ticket-file /nonexistent/ticket", "/nonexistent/ticket: no such file"),
+        ("client --ticket-file t --time 10", "a unit is missing"),
+        ("server --policy fastest", "fastest"),
+        ("server --engine quiche", "'--engine' is not in this version"),
+        ("server --events-fd 99", "--events-fd: Bad file descriptor"),
+        ("server --control-fd 0 --events-fd 0", "the same descriptor"),
+        ("server --identity /dev/null/x", "/dev/null/x"),
+    ] {
+        let (code, stdout, stderr) = iceperf(line);
+        assert_eq!(code, 2, "{line}: {stderr}");
+        assert_eq!(stdout, "", "{line}");
+        assert!(stderr.contains(why), "{line}: {stderr}");
+        assert!(!stderr.contains('\u{1b}'), "colours, and no terminal: {line}: {stderr:?}");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_0() {
+    for (line, what) in [
+        ("--help", "Examples:"),
+        ("--version", env!("CARGO_PKG_VERSION")),
+        ("server --help", "--ticket-file"),
+        ("client --help", "--call-rate"),
+        ("rendezvous --help", "--bind"),
+    ] {
+        let (code, stdout, _) = iceperf(line);
+        assert_eq!(code, 0, "{line}");
+        assert!(stdout.contains(what), "{line}: {stdout}");
+    }
+}
