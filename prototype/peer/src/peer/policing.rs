@@ -25,7 +25,11 @@ impl Peer {
                 self.on_local_candidate(now, Event::LocalCandidate(candidate));
             }
             ice::Event::LocalCandidateRemoved { .. } => self.tell_candidates(now),
-            ice::Event::RemoteCandidate(candidate) => self.event(Event::RemoteCandidate(candidate)),
+            ice::Event::RemoteCandidate(candidate) => {
+                // It may name the interface of a pair that is up already.
+                self.changed = true;
+                self.event(Event::RemoteCandidate(candidate));
+            }
             ice::Event::CheckSent { pair, socket, remote, purpose, attempt } => {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
                 self.event(Event::CheckSent { pair, interface, remote, purpose, attempt });

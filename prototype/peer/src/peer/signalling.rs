@@ -18,13 +18,14 @@ impl Peer {
     }
 
     pub(super) fn begin_signalling(&mut self, now: Instant) {
-        // Both derive them from the ticket's secret, so that checks are answered before any signalling arrives.
-        self.agent.set_remote_credentials(now, self.secret.ice_credentials(self.side.other()));
         if let Role::Client { ticket } = &self.config.role {
             for address in ticket.addresses.clone() {
                 self.agent.add_remote_candidate(now, listed(address));
             }
         }
+        // Both derive them from the ticket's secret, so that checks are answered before any signalling arrives. After
+        // the candidates, because checks begin with the credentials.
+        self.agent.set_remote_credentials(now, self.secret.ice_credentials(self.side.other()));
         if let Some(signalling) = &mut self.signalling {
             for server in signalling.servers().to_vec() {
                 self.agent.add_stun_server(now, server);
@@ -47,9 +48,11 @@ impl Peer {
         }
     }
 
-    /// The best candidates, as many as fit into a message.
+    /// The best candidates, as many as fit into a message. Peer-reflexive ones are the other peer's own discovery
+    /// (RFC 8445 section 7.2.5.3.1) and are not told.
     fn described_candidates(&self) -> Vec<DescribedCandidate> {
-        let mut candidates: Vec<_> = self.agent.local_candidates().collect();
+        let told = |candidate: &&ice::LocalCandidate| candidate.kind != ice::CandidateKind::Prflx;
+        let mut candidates: Vec<_> = self.agent.local_candidates().filter(told).collect();
         candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
         candidates.truncate(rendezvous::MAX_CANDIDATES);
         candidates.into_iter().map(DescribedCandidate::new).collect()
@@ -116,8 +119,8 @@ impl Peer {
             self.finish(now, Outcome::Refused { why });
             return Ok(());
         }
-        self.agent.set_remote_credentials(now, credentials);
         self.take_candidates(now, &description.candidates);
+        self.agent.set_remote_credentials(now, credentials);
         Ok(())
     }
 
