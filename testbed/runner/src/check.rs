@@ -1,0 +1,61 @@
+//! `testbed check`: is it a scenario, and what does it rest on?
+
+use crate::{
+    console,
+    exit::Exit,
+    scenario::{Scenario, format_duration, presets},
+};
+use std::path::{Path, PathBuf};
+
+/// Checks every file, however many are wrong.
+pub(crate) fn check(files: &[PathBuf], sets: &[String]) -> Exit {
+    let sound = files.iter().filter(|file| check_one(file, sets)).count();
+    if sound == files.len() { Exit::Success } else { Exit::Usage }
+}
+
+fn check_one(file: &Path, sets: &[String]) -> bool {
+    let Some((scenario, _)) = load(file, sets) else { return false };
+    println!("{}: ok, {}", file.display(), summary(&scenario));
+    for (name, network) in &scenario.networks {
+        let preset = network.preset.as_deref().and_then(presets::find);
+        if let Some(preset) = preset {
+            println!("  {name} is {}:", preset.name);
+            console::wrap(&preset.evidence).iter().for_each(|line| println!("    {line}"));
+        }
+    }
+    true
+}
+
+/// Reads a scenario and its text, or shows what is wrong with it.
+pub(crate) fn load(file: &Path, sets: &[String]) -> Option<(Scenario, String)> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("error: cannot read {}: {error}", file.display());
+            return None;
+        }
+    };
+    match Scenario::parse(&file.display().to_string(), &text, sets) {
+        Ok(scenario) => Some((scenario, text)),
+        Err(problems) => {
+            console::show_problems(&problems);
+            None
+        }
+    }
+}
+
+fn summary(scenario: &Scenario) -> String {
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    [
+        scenario.name.clone(),
+        format_duration(scenario.duration),
+        counted(scenario.hosts.len(), "host"),
+        counted(scenario.networks.len(), "network"),
+        counted(scenario.timeline.len(), "step"),
+        counted(scenario.expect.len(), "expectation"),
+    ]
+    .join(", ")
+}

@@ -1,0 +1,136 @@
+//! The command line: raw arguments to checked ones. What is in the contract and not built yet is absent from the help,
+//! and naming it says so.
+
+use crate::scenario::{Backend, words};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use std::path::PathBuf;
+
+/// Scenario files in, run directories and comparisons out.
+#[derive(Debug, Parser)]
+#[command(name = "testbed", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all expectations hold; 1 an expectation failed; 2 bad scenario or arguments; \
+3 this machine cannot run it; 4 the run is invalid (its own timing or record check failed); \
+130 or 143 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Validate scenarios; errors point at the line
+    Check {
+        /// Scenario files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Set a value of the scenario by its path, such as duration=25s
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
+    /// Run scenarios and keep everything they show
+    Run(RunArgs),
+    /// List scenarios: name, why, answers, backends, path
+    ///
+    /// They are the *.yaml files below ./scenarios or, where that is missing, below `scenarios` in the directory of the
+    /// executable or the nearest one above it that has one.
+    List {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stand runs beside the observations of others
+    ///
+    /// Each observation matches, is better or worse, differs, or was not tested; with its source.
+    Compare {
+        /// Run directories
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// Compare with the observations of this file only
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Scenario files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to run: netns, namespaces on this machine
+    #[arg(long, default_value = "netns", value_parser = parse_backend)]
+    pub(crate) backend: Backend,
+    /// Seed of everything random [default: the scenario's]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Run each scenario so many times, with the seeds that follow
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) repeat: u64,
+    /// Set a value of the scenario by its path, such as duration=25s
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The iceperf to run [default: the one beside testbed, then the one in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) iceperf: Option<PathBuf>,
+    /// Where run directories go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(crate) out: PathBuf,
+    /// One JSON document on standard output: an array of results
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The TUN device node
+    #[arg(long, value_name = "PATH", default_value = "/dev/net/tun")]
+    pub(crate) tun: PathBuf,
+}
+
+impl Cli {
+    /// Parses the process's arguments; prints and exits as clap does when they are wrong (2) or ask for help (0).
+    pub(crate) fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|error| match not_in_this_version(&error) {
+            Some(command) => {
+                eprintln!("error: `testbed {command}` is not in this version");
+                eprintln!("help: valid: {}", words::COMMANDS.known.join(", "));
+                std::process::exit(2);
+            }
+            None => error.exit(),
+        })
+    }
+}
+
+/// The command, when it is one of the contract's.
+fn not_in_this_version(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let command = error.get(clap::error::ContextKind::InvalidSubcommand)?.to_string();
+    words::COMMANDS.not_yet.contains(&command.as_str()).then_some(command)
+}
+
+fn parse_backend(text: &str) -> Result<Backend, String> {
+    match text {
+        "netns" => Ok(Backend::Netns),
+        later if words::BACKENDS.not_yet.contains(&later) => {
+            Err(format!("not in this version; valid: {}", words::BACKENDS.known.join(", ")))
+        }
+        _ => Err(format!("not a backend; valid: {}", words::BACKENDS.known.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_table_of_words_knows_every_command() {
+        let command = Cli::command();
+        let mut names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        names.sort_unstable();
+        assert_eq!(names, words::COMMANDS.known);
+    }
+}

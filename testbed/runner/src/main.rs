@@ -1,0 +1,33 @@
+//! `testbed`: scenario files in, run directories and comparisons out.
+//!
+//! ```text
+//! cli -> check, list, run, beside (compare)
+//! scenario: text -> tree with places -> valid values      run: namespaces, processes, the record
+//! past: a run directory read back                         compare: runs beside observations
+//! ```
+//!
+//! It never links `iceperf`: it runs the binary that a user has. Left out: other backends than `netns`, reports.
+
+mod beside;
+mod check;
+mod cli;
+mod compare;
+mod console;
+mod exit;
+mod list;
+mod past;
+mod run;
+mod scenario;
+
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let exit = match Cli::from_arguments().command {
+        Command::Check { files, set } => check::check(&files, &set),
+        Command::List { json } => list::list(json),
+        Command::Run(args) => run::run(&args),
+        Command::Compare { runs, against } => beside::compare(&runs, against.as_deref()),
+    };
+    exit.into()
+}

@@ -1,0 +1,104 @@
+//! Run directories read back: what `run` reports and what `compare` compares come from the files alone, so that both
+//! say the same of one run, then and later.
+
+use crate::{
+    compare::Run,
+    scenario::{Scenario, diagnostic::Problems},
+};
+use record::{Event, EventLog, ReadError, Results, RunFacts};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// A directory is no run, or its files are damaged.
+#[derive(Debug, Error)]
+pub(crate) enum PastError {
+    #[error("{path}: {source}", path = .path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Events(#[from] ReadError),
+    #[error("{path}: not a scenario of this version:\n{why}", path = .path.display())]
+    Scenario { path: PathBuf, why: String },
+    #[error("{path}: not results of this version: {source}", path = .path.display())]
+    Results { path: PathBuf, source: serde_json::Error },
+}
+
+/// Folds a run that has just ended. `written` is how many events its recorder wrote, when that is known.
+pub(crate) fn fold(
+    directory: &Path,
+    invalid_why: Option<String>,
+    written: Option<u64>,
+) -> Result<Run, PastError> {
+    let (scenario, log) = read_sources(directory)?;
+    let invalid_why = invalid_why.or_else(|| incomplete(&log, written));
+    Ok(make(scenario, directory, log.events, invalid_why, None))
+}
+
+/// Reads a run of any age; one that was killed has no results, and is folded up to where it got.
+pub(crate) fn read(directory: &Path) -> Result<Run, PastError> {
+    let (scenario, log) = read_sources(directory)?;
+    let path = directory.join("results.json");
+    let results: Option<Results> = match std::fs::read(&path) {
+        Ok(bytes) => {
+            Some(serde_json::from_slice(&bytes).map_err(|source| PastError::Results { path, source })?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(PastError::File { path, source }),
+    };
+    let killed = || Some("the run was killed before its end".to_owned());
+    let invalid_why = results.as_ref().map_or_else(killed, |results| results.invalid_why.clone());
+    Ok(make(scenario, directory, log.events, invalid_why, results))
+}
+
+fn read_sources(directory: &Path) -> Result<(Scenario, EventLog), PastError> {
+    let path = directory.join("scenario.resolved.json");
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| PastError::File { path: path.clone(), source })?;
+    // JSON is YAML, and the resolved form is the scenario language.
+    let scenario = Scenario::parse(&path.display().to_string(), &text, &[]).map_err(|problems| {
+        let why = shown(&problems);
+        PastError::Scenario { path, why }
+    })?;
+    Ok((scenario, record::read_events(&directory.join("events.jsonl"))?))
+}
+
+fn shown(problems: &Problems) -> String {
+    crate::console::render_problems(problems, false)
+}
+
+fn incomplete(log: &EventLog, written: Option<u64>) -> Option<String> {
+    let read = log.events.len() as u64;
+    match (&log.torn, written) {
+        (Some(_), _) => Some("record: the last event is torn".to_owned()),
+        (None, Some(written)) if written != read => {
+            Some(format!("record: {written} events were written, and {read} are there"))
+        }
+        _ => None,
+    }
+}
+
+fn make(
+    scenario: Scenario,
+    directory: &Path,
+    events: Vec<Event>,
+    invalid_why: Option<String>,
+    results: Option<Results>,
+) -> Run {
+    let facts = RunFacts {
+        scenario: scenario.name,
+        // The only one of this version.
+        backend: crate::scenario::Backend::Netns.name().to_owned(),
+        seed: scenario.seed,
+        run_dir: directory.display().to_string(),
+        duration: scenario.duration,
+        client: scenario.peers.client.host,
+        server: scenario.peers.server.host,
+        expectations: scenario.expect.into_iter().map(Into::into).collect(),
+        invalid_why,
+    };
+    let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
+    let policy = scenario.peers.client.policy.name().to_owned();
+    Run { results, events, facts, policy, answers: scenario.answers }
+}

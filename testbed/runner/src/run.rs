@@ -1,0 +1,165 @@
+//! `testbed run`: scenarios one after the other, each with all its seeds, and what became of them.
+
+mod artefacts;
+mod children;
+mod clock;
+mod collect;
+mod iceperf;
+mod netns;
+mod report;
+mod signals;
+
+use crate::{check, cli::RunArgs, compare, exit::Exit, past, scenario::Scenario};
+use iceperf::Iceperf;
+use lab::Rights;
+use netns::{Ended, Order};
+use record::{DirectoryError, Results, RunDirectory};
+use signals::Signals;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why nothing more can be run.
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Iceperf(#[from] iceperf::IceperfError),
+    #[error(transparent)]
+    Rights(#[from] lab::RightsError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("cannot set the run up: {0}")]
+    SetUp(#[from] netns::SetUpError),
+    #[error("cannot watch for signals: {0}")]
+    Signals(std::io::Error),
+    #[error("cannot read back what the run recorded: {0}")]
+    Past(#[from] past::PastError),
+}
+
+impl RunError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Iceperf(error) if error.is_argument() => Exit::Usage,
+            Self::SetUp(error) => error.signal().map_or(Exit::Machine, Exit::Interrupted),
+            Self::Past(_) => Exit::Invalid,
+            _ => Exit::Machine,
+        }
+    }
+}
+
+/// A scenario that was read, and its text.
+struct Loaded {
+    scenario: Scenario,
+    text: String,
+}
+
+/// Runs everything that was asked for; the exit code is that of the worst run.
+pub(crate) fn run(args: &RunArgs) -> Exit {
+    let Some(loaded) = load_all(&args.files, &args.set) else {
+        if args.json {
+            report::json(&[]);
+        }
+        return Exit::Usage;
+    };
+    let mut done = Vec::new();
+    let exit = match run_all(args, &loaded, &mut done) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit()
+        }
+    };
+    if args.json {
+        report::json(&done);
+    }
+    exit
+}
+
+/// All, or none when one is wrong: a mistake in the last file should not cost the time of the others.
+fn load_all(files: &[PathBuf], sets: &[String]) -> Option<Vec<Loaded>> {
+    let loaded: Vec<Option<Loaded>> = files
+        .iter()
+        .map(|file| check::load(file, sets).map(|(scenario, text)| Loaded { scenario, text }))
+        .collect();
+    loaded.into_iter().collect()
+}
+
+fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result<Exit, RunError> {
+    let iceperf = Iceperf::find(args.iceperf.as_deref())?;
+    // Before any thread exists: a user namespace cannot be entered later.
+    let mut rights = Some(lab::acquire(&args.tun)?);
+    let signals = Signals::block().map_err(RunError::Signals)?;
+    let mut worst = Exit::Success;
+    for one in loaded {
+        let mut runs = Vec::new();
+        for offset in 0..args.repeat {
+            let seed = args.seed.unwrap_or(one.scenario.seed).wrapping_add(offset);
+            let rights = match rights.take() {
+                Some(rights) => rights,
+                None => lab::acquire(&args.tun)?,
+            };
+            let (run, exit) = run_one(args, one, seed, &iceperf, rights, &signals)?;
+            worst = worst.max(exit);
+            done.push(run.results.clone());
+            if !args.json {
+                report::run(&one.scenario, &run, args.repeat);
+            }
+            runs.push(run);
+            if matches!(exit, Exit::Interrupted(_)) {
+                return Ok(worst);
+            }
+        }
+        if !args.json && args.repeat > 1 {
+            report::summary(&one.scenario, &runs);
+        }
+    }
+    Ok(worst)
+}
+
+fn run_one(
+    args: &RunArgs,
+    loaded: &Loaded,
+    seed: u64,
+    iceperf: &Iceperf,
+    rights: Rights,
+    signals: &Signals,
+) -> Result<(compare::Run, Exit), RunError> {
+    // What ran is what is written down, the seed included.
+    let scenario = Scenario { seed, ..loaded.scenario.clone() };
+    let directory = RunDirectory::create(&args.out, &scenario.name, jiff::Timestamp::now(), seed)?;
+    artefacts::write_scenario(&directory, &scenario, &loaded.text)?;
+    report::beginning(&scenario, &directory);
+    let order = Order { scenario: &scenario, iceperf, directory: &directory, signals };
+    let (ended, failure) = match netns::run(&order, rights) {
+        Ok(ended) => (ended, None),
+        Err(error) => (Ended::before_the_start(&error), Some(error)),
+    };
+    let run = past::fold(directory.path(), ended.invalid_why.clone(), ended.written);
+    if let Ok(run) = &run {
+        artefacts::write_results(&directory, &run.results)?;
+    }
+    artefacts::seal(&order, &ended)?;
+    directory.link_latest(&args.out)?;
+    if let Some(error) = failure {
+        eprintln!("the run directory is {}", directory.path().display());
+        return Err(error.into());
+    }
+    let run = run?;
+    let exit = match ended.signal {
+        Some(signal) => Exit::Interrupted(signal),
+        None => Exit::of(&run.results),
+    };
+    Ok((run, exit))
+}
+
+impl Exit {
+    /// Of a run that came to its end.
+    fn of(results: &Results) -> Self {
+        if !results.valid {
+            Self::Invalid
+        } else if results.expectations.iter().any(|expectation| !expectation.ok) {
+            Self::Failed
+        } else {
+            Self::Success
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The files of a run directory beside the events: the scenario, the results, the manifest.
+
+use super::{
+    collect::{direction, drop_cause, owner_names},
+    netns::{Ended, Order},
+};
+use crate::scenario::Scenario;
+use lab::{Lateness, LinkReport};
+use netmodel::{Owner, Plan};
+use record::{
+    DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, Results, RunDirectory, SCHEMA_VERSION,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// The scenario as it was written, and with every default filled in.
+pub(crate) fn write_scenario(
+    directory: &RunDirectory,
+    scenario: &Scenario,
+    text: &str,
+) -> Result<(), DirectoryError> {
+    directory.write("scenario.yaml", text.as_bytes())?;
+    directory.write("scenario.resolved.json", &json(scenario))
+}
+
+pub(crate) fn write_results(directory: &RunDirectory, results: &Results) -> Result<(), DirectoryError> {
+    directory.write("results.json", &json(results))
+}
+
+/// Numbers, strings, lists and maps with string keys always serialise.
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// Writes the manifest; nothing may be written after it.
+pub(crate) fn seal(order: &Order<'_>, ended: &Ended) -> Result<(), DirectoryError> {
+    let links = ended.report.iter().flat_map(|report| &report.links);
+    order.directory.seal(Manifest {
+        schema_version: SCHEMA_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        backend: crate::scenario::Backend::Netns.name().to_owned(),
+        seed: order.scenario.seed,
+        started: ended.started.to_string(),
+        kernel: kernel(),
+        hosts: hosts(order),
+        links: links.map(link).collect(),
+        lateness: ended.report.as_ref().map(|report| lateness(&report.lateness)).unwrap_or_default(),
+        // One machine, one clock.
+        clock_offset_ns: 0,
+        clock_error_ns: 0,
+        sha256: BTreeMap::new(),
+    })
+}
+
+fn kernel() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |_| String::new(),
+        |name| [name.sysname(), name.release(), name.machine()].map(|part| part.to_string_lossy()).join(" "),
+    )
+}
+
+fn hosts(order: &Order<'_>) -> BTreeMap<String, HostFacts> {
+    let program = format!("iceperf {}", order.iceperf.version);
+    let mut hosts: BTreeMap<String, HostFacts> = BTreeMap::new();
+    let plan = Plan::new(order.scenario.topology());
+    for port in plan.iter().flat_map(|plan| plan.ports()) {
+        let (host, interface) = owner_names(&port.owner);
+        let role = match &port.owner {
+            Owner::Server { .. } => "rendezvous",
+            Owner::Host { .. } if host == order.scenario.peers.client.host => "client",
+            Owner::Host { .. } if host == order.scenario.peers.server.host => "server",
+            Owner::Host { .. } => "",
+        };
+        let program = if role.is_empty() { String::new() } else { format!("{program} {role}") };
+        let ipv4 = port.ipv4.map(|(address, prefix)| format!("{address}/{prefix}"));
+        let ipv6 = port.ipv6.map(|(address, prefix)| format!("{address}/{prefix}"));
+        let facts = hosts.entry(host).or_insert(HostFacts { program, interfaces: BTreeMap::new() });
+        facts.interfaces.insert(interface, ipv4.into_iter().chain(ipv6).collect());
+    }
+    hosts
+}
+
+fn link(link: &LinkReport) -> LinkSummary {
+    let counts = &link.counts;
+    // What a border dropped without knowing whose it was belongs to no interface.
+    let (host, interface) = counts.owner.as_ref().map(owner_names).unwrap_or_default();
+    let mut drops = BTreeMap::new();
+    for (cause, count) in &counts.dropped {
+        *drops.entry(drop_cause(*cause)).or_default() += count;
+    }
+    LinkSummary {
+        network: counts.network.clone(),
+        host,
+        interface,
+        direction: direction(counts.direction),
+        packets: counts.packets,
+        bytes: counts.bytes,
+        drops,
+        lateness: lateness(&link.lateness),
+    }
+}
+
+fn lateness(lateness: &Lateness) -> LatenessSummary {
+    let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    LatenessSummary {
+        count: lateness.count,
+        median_ns: nanoseconds(lateness.median),
+        p99_ns: nanoseconds(lateness.p99),
+        max_ns: nanoseconds(lateness.max),
+    }
+}

@@ -1,0 +1,489 @@
+//! One run in namespaces: build, start, disturb, stop, tell.
+
+use super::{
+    children::{Cast, ChildError, Part, Reaped, Running, Secrets},
+    clock::{Clock, nanoseconds_since},
+    collect::{self, Note, Notice},
+    iceperf::Iceperf,
+    signals::Signals,
+};
+use crate::scenario::{Action, Scenario, Step, format_duration};
+use lab::{Lab, LabChange, LabError, LabReport, LabSpec, Rights};
+use netmodel::{Plan, PlanError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use record::{Command, DirectoryError, EventKind, RunDirectory, WriteError, Writer};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, PipeReader, Read as _},
+    os::fd::AsFd as _,
+    sync::mpsc::{self, Receiver, Sender},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// Until every process must be ready; a busy machine needs a second.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+/// From `start` to time zero: every process must have read it by then.
+const HEAD_START: Duration = Duration::from_millis(300);
+/// Until every process must have ended after `stop`.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// A step that is applied later than this makes the run invalid, like a p99 of the links' lateness beyond it.
+const LATE: Duration = Duration::from_millis(20);
+/// Largest IP packet on every interface, as on Ethernet.
+const MTU: u16 = 1500;
+/// How iceperf says that the other peer cannot be reached, or does not want us. Results like any other.
+const UNREACHABLE: i32 = 5;
+const REFUSED: i32 = 6;
+
+/// What to run.
+pub(crate) struct Order<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) iceperf: &'a Iceperf,
+    pub(crate) directory: &'a RunDirectory,
+    pub(crate) signals: &'a Signals,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Wall-clock time of time zero.
+    pub(crate) started: jiff::Timestamp,
+    /// What the links did; none when that is not known.
+    pub(crate) report: Option<LabReport>,
+    /// Events that were written; none when that is not known.
+    pub(crate) written: Option<u64>,
+    pub(crate) invalid_why: Option<String>,
+    /// The signal that ended it early.
+    pub(crate) signal: Option<u8>,
+}
+
+/// A run did not get as far as its time zero.
+#[derive(Debug, Error)]
+pub(crate) enum SetUpError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("{0}")]
+    Os(#[from] io::Error),
+    #[error("{0}")]
+    Record(String),
+    #[error("{name} ended before it was ready ({how}){last_words}")]
+    Ended { name: String, how: String, last_words: String },
+    #[error("not ready within {}: {names}", format_duration(READY_WITHIN))]
+    NotReady { names: String },
+    #[error("interrupted by {}", signal_name(*.0))]
+    Interrupted(u8),
+}
+
+impl SetUpError {
+    /// The signal, when one is the reason.
+    pub(crate) fn signal(&self) -> Option<u8> {
+        match self {
+            Self::Interrupted(signal) => Some(*signal),
+            _ => None,
+        }
+    }
+}
+
+impl Ended {
+    /// There was no time zero.
+    pub(crate) fn before_the_start(error: &SetUpError) -> Self {
+        let invalid_why = Some(format!("the run did not start: {error}"));
+        Self {
+            started: jiff::Timestamp::now(),
+            report: None,
+            written: None,
+            invalid_why,
+            signal: error.signal(),
+        }
+    }
+}
+
+/// Runs it. Whatever happens, nothing is left running when this returns.
+pub(crate) fn run(order: &Order<'_>, rights: Rights) -> Result<Ended, SetUpError> {
+    let secrets = Secrets::of(order.directory, &order.scenario.peers.server.host)?;
+    let result = Stage::build(order, rights).and_then(|mut stage| match stage.open() {
+        Ok(started) => Ok(stage.play(started)),
+        Err(error) => {
+            stage.stop();
+            Err(error)
+        }
+    });
+    secrets.remove();
+    result
+}
+
+/// Everything that exists during a run.
+struct Stage<'a> {
+    order: &'a Order<'a>,
+    running: Vec<Running>,
+    lab: Lab,
+    notes: Sender<Note>,
+    notices: Inbox,
+    recorder: JoinHandle<u64>,
+    lab_events: JoinHandle<()>,
+    /// Hosts whose processes wait for `start`.
+    ready: BTreeSet<String>,
+    /// Hosts whose processes write nothing more.
+    closed: BTreeSet<String>,
+    invalid_why: Option<String>,
+}
+
+/// What is known when nothing runs any more.
+struct Stopped {
+    report: Option<LabReport>,
+    written: Option<u64>,
+    invalid_why: Option<String>,
+}
+
+/// Time zero on both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    zero: Instant,
+    wall: jiff::Timestamp,
+}
+
+/// Why waiting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// The time has come.
+    Due,
+    /// What was waited for is the case.
+    Done,
+    /// Something has made going on pointless; it is in `invalid_why`.
+    Failed,
+    Signal(u8),
+}
+
+impl<'a> Stage<'a> {
+    fn build(order: &'a Order<'a>, rights: Rights) -> Result<Self, SetUpError> {
+        let plan = Plan::new(order.scenario.topology())?;
+        let writer = Writer::create(&order.directory.events())?;
+        let (notes, for_record) = mpsc::channel();
+        let (notices, inbox) = Inbox::new()?;
+        let recorder = collect::start(writer, plan.clone(), for_record, notices)?;
+        let (sink, events) = mpsc::channel();
+        let spec =
+            LabSpec { plan: plan.clone(), seed: order.scenario.seed, metrics: metrics(order), mtu: MTU };
+        let lab = Lab::build(rights, spec, sink)?;
+        let lab_events = collect::read_lab(events, notes.clone())?;
+        let (running, ready, closed) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut stage = Self {
+            order,
+            running,
+            lab,
+            notes,
+            notices: inbox,
+            recorder,
+            lab_events,
+            ready,
+            closed,
+            invalid_why: None,
+        };
+        let cast = Cast {
+            scenario: order.scenario,
+            plan: &plan,
+            lab: &stage.lab,
+            iceperf: order.iceperf,
+            directory: order.directory,
+            notes: &stage.notes,
+        };
+        match cast.start(&mut stage.running) {
+            Ok(()) => Ok(stage),
+            Err(error) => {
+                stage.stop();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Waits until everybody is ready, and sets time zero.
+    fn open(&mut self) -> Result<Started, SetUpError> {
+        let all = self.running.len();
+        let someone_ended = |stage: &Self| !stage.closed.is_empty();
+        let deadline = Instant::now() + READY_WITHIN;
+        let woken = self.wait_until(deadline, |stage| stage.ready.len() == all || someone_ended(stage));
+        match woken {
+            Woken::Done if self.closed.is_empty() => {}
+            Woken::Done => return Err(self.why_ended()?),
+            Woken::Due => return Err(SetUpError::NotReady { names: self.not_ready() }),
+            Woken::Failed => return Err(SetUpError::Record(self.invalid_why.take().unwrap_or_default())),
+            Woken::Signal(signal) => return Err(SetUpError::Interrupted(signal)),
+        }
+        let clock = Clock::now().map_err(io::Error::from)?;
+        let now = Instant::now();
+        let wall = jiff::Timestamp::now() + HEAD_START;
+        let zero = now + HEAD_START;
+        self.note(Note::Zero(zero));
+        let start = Command::Start { monotonic_ns: clock.monotonic_ns(zero) };
+        for child in &mut self.running {
+            child.send(&start)?;
+        }
+        Ok(Started { zero, wall })
+    }
+
+    fn why_ended(&mut self) -> io::Result<SetUpError> {
+        let closed = self.closed.clone();
+        let child = self.running.iter_mut().find(|child| closed.contains(&child.host));
+        let Some(child) = child else { return Err(io::ErrorKind::NotFound.into()) };
+        let how = told(child.reap(Instant::now() + STOP_WITHIN)?);
+        Ok(SetUpError::Ended { name: child.name(), how, last_words: child.last_words() })
+    }
+
+    fn not_ready(&self) -> String {
+        let waiting = self.running.iter().filter(|child| !self.ready.contains(&child.host));
+        waiting.map(|child| format!("{}{}", child.name(), child.last_words())).collect::<Vec<_>>().join(", ")
+    }
+
+    /// From time zero to the end.
+    fn play(mut self, started: Started) -> Ended {
+        let signal = match self.follow_timeline(started.zero) {
+            Woken::Signal(signal) => {
+                self.invalidate(format!("interrupted by {}", signal_name(signal)));
+                Some(signal)
+            }
+            _ => None,
+        };
+        let Stopped { report, written, invalid_why } = self.stop();
+        Ended { started: started.wall, report, written, invalid_why, signal }
+    }
+
+    fn follow_timeline(&mut self, zero: Instant) -> Woken {
+        let order = self.order;
+        for (index, step) in order.scenario.timeline.iter().enumerate() {
+            let woken = self.wait_until(zero + step.at, |_| false);
+            if woken != Woken::Due {
+                return woken;
+            }
+            if let Err(why) = self.apply(index, step, zero) {
+                self.invalidate(why);
+                return Woken::Failed;
+            }
+        }
+        self.wait_until(zero + order.scenario.duration, |_| false)
+    }
+
+    /// Applies a step, and records it once the kernel has been read back.
+    fn apply(&mut self, index: usize, step: &Step, zero: Instant) -> Result<(), String> {
+        let place = format!("step {index} of the timeline ({})", format_duration(step.at));
+        let applied = self.lab.apply(change(&step.action)).map_err(|error| format!("{place}: {error}"))?;
+        let target = step.action.target();
+        let due = zero + step.at;
+        self.note(Note::Own(
+            applied,
+            EventKind::Disturbance {
+                index,
+                what: step.action.kind(),
+                target_host: Some(target.host.clone()),
+                target_interface: Some(target.interface.clone()),
+                due_t_ns: nanoseconds_since(zero, due),
+            },
+        ));
+        let late = applied.saturating_duration_since(due);
+        if late > LATE {
+            self.invalidate(format!("timing: {place} was applied {} ms late", late.as_millis()));
+        }
+        Ok(())
+    }
+
+    /// Handles what comes in until a time, or until something is the case.
+    fn wait_until(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) -> Woken {
+        loop {
+            while let Some(notice) = self.notices.next() {
+                self.handle(notice);
+            }
+            if let Some(signal) = self.order.signals.pending() {
+                return Woken::Signal(signal);
+            }
+            if self.invalid_why.as_ref().is_some_and(|why| !why.starts_with("timing:")) {
+                return Woken::Failed;
+            }
+            if done(self) {
+                return Woken::Done;
+            }
+            if Instant::now() >= deadline {
+                return Woken::Due;
+            }
+            if let Err(error) = self.notices.wait(self.order.signals, deadline) {
+                self.invalidate(format!("cannot wait: {error}"));
+            }
+        }
+    }
+
+    fn handle(&mut self, notice: Notice) {
+        match notice {
+            Notice::Ready { host } => {
+                self.ready.insert(host);
+            }
+            Notice::Failed(why) => self.invalidate(why),
+            Notice::Closed { host } => {
+                self.closed.insert(host.clone());
+                if self.ready.len() == self.running.len() {
+                    self.check_end_of(&host);
+                }
+            }
+        }
+    }
+
+    /// A process that ends of itself before the end has failed, unless it says that the peer is out of reach.
+    fn check_end_of(&mut self, host: &str) {
+        let Some(child) = self.running.iter_mut().find(|child| child.host == host) else { return };
+        let told = match child.reap(Instant::now() + STOP_WITHIN) {
+            Ok(reaped) if is_fine(child.part, reaped) => return,
+            Ok(reaped) => told(reaped),
+            Err(error) => error.to_string(),
+        };
+        let why = format!("{} ended early ({told}){}", child.name(), child.last_words());
+        self.invalidate(why);
+    }
+
+    /// Ends everything, and tells what the links did and what was wrong.
+    fn stop(mut self) -> Stopped {
+        for child in &mut self.running {
+            // One that has ended already does not listen any more.
+            let _ = child.send(&Command::Stop {});
+        }
+        let deadline = Instant::now() + STOP_WITHIN;
+        let mut running = std::mem::take(&mut self.running);
+        for child in &mut running {
+            let why = match child.reap(deadline) {
+                Ok(reaped) if is_fine(child.part, reaped) => continue,
+                Ok(reaped) => {
+                    format!("{} ended badly ({}){}", child.name(), told(reaped), child.last_words())
+                }
+                Err(error) => format!("{}: {error}", child.name()),
+            };
+            self.invalidate(why);
+        }
+        let Self { lab, notes, mut notices, recorder, lab_events, mut invalid_why, .. } = self;
+        let report = lab.finish();
+        // With the lab the sender of its events is gone, and with us the last sender of notes.
+        drop(notes);
+        let lab_events = lab_events.join();
+        let written = recorder.join();
+        let mut add = |why: String| {
+            invalid_why.get_or_insert(why);
+        };
+        while let Some(notice) = notices.next() {
+            if let Notice::Failed(why) = notice {
+                add(why);
+            }
+        }
+        if lab_events.is_err() || written.is_err() {
+            add("record: a recording thread failed".to_owned());
+        }
+        match &report {
+            Ok(report) => too_late(report).into_iter().for_each(add),
+            Err(error) => add(format!("the network model failed: {error}")),
+        }
+        Stopped { report: report.ok(), written: written.ok(), invalid_why }
+    }
+
+    /// The first reason stays: what follows is often its consequence.
+    fn invalidate(&mut self, why: String) {
+        self.invalid_why.get_or_insert(why);
+    }
+
+    /// The recorder outlives all notes.
+    fn note(&self, note: Note) {
+        let _ = self.notes.send(note);
+    }
+}
+
+/// Notices, and something that `poll` can wait for.
+struct Inbox {
+    notices: Receiver<Notice>,
+    bell: PipeReader,
+}
+
+impl Inbox {
+    /// The sender, and this.
+    fn new() -> io::Result<(collect::Notices, Self)> {
+        let (sender, notices) = mpsc::channel();
+        let (bell, rope) = io::pipe()?;
+        Ok((collect::Notices { sender, bell: rope }, Self { notices, bell }))
+    }
+
+    fn next(&mut self) -> Option<Notice> {
+        self.notices.try_recv().ok()
+    }
+
+    /// Until a notice or a signal comes, or until then.
+    fn wait(&mut self, signals: &Signals, deadline: Instant) -> io::Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // The last millisecond is slept through exactly; poll counts whole ones.
+        let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+        if milliseconds == 0 {
+            std::thread::sleep(left);
+            return Ok(());
+        }
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+        let signals = signals.descriptor();
+        let mut descriptors = [
+            PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut descriptors, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let rung = descriptors.first().and_then(PollFd::any).unwrap_or(false);
+        if rung {
+            let _ = self.bell.read(&mut [0; 64])?;
+        }
+        Ok(())
+    }
+}
+
+fn metrics(order: &Order<'_>) -> BTreeMap<(String, String), u32> {
+    let hosts = order.scenario.hosts.iter();
+    let metrics = hosts.flat_map(|(host, spec)| {
+        let interfaces = spec.interfaces.iter();
+        interfaces.map(|(name, interface)| ((host.clone(), name.clone()), interface.metric))
+    });
+    metrics.collect()
+}
+
+fn change(action: &Action) -> LabChange {
+    let (host, interface) = (action.target().host.clone(), action.target().interface.clone());
+    match action {
+        Action::Down(_) => LabChange::Down { host, interface },
+        Action::Up(_) => LabChange::Up { host, interface },
+        Action::CarrierOff(_) => LabChange::CarrierOff { host, interface },
+        Action::CarrierOn(_) => LabChange::CarrierOn { host, interface },
+    }
+}
+
+fn is_fine(part: Part, reaped: Reaped) -> bool {
+    let Reaped::Ended(status) = reaped else { return false };
+    match status.code() {
+        Some(0) => true,
+        Some(UNREACHABLE | REFUSED) => part != Part::Rendezvous,
+        _ => false,
+    }
+}
+
+fn told(reaped: Reaped) -> String {
+    match reaped {
+        Reaped::Ended(status) => status.to_string(),
+        Reaped::Killed => format!("killed, as it did not end within {}", format_duration(STOP_WITHIN)),
+    }
+}
+
+fn too_late(report: &LabReport) -> Option<String> {
+    let p99 = report.lateness.p99;
+    (p99 > LATE).then(|| format!("timing: 1 % of the packets were at least {} ms late", p99.as_millis()))
+}
+
+fn signal_name(signal: u8) -> String {
+    let known = nix::sys::signal::Signal::try_from(i32::from(signal));
+    known.map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}

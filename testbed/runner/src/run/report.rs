@@ -1,0 +1,169 @@
+//! What `run` tells people, and the document it gives programs.
+
+use crate::{
+    beside,
+    compare::Run,
+    scenario::{Scenario, format_duration},
+};
+use record::{DisturbanceMetrics, How, Millis, Results, RunDirectory};
+use serde::Serialize;
+
+/// One document: an array of results.
+pub(crate) fn json(done: &[Results]) {
+    // Numbers, strings, lists and maps with string keys always serialise.
+    println!("{}", serde_json::to_string_pretty(done).unwrap_or_default());
+}
+
+/// Said on standard error, because it is about the wait and not about the result.
+pub(crate) fn beginning(scenario: &Scenario, directory: &RunDirectory) {
+    let (length, place) = (format_duration(scenario.duration), directory.path().display());
+    eprintln!("{}: seed {}, netns, {length}, into {place}", scenario.name, scenario.seed);
+}
+
+/// A run: all of it when it is the only one, a line when it is one of many.
+pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
+    let Results { seed, backend, duration_ms, .. } = &run.results;
+    if repeat > 1 {
+        println!("seed {seed}: {}", in_a_line(run));
+        return;
+    }
+    println!("{}, seed {seed}, {backend}, {duration_ms}", scenario.name);
+    println!("{}", scenario.why);
+    heading("Timeline");
+    for entry in record::fold::timeline(&run.events, &run.facts) {
+        println!("{entry}");
+    }
+    if !run.results.metrics.disturbances.is_empty() {
+        heading("Interruption");
+        run.results.metrics.disturbances.iter().for_each(disturbance);
+    }
+    observations(scenario, std::slice::from_ref(run));
+    expectations(&run.results);
+    verdict(&run.results);
+    println!("\nRun directory: {}", run.results.run_dir);
+}
+
+/// All runs of a scenario together.
+pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
+    let valid: Vec<&Run> = runs.iter().filter(|run| run.results.valid).collect();
+    println!("\n{}: {} of {} runs valid", scenario.name, valid.len(), runs.len());
+    println!("{}", scenario.why);
+    let steps = valid.iter().map(|run| run.results.metrics.disturbances.len()).min().unwrap_or(0);
+    if steps > 0 {
+        heading("Interruption (median, smallest to largest)");
+    }
+    for index in 0..steps {
+        let each = valid.iter().filter_map(|run| run.results.metrics.disturbances.get(index));
+        let mut silent: Vec<Millis> = each.clone().filter_map(|step| step.interruption_ms).collect();
+        silent.sort_unstable();
+        let what = each.clone().map(|step| step.what.as_str()).next().unwrap_or_default();
+        let same = each.clone().filter(|step| step.same_connection).count();
+        let mut ways: Vec<String> = each.map(|step| step.how.to_string()).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        let figure = match (silent.first(), silent.last(), median(&silent)) {
+            (Some(least), Some(most), Some(median)) => format!("{median}, {least} to {most}"),
+            _ => "not measured".to_owned(),
+        };
+        println!("  {what}: {figure}; {}; same connection in {same} of {}", ways.join(", "), valid.len());
+    }
+    observations(scenario, runs);
+    heading("Expectations");
+    let count = runs.first().map_or(0, |run| run.results.expectations.len());
+    for index in 0..count {
+        let each = runs.iter().filter_map(|run| run.results.expectations.get(index));
+        let held = each.clone().filter(|expectation| expectation.ok).count();
+        if let Some(first) = each.clone().next() {
+            println!("  {} {}: held in {held} of {}", first.name, first.expected, runs.len());
+        }
+    }
+}
+
+/// Of the two in the middle, the lower: a value that was measured.
+fn median(sorted: &[Millis]) -> Option<Millis> {
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+}
+
+fn in_a_line(run: &Run) -> String {
+    let results = &run.results;
+    let steps = results.metrics.disturbances.iter().map(|step| {
+        let silent = step.interruption_ms.map_or("not measured".to_owned(), |silent| silent.to_string());
+        format!("{} silent for {silent} ({})", step.what, step.how)
+    });
+    let failed = results.expectations.iter().filter(|expectation| !expectation.ok).count();
+    let verdict = match (&results.invalid_why, failed) {
+        (Some(why), _) => format!("INVALID: {why}"),
+        (None, 0) => "all expectations hold".to_owned(),
+        (None, failed) => format!("{failed} of {} expectations FAILED", results.expectations.len()),
+    };
+    steps.chain([verdict, results.run_dir.clone()]).collect::<Vec<_>>().join("; ")
+}
+
+fn disturbance(step: &DisturbanceMetrics) {
+    let or_none = |time: Option<Millis>| time.map_or("not measured".to_owned(), |time| time.to_string());
+    let connection = if step.same_connection { "same connection" } else { "another connection" };
+    let survived = match step.how {
+        How::Failed => "the call did NOT survive".to_owned(),
+        How::None => format!("the call stayed on its path, {connection}"),
+        how => format!("the call survived: {how}, {connection}"),
+    };
+    println!("  {} at {}: {survived}", step.what, step.at_ms);
+    println!(
+        "    silent for {} (up {}, down {}); longest gap in the 5 s before: {}",
+        or_none(step.interruption_ms),
+        or_none(step.up_ms),
+        or_none(step.down_ms),
+        or_none(step.gap_before_ms)
+    );
+    if let (Some(after), Some(by)) = (step.detected_ms, &step.detected_by) {
+        println!("    noticed after {after} by {}", word(by));
+    }
+}
+
+fn observations(scenario: &Scenario, runs: &[Run]) {
+    let valid = runs.iter().filter(|run| run.results.valid).count();
+    let over = match valid {
+        1 => "single run".to_owned(),
+        count => format!("{count} runs, medians"),
+    };
+    match beside::table(&scenario.answers, runs) {
+        Ok(Some(table)) => {
+            heading(&format!("Beside the observations ({over})"));
+            print!("{table}");
+        }
+        Ok(None) => {}
+        Err(error) => eprintln!("error: {error}"),
+    }
+}
+
+fn expectations(results: &Results) {
+    if results.expectations.is_empty() {
+        return;
+    }
+    heading("Expectations");
+    for expectation in &results.expectations {
+        let mark = if expectation.ok { "ok    " } else { "FAILED" };
+        println!(
+            "  {mark}  {}: expected {}, measured {}",
+            expectation.name, expectation.expected, expectation.measured
+        );
+    }
+}
+
+fn verdict(results: &Results) {
+    if let Some(why) = &results.invalid_why {
+        println!("\nINVALID, its figures may not be used: {why}");
+    }
+}
+
+fn heading(text: &str) {
+    println!("\n{text}");
+}
+
+/// The word by which files call it.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,244 @@
+//! `peers`: which host runs which end, how paths are chosen and what is sent.
+//!
+//! What the server leaves out is as the client says; what both say must agree, except the policy, which is each end's
+//! own.
+
+use super::{
+    diagnostic::{Problem, Problems},
+    names::Names,
+    quantity::{self, PacketRate, QuantityError, parse_byte_size},
+    reader::{self, Table},
+    words::{self, Vocabulary},
+    yaml::Node,
+};
+use netmodel::ByteSize;
+use peer::CallSpec;
+use serde::Serialize;
+
+/// Both ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Peers {
+    pub(crate) client: Peer,
+    pub(crate) server: Peer,
+}
+
+/// One end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Peer {
+    pub(crate) host: String,
+    pub(crate) engine: Engine,
+    pub(crate) policy: Policy,
+    pub(crate) workload: Workload,
+    pub(crate) signal: Signal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Engine {
+    Noq,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Policy {
+    Multipath,
+}
+
+impl Policy {
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Multipath => "multipath",
+        }
+    }
+}
+
+/// What is sent, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Workload {
+    /// Datagrams at a fixed rate.
+    Call {
+        rate: PacketRate,
+        #[serde(serialize_with = "quantity::byte_size")]
+        payload: ByteSize,
+    },
+}
+
+/// How the peers find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Signal {
+    /// Over the first connection, which the network that both share makes possible.
+    InBand,
+    /// Over a rendezvous server.
+    Rendezvous,
+}
+
+/// What the rest of the scenario says about the two hosts.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) names: &'a Names<'a>,
+    /// Whether two hosts have an interface in one network; none when a host is unsound, and that was told.
+    pub(crate) share_a_network: &'a dyn Fn(&str, &str) -> Option<bool>,
+    pub(crate) has_rendezvous: bool,
+}
+
+impl Peers {
+    pub(crate) fn read(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
+        let table = Table::open(node, &words::PEERS, problems)?;
+        let client = table.require("client", problems);
+        let server = table.require("server", problems);
+        let client = client.and_then(|node| Draft::read(node, around.names, problems));
+        let server = server.and_then(|node| Draft::read(node, around.names, problems));
+        let (client, server) = (client?, server?);
+        if client.host == server.host {
+            let message = format!("both peers run on `{}`", client.host);
+            problems.push(Problem::new(message, server.node.span, "needs a host of its own"));
+            return None;
+        }
+        let signal = signal(&client, &server, around, problems)?;
+        let workload = agree("workload", client.workload, server.workload, &server, problems)?;
+        let workload = workload.unwrap_or_default();
+        let engine = agree("engine", client.engine, server.engine, &server, problems)?.unwrap_or(Engine::Noq);
+        let policy = client.policy.unwrap_or(Policy::Multipath);
+        let peer = |draft: Draft<'_>| Peer {
+            host: draft.host.to_owned(),
+            engine,
+            policy: draft.policy.unwrap_or(policy),
+            workload,
+            signal,
+        };
+        Some(Self { client: peer(client), server: peer(server) })
+    }
+}
+
+/// What one peer says of itself.
+struct Draft<'n> {
+    node: &'n Node,
+    table: Table<'n>,
+    host: &'n str,
+    engine: Option<Engine>,
+    policy: Option<Policy>,
+    workload: Option<Workload>,
+    signal: Option<Signal>,
+}
+
+impl<'n> Draft<'n> {
+    fn read(node: &'n Node, names: &Names<'_>, problems: &mut Problems) -> Option<Self> {
+        let table = Table::open(node, &words::PEER, problems)?;
+        let host = table.require("host", problems);
+        let host = host.and_then(|node| reader::reference(node, "a host", &names.hosts, problems));
+        let engine = choice(&table, "engine", &words::ENGINES, |_| Engine::Noq, problems);
+        let policy = choice(&table, "policy", &words::POLICIES, |_| Policy::Multipath, problems);
+        let workload = match table.get("workload") {
+            Some(node) => Workload::read(node, problems).map(Some),
+            None => Some(None),
+        };
+        let signal = choice(&table, "signal", &words::SIGNALS, Signal::from_word, problems);
+        let (engine, policy, workload, signal) = (engine?, policy?, workload?, signal?);
+        Some(Self { node, host: host?, engine, policy, workload, signal, table })
+    }
+}
+
+/// Outer: whether it is sound; inner: whether it is there.
+fn choice<T>(
+    table: &Table<'_>,
+    key: &str,
+    vocabulary: &Vocabulary,
+    meaning: impl FnOnce(&str) -> T,
+    problems: &mut Problems,
+) -> Option<Option<T>> {
+    match table.get(key) {
+        Some(node) => reader::word(node, vocabulary, problems).map(|word| Some(meaning(word))),
+        None => Some(None),
+    }
+}
+
+fn agree<T: PartialEq>(
+    key: &str,
+    client: Option<T>,
+    server: Option<T>,
+    of_server: &Draft<'_>,
+    problems: &mut Problems,
+) -> Option<Option<T>> {
+    match (client, server) {
+        (Some(client), Some(server)) if client != server => {
+            let span = of_server.table.get(key).map_or(of_server.node.span, |node| node.span);
+            let message = format!("the client says something else for `{key}`");
+            problems.push(Problem::new(message, span, "must be as the client's, or left out"));
+            None
+        }
+        (client, server) => Some(client.or(server)),
+    }
+}
+
+fn signal(
+    client: &Draft<'_>,
+    server: &Draft<'_>,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<Signal> {
+    let given = agree("signal", client.signal, server.signal, server, problems)?;
+    let shared = (around.share_a_network)(client.host, server.host)?;
+    let signal = given.unwrap_or(if shared { Signal::InBand } else { Signal::Rendezvous });
+    let place = [client, server].into_iter().find_map(|draft| draft.table.get("signal"));
+    let span = place.map_or(client.node.span, |node| node.span);
+    match signal {
+        Signal::InBand if !shared => {
+            let message = format!("`{}` and `{}` share no network to signal over", client.host, server.host);
+            problems.push(Problem::new(message, span, "no shared network").help("valid: rendezvous"));
+            None
+        }
+        Signal::Rendezvous if !around.has_rendezvous => {
+            let message = "the peers signal over a rendezvous server, and `servers` has none";
+            let help = "such as `servers: {meet: {kind: rendezvous, delay: 15ms}}`";
+            problems.push(Problem::new(message, span, "needs a server of kind rendezvous").help(help));
+            None
+        }
+        signal => Some(signal),
+    }
+}
+
+impl Signal {
+    fn from_word(word: &str) -> Self {
+        if word == "in-band" { Self::InBand } else { Self::Rendezvous }
+    }
+}
+
+impl Default for Workload {
+    /// A voice call, as WhatsApp's.
+    fn default() -> Self {
+        Self::Call { rate: PacketRate::CALL, payload: ByteSize(58) }
+    }
+}
+
+impl Workload {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let entry = reader::variant(node, &words::WORKLOADS, problems)?;
+        let table = Table::open(&entry.value, &words::CALL, problems)?;
+        let Self::Call { rate: default_rate, payload: default_payload } = Self::default();
+        let rate = match table.get("rate") {
+            Some(node) => reader::value(node, "a packet rate of a call", parse_rate, problems),
+            None => Some(default_rate),
+        };
+        let payload = match table.get("payload") {
+            Some(node) => reader::value(node, "a payload of a call", parse_payload, problems),
+            None => Some(default_payload),
+        };
+        Some(Self::Call { rate: rate?, payload: payload? })
+    }
+}
+
+/// What a call can be is for the peer to say.
+fn parse_rate(text: &str) -> Result<PacketRate, String> {
+    let rate: PacketRate = text.parse().map_err(|error: QuantityError| error.to_string())?;
+    CallSpec::new(rate.per_second(), CallSpec::default().payload()).map_err(|error| error.to_string())?;
+    Ok(rate)
+}
+
+fn parse_payload(text: &str) -> Result<ByteSize, String> {
+    let size = parse_byte_size(text).map_err(|error| error.to_string())?;
+    let bytes = usize::try_from(size.0).unwrap_or(usize::MAX);
+    CallSpec::new(PacketRate::CALL.per_second(), bytes).map_err(|error| error.to_string())?;
+    Ok(size)
+}

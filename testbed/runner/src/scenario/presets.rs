@@ -1,0 +1,60 @@
+//! Networks that are known by name. They stand in `presets.yaml`, each with the evidence that it rests on.
+
+use super::{
+    diagnostic::Problems,
+    networks::Network,
+    yaml::{self, Entry, Value},
+};
+use std::sync::LazyLock;
+
+/// A network that is known by name.
+#[derive(Debug)]
+pub(crate) struct Preset {
+    pub(crate) name: String,
+    /// What was seen, and what is assumed.
+    pub(crate) evidence: String,
+    pub(crate) network: Network,
+}
+
+/// Every preset, in the order of the file.
+pub(crate) fn all() -> &'static [Preset] {
+    static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| read(include_str!("presets.yaml")));
+    &PRESETS
+}
+
+pub(crate) fn find(name: &str) -> Option<&'static Preset> {
+    all().iter().find(|preset| preset.name == name)
+}
+
+/// The file is part of the program; a test holds it free of problems.
+fn read(text: &str) -> Vec<Preset> {
+    let mut problems = Problems::default();
+    let source = problems.sources.add("presets.yaml", text.to_owned());
+    let Ok(yaml::Node { value: Value::Map(entries), .. }) = yaml::parse(text, source) else {
+        return Vec::new();
+    };
+    entries.iter().filter_map(|entry| read_one(entry, &mut problems)).collect()
+}
+
+fn read_one(entry: &Entry, problems: &mut Problems) -> Option<Preset> {
+    let network = Network::read_preset(&entry.key, &entry.value, problems)?;
+    let Value::Map(keys) = &entry.value.value else { return None };
+    let evidence = keys.iter().find(|key| key.key == "evidence")?;
+    let Value::Scalar { text } = &evidence.value.value else { return None };
+    Some(Preset { name: entry.key.clone(), evidence: text.trim().to_owned(), network })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_of_the_file_is_sound_and_has_evidence() {
+        let names: Vec<&str> = all().iter().map(|preset| preset.name.as_str()).collect();
+        assert_eq!(names, ["o2-2024", "telekom-2024"]);
+        for preset in all() {
+            assert!(preset.evidence.contains("Assumption: 15 ms one way"), "{}", preset.evidence);
+            assert_eq!(preset.network.preset.as_deref(), Some(preset.name.as_str()));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Every word of the scenario language and of the command line, in one table: those that this version knows, and those
+//! of the contract that are not built yet. So a slip of the pen and a word from the future are told apart.
+
+/// The words that may stand in one kind of place.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    /// What such a word is, with its article: "a key of a link".
+    pub(crate) what: &'static str,
+    /// Known to this version.
+    pub(crate) known: &'static [&'static str],
+    /// In the contract, and not in this version.
+    pub(crate) not_yet: &'static [&'static str],
+}
+
+const fn words(
+    what: &'static str,
+    known: &'static [&'static str],
+    not_yet: &'static [&'static str],
+) -> Vocabulary {
+    Vocabulary { what, known, not_yet }
+}
+
+pub(crate) const COMMANDS: Vocabulary = words(
+    "a command",
+    &["check", "compare", "list", "run"],
+    &["agent", "agree", "dissect", "doctor", "explain", "hosts", "plan", "report", "sweep"],
+);
+
+pub(crate) const BACKENDS: Vocabulary = words("a backend", &["netns"], &["hosts", "sim"]);
+
+pub(crate) const SCENARIO: Vocabulary = words(
+    "a key of a scenario",
+    &[
+        "scenario", "why", "answers", "seed", "duration", "hosts", "networks", "servers", "peers",
+        "backends", "timeline", "expect",
+    ],
+    &["blocking"],
+);
+
+pub(crate) const HOST: Vocabulary = words("a key of a host", &["interfaces"], &[]);
+
+pub(crate) const INTERFACE: Vocabulary =
+    words("a key of an interface", &["type", "network", "metric"], &["addresses"]);
+
+pub(crate) const INTERFACE_TYPES: Vocabulary = words("an interface type", &["lan", "wifi", "cellular"], &[]);
+
+pub(crate) const NETWORK: Vocabulary =
+    words("a key of a network", &["preset", "link", "nat", "ipv6", "block"], &["behind"]);
+
+pub(crate) const PRESET: Vocabulary =
+    words("a key of a preset", &["evidence", "link", "nat", "ipv6", "block"], &[]);
+
+pub(crate) const LINK: Vocabulary =
+    words("a key of a link", &["delay", "jitter", "rate", "queue", "down", "up"], LINK_NOT_YET);
+
+pub(crate) const LINK_DIRECTION: Vocabulary =
+    words("a key of one direction of a link", &["delay", "jitter", "rate", "queue"], LINK_NOT_YET);
+
+const LINK_NOT_YET: &[&str] = &["duplicate", "loss", "mtu", "radio", "reorder", "trace"];
+
+pub(crate) const NAT: Vocabulary =
+    words("a key of a NAT", &["mapping", "filtering", "udp_timeout"], &["hairpin", "ports"]);
+
+pub(crate) const NAT_MAPPING: Vocabulary =
+    words("a mapping", &["endpoint-independent"], &["address-dependent", "address-and-port-dependent"]);
+
+pub(crate) const NAT_FILTERING: Vocabulary =
+    words("a filtering", &["address-and-port-dependent"], &["endpoint-independent", "address-dependent"]);
+
+pub(crate) const NAT_TIMEOUT: Vocabulary = words("a key of a timeout", &["initial", "established"], &[]);
+
+pub(crate) const IPV6: Vocabulary = words("a kind of IPv6 access", &["true", "false", "open"], &[]);
+
+pub(crate) const BLOCK: Vocabulary = words("a filter", &["udp_p2p"], &["stun", "udp"]);
+
+pub(crate) const BLOCK_UDP_P2P: Vocabulary =
+    words("a key of this filter", &["family", "direction", "answer"], &[]);
+
+pub(crate) const BLOCK_FAMILY: Vocabulary = words("a family", &["ipv4", "ipv6", "both"], &[]);
+
+pub(crate) const BLOCK_DIRECTION: Vocabulary = words("a direction", &["in", "out", "both"], &[]);
+
+pub(crate) const BLOCK_ANSWER: Vocabulary = words("an answer", &["silence"], &["icmp-prohibited"]);
+
+pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "delay"], &["addresses", "mimic"]);
+
+pub(crate) const SERVER_KINDS: Vocabulary =
+    words("a kind of server", &["rendezvous"], &["control", "coturn", "iperf3", "relay", "stun"]);
+
+pub(crate) const PEERS: Vocabulary = words("a peer", &["client", "server"], &[]);
+
+pub(crate) const PEER: Vocabulary = words(
+    "a key of a peer",
+    &["host", "engine", "policy", "workload", "signal"],
+    &["bind", "cc", "disguise", "duplicate", "ice", "scheduler"],
+);
+
+pub(crate) const ENGINES: Vocabulary = words("an engine", &["noq"], &["mptcp", "quiche", "tcp"]);
+
+pub(crate) const POLICIES: Vocabulary =
+    words("a policy", &["multipath"], &["prototype-2024", "quickshare", "rfc8445", "whatsapp"]);
+
+pub(crate) const WORKLOADS: Vocabulary =
+    words("a workload", &["call"], &["bulk", "probe", "request", "video"]);
+
+pub(crate) const CALL: Vocabulary = words("a key of a call", &["rate", "payload"], &[]);
+
+pub(crate) const SIGNALS: Vocabulary = words("a way of signalling", &["in-band", "rendezvous"], &["mdns"]);
+
+pub(crate) const STEP: Vocabulary = words("a key of a step", &["at", "do"], &[]);
+
+pub(crate) const ACTIONS: Vocabulary = words(
+    "an action",
+    &["down", "up", "carrier_off", "carrier_on"],
+    &[
+        "address",
+        "block",
+        "hotspot",
+        "link",
+        "metric",
+        "nat_flush",
+        "nat_rebind",
+        "path",
+        "policy",
+        "priority",
+        "restore",
+        "roam",
+        "server_down",
+        "server_up",
+        "silence",
+        "unblock",
+    ],
+);
+
+pub(crate) const EXPECTATIONS: Vocabulary = words(
+    "an expectation",
+    &["interruption", "same_connection", "how", "first_path", "direct_path", "lost"],
+    &["goodput", "relay_path", "verdict"],
+);
+
+pub(crate) const INTERRUPTION: Vocabulary = words("a key of an interruption", &["below", "at"], &[]);
+
+pub(crate) const BELOW: Vocabulary = words("a key of a limit", &["below"], &[]);
+
+pub(crate) const HOW: Vocabulary =
+    words("a way to survive", &["none", "migrated", "multipath", "rebuilt", "relay", "failed"], &[]);
