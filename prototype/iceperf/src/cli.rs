@@ -25,12 +25,15 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
     disable_help_subcommand = true,
     after_help = "\
 Examples:
-  iceperf rendezvous                                  on a public host, if the peers share no network
-  iceperf server --rendezvous 198.51.100.9:3478       prints the command for the client
-  iceperf client iceperf1-...                         calls for 10 s over all interfaces
+  iceperf rendezvous                             on a public host, if the peers share no network
+  iceperf server --rendezvous 198.51.100.9:3478  prints the command for the client
+  iceperf client iceperf1-...                    calls for 10 s over all interfaces
 
-Exit codes: 0 done; 2 arguments; 3 this machine (rights, port, device); 5 peer unreachable; 6 refused
-(wrong fingerprint or secret)."
+Sockets are bound to their interfaces: client and server must be on different hosts (or in \
+different network namespaces); loopback carries nothing.
+
+Exit codes: 0 done; 2 arguments; 3 this machine (rights, port, device); 5 peer unreachable; \
+6 refused (wrong fingerprint or secret)."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -219,6 +222,7 @@ mod tests {
             "iceperf server --engine quiche",
             "iceperf server --engine=quiche",
             "iceperf server --cc bbr",
+            "iceperf client --bind address t",
             "iceperf server --policy whatsapp",
         ] {
             let error = parse(line).unwrap_err();

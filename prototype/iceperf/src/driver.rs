@@ -118,10 +118,10 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         outcome: None,
     };
     let result = driver.open_and_run(offer).await;
-    // What was kept is written in any case; the first failure is the one to tell.
-    let kept = driver.events.finish(Instant::now()).map_err(|error| machine("cannot write an event", error));
+    let closed = driver.close(result.is_err());
+    // The first failure is the one to tell.
     let outcome = result?;
-    kept?;
+    closed?;
     match outcome {
         Outcome::Finished => Ok(()),
         Outcome::Unreachable { why } => Err(Failure::Unreachable { why }),
@@ -397,6 +397,19 @@ impl Driver {
             .finish(now, word, why)
             .map_err(|error| machine("cannot write to standard output", error))?;
         Ok(outcome)
+    }
+
+    /// Writes what was kept, whatever happened.
+    fn close(&mut self, failed: bool) -> Result<(), Failure> {
+        let now = self.now();
+        let stopped = if failed {
+            self.events.record(now, EventKind::Stopped { why: "failed".to_owned() })
+        } else {
+            Ok(())
+        };
+        stopped
+            .and_then(|()| self.events.finish(now))
+            .map_err(|error| machine("cannot write an event", error))
     }
 
     fn now(&mut self) -> Instant {

@@ -13,7 +13,7 @@ pub(crate) fn is_option(word: &str) -> bool {
         "--engine",
         "--ice",
         "--disguise",
-        "--bind-to",
+        "--bind",
         "--scheduler",
         "--duplicate",
         "--cc",
@@ -25,9 +25,6 @@ pub(crate) fn is_option(word: &str) -> bool {
         "--bidir",
         "--signal",
         "--relay",
-        "--stun",
-        "--qlog",
-        "--keys",
     ];
     let name = word.split('=').next().unwrap_or(word);
     options.contains(&name)

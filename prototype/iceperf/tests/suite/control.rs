@@ -76,5 +76,7 @@ fn bad_commands_end_with_2(lab: &Lab) {
         server.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
         server.ends_with(2);
         assert!(server.stderr().contains(why), "{}", server.story());
+        let stopped = EventKind::Stopped { why: "failed".into() };
+        assert!(server.events().iter().any(|event| event.what == stopped), "{}", server.story());
     }
 }
