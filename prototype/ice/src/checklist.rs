@@ -105,8 +105,8 @@ impl CheckList {
         self.pairs.iter().rev().find(|pair| !pair.state.is_valid())
     }
 
-    pub(crate) fn any_valid(&self) -> bool {
-        self.pairs.iter().any(|pair| pair.state.is_valid())
+    pub(crate) fn any_usable(&self) -> bool {
+        self.pairs.iter().any(|pair| pair.state.is_usable())
     }
 
     /// State of a new pair (RFC 8445 section 6.1.2.6, RFC 8838 section 12): waiting, unless a pair of its

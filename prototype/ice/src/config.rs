@@ -22,7 +22,7 @@ pub struct Config {
     /// Most candidate pairs at a time (RFC 8445 section 6.1.2.5).
     pub max_pairs: usize,
     /// Whether requests that fail authentication are told so (400, 401), at most ten times a second and
-    /// only while no pair is valid. Otherwise they are dropped in silence.
+    /// only while no pair is usable. Otherwise they are dropped in silence.
     pub answer_unauthenticated: bool,
 }
 

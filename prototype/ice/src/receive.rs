@@ -117,7 +117,7 @@ impl Agent {
     /// works, because nobody whom this helps is left then.
     fn refuse(&mut self, now: Instant, socket: SocketId, to: SocketAddr, request: &Message<'_>, code: u16) {
         let recently = self.last_refusal.is_some_and(|last| now < last + REFUSAL_SPACING);
-        if self.config.answer_unauthenticated && !recently && !self.checklist.any_valid() {
+        if self.config.answer_unauthenticated && !recently && !self.checklist.any_usable() {
             self.last_refusal = Some(now);
             // Without integrity: there is no key both know (RFC 8489 section 9.1.3).
             self.transmit(socket, to, Builder::response(Class::Error, request).error_code(code).finish(None));
@@ -270,7 +270,7 @@ impl Agent {
         let open = self.transactions.get_mut(response.transaction());
         if let (Some(code), Some(open), Class::Error) = (code, open, response.class())
             && open.refused.replace(code).is_none()
-            && !self.checklist.any_valid()
+            && !self.checklist.any_usable()
         {
             self.tell(Event::RemoteRefused { code });
         }

@@ -32,7 +32,7 @@ pub enum Event {
         /// Why.
         why: String,
     },
-    /// The kernel refused to send; told once until a send on this socket succeeds or another error comes.
+    /// The kernel refused to send; told once for each error until something arrives on this socket.
     SendFailed {
         /// From which socket.
         socket: SocketId,

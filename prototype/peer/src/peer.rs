@@ -24,6 +24,10 @@ use std::{
 };
 use thiserror::Error;
 
+/// A server that answers 401 does not know the secret. Another candidate may still lead to the right one (a NAT's
+/// outside address can be somebody else's inside), so a client goes on this long.
+const AFTER_REFUSAL: Duration = Duration::from_secs(2);
+
 /// What a peer is told once.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
@@ -153,7 +157,8 @@ pub struct Peer {
     next_sample: Option<Instant>,
     call: Option<Sender>,
     rejections: Rejections,
-    refused_by_peer: bool,
+    /// When a check was first answered with 401.
+    refused: Option<Instant>,
     send_errors: BTreeMap<SocketId, String>,
     /// Pairs, paths or interfaces changed since the policy was last applied.
     changed: bool,
@@ -209,7 +214,7 @@ impl Peer {
             next_sample: None,
             call: None,
             rejections: Rejections::default(),
-            refused_by_peer: false,
+            refused: None,
             send_errors: BTreeMap::new(),
             changed: false,
             outputs: VecDeque::new(),
@@ -313,6 +318,7 @@ impl Peer {
         ecn: Option<u8>,
         datagram: &[u8],
     ) {
+        self.send_errors.remove(&socket);
         let rejected = match demux::protocol(datagram) {
             Protocol::Stun => self.handle_stun(now, socket, from, datagram),
             Protocol::Rendezvous => self.handle_signalling(now, from, datagram),
@@ -363,8 +369,7 @@ impl Peer {
     }
 
     fn check_limits(&mut self, now: Instant) {
-        let Some(started) = self.started else { return };
-        if self.config.duration.is_some_and(|duration| started + duration <= now) {
+        if self.ends_at().is_some_and(|at| at <= now) {
             self.stop(now);
         } else if self.give_up_at().is_some_and(|at| at <= now) {
             let outcome = self.why_not_connected();
@@ -372,9 +377,18 @@ impl Peer {
         }
     }
 
+    fn ends_at(&self) -> Option<Instant> {
+        self.started?.checked_add(self.config.duration?)
+    }
+
     fn give_up_at(&self) -> Option<Instant> {
         let waiting = matches!(self.connection, Connection::None | Connection::Handshaking(_));
-        (self.side == Side::Client && waiting).then_some(self.started? + self.config.connect_timeout)
+        if self.side == Side::Server || !waiting {
+            return None;
+        }
+        let timeout = self.started?.checked_add(self.config.connect_timeout);
+        let refused = self.refused.map(|at| at + AFTER_REFUSAL);
+        timeout.into_iter().chain(refused).min()
     }
 
     /// When [`Peer::handle_timeout`] is to be called at the latest.
@@ -392,7 +406,7 @@ impl Peer {
             self.retry_open,
             self.next_sample,
             self.give_up_at(),
-            self.started.zip(self.config.duration).map(|(started, duration)| started + duration),
+            self.ends_at(),
         ]
         .into_iter()
         .flatten()

@@ -45,7 +45,8 @@ impl Peer {
             ice::Event::Pair { state, cause, view, .. } => self.on_pair(now, view, state, cause.into_owned()),
             ice::Event::Nominated { pair } => self.event(Event::Nominated { pair: pair.0 }),
             ice::Event::RoleChanged(role) => tracing::warn!(?role, "the other agent claimed the same role"),
-            ice::Event::RemoteRefused { code } => self.refused_by_peer |= code == 401,
+            ice::Event::RemoteRefused { code: 401 } => self.refused = self.refused.or(Some(now)),
+            ice::Event::RemoteRefused { code } => tracing::debug!(code, "a check was refused"),
         }
     }
 

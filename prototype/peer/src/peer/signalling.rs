@@ -143,7 +143,7 @@ impl Peer {
 
     /// Why a client has no connection, as far as it can tell.
     pub(super) fn why_not_connected(&self) -> Outcome {
-        if self.refused_by_peer {
+        if self.refused.is_some() {
             let why =
                 "the server does not know the ticket's secret (it answered 401 to our checks)".to_owned();
             return Outcome::Refused { why };
