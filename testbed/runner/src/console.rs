@@ -22,7 +22,10 @@ pub(crate) fn render_problems(problems: &Problems, colours: bool) -> String {
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_context_lines(1);
     let mut text = String::new();
-    for diagnostic in problems.diagnostics() {
+    for (index, diagnostic) in problems.diagnostics().into_iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
         // Writing to a string fails only when a diagnostic cannot be read from its own text; its message still can.
         if handler.render_report(&mut text, &diagnostic).is_err() {
             let _ = writeln!(text, "  × {diagnostic}");

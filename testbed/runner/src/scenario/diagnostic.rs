@@ -112,8 +112,15 @@ impl miette::Diagnostic for Diagnostic<'_> {
     }
 }
 
-/// The choice that was probably meant: few edits away, fewer for short words.
-pub(crate) fn closest<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The choice that was probably meant: few edits away, fewer for short words; or the one that begins like it.
+pub(crate) fn closest<'a>(word: &str, choices: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    const LEAST_BEGINNING: usize = 2;
+    let mut longer = choices.clone().into_iter().filter(|choice| choice.starts_with(word));
+    if word.len() >= LEAST_BEGINNING
+        && let (Some(only), None) = (longer.next(), longer.next())
+    {
+        return Some(only);
+    }
     let limit = (word.chars().count() / 3).max(1);
     choices
         .into_iter()
@@ -167,13 +174,14 @@ mod tests {
         assert_eq!(closest("dealy", choices), Some("delay"));
         assert_eq!(closest("Rate", choices), Some("rate"));
         assert_eq!(closest("jiter", choices), Some("jitter"));
+        assert_eq!(closest("qu", choices), Some("queue"));
         assert_eq!(closest("loss", choices), None);
         assert_eq!(closest("", choices), None);
     }
 
     #[test]
     fn a_suggestion_names_what_is_valid() {
-        assert_eq!(suggest("que", ["rate", "queue"]), "valid: rate, queue");
+        assert_eq!(suggest("loss", ["rate", "queue"]), "valid: rate, queue");
         assert_eq!(suggest("queu", ["rate", "queue"]), "did you mean `queue`?\nvalid: rate, queue");
         assert_eq!(suggest("x", []), "there is none");
     }

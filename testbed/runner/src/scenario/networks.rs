@@ -276,10 +276,14 @@ fn read_nats(node: &Node, problems: &mut Problems) -> Option<Vec<Nat>> {
 impl Nat {
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let table = Table::open(node, &words::NAT, problems)?;
-        for (key, vocabulary) in [("mapping", &words::NAT_MAPPING), ("filtering", &words::NAT_FILTERING)] {
-            if let Some(node) = table.get(key) {
-                reader::word(node, vocabulary, problems)?;
-            }
+        let mut known = |key, vocabulary| match table.get(key) {
+            Some(node) => reader::word(node, vocabulary, problems).is_some(),
+            None => true,
+        };
+        let (mapping, filtering) =
+            (known("mapping", &words::NAT_MAPPING), known("filtering", &words::NAT_FILTERING));
+        if !(mapping && filtering) {
+            return None;
         }
         let udp_timeout = match table.get("udp_timeout") {
             Some(node) => UdpTimeout::read(node, problems)?,

@@ -12,17 +12,21 @@ use std::fmt::Display;
 pub(crate) struct Table<'n> {
     node: &'n Node,
     entries: &'n [Entry],
-    what: &'static str,
+    vocabulary: &'static Vocabulary,
 }
 
 impl<'n> Table<'n> {
     /// Complains about keys that are doubled, unknown or not in this version.
-    pub(crate) fn open(node: &'n Node, vocabulary: &Vocabulary, problems: &mut Problems) -> Option<Self> {
+    pub(crate) fn open(
+        node: &'n Node,
+        vocabulary: &'static Vocabulary,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let entries = map(node, problems)?;
         for entry in entries {
             known_word(&entry.key, entry.key_span, vocabulary, problems);
         }
-        Some(Self { node, entries, what: vocabulary.what })
+        Some(Self { node, entries, vocabulary })
     }
 
     /// Where the whole table stands.
@@ -38,15 +42,20 @@ impl<'n> Table<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Complains when the key is missing.
+    /// Complains when the key is missing, unless it is there in another spelling, which was told.
     pub(crate) fn require(&self, key: &str, problems: &mut Problems) -> Option<&'n Node> {
         let found = self.get(key);
-        if found.is_none() {
-            let owner = self.what.rsplit_once(" of ").map_or(self.what, |(_, owner)| owner);
+        if found.is_none() && !self.entries.iter().any(|entry| self.is_misspelt(entry, key)) {
+            let what = self.vocabulary.what;
+            let owner = what.rsplit_once(" of ").map_or(what, |(_, owner)| owner);
             let message = format!("`{key}` is missing from {owner}");
             problems.push(Problem::new(message, self.span(), format!("needs `{key}`")));
         }
         found
+    }
+
+    fn is_misspelt(&self, entry: &Entry, key: &str) -> bool {
+        !self.vocabulary.known.contains(&entry.key.as_str()) && closest(&entry.key, [key]).is_some()
     }
 }
 
@@ -58,7 +67,7 @@ pub(crate) fn variant<'n>(
 ) -> Option<&'n Entry> {
     let entries = map(node, problems)?;
     let [entry] = entries else {
-        let message = format!("exactly one key is needed here, {}", vocabulary.what);
+        let message = format!("wanted: {}, by one key", vocabulary.what);
         let label = format!("{} keys", entries.len());
         problems.push(
             Problem::new(message, node.span, label).help(format!("valid: {}", vocabulary.known.join(", "))),
@@ -71,7 +80,7 @@ pub(crate) fn variant<'n>(
 /// The entries of a map whose keys are free names. Complains about doubled keys.
 pub(crate) fn map<'n>(node: &'n Node, problems: &mut Problems) -> Option<&'n [Entry]> {
     let Value::Map(entries) = &node.value else {
-        problems.push(wrong_form(node, "keys and values, such as `key: value`"));
+        problems.push(wrong_form(node, "keys and values (`key: value`)"));
         return None;
     };
     for (index, entry) in entries.iter().enumerate() {
@@ -89,7 +98,7 @@ pub(crate) fn sequence<'n>(node: &'n Node, problems: &mut Problems) -> Option<&'
     match &node.value {
         Value::Sequence(nodes) => Some(nodes),
         _ => {
-            problems.push(wrong_form(node, "a list, such as `[...]`"));
+            problems.push(wrong_form(node, "a list (`[...]`)"));
             None
         }
     }
@@ -202,5 +211,5 @@ fn wrong_form(node: &Node, wanted: &str) -> Problem {
         Value::Map(_) => "keys and values",
         Value::Sequence(_) => "a list",
     };
-    Problem::new(format!("{found} stands where {wanted} is wanted"), node.span, "here")
+    Problem::new(format!("wanted: {wanted}; found: {found}"), node.span, format!("not {wanted}"))
 }

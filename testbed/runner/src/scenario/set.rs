@@ -9,7 +9,7 @@ use super::{
     yaml::{self, Entry, Node, Value},
 };
 
-/// Applies one argument; false when it could not be, and the problem is recorded.
+/// Applies one argument, or records why it cannot be.
 pub(crate) fn apply(root: &mut Node, argument: &str, problems: &mut Problems) {
     let source = problems.sources.add(format!("--set {argument}"), argument.to_owned());
     if let Err(problem) = try_apply(root, argument, source) {
@@ -38,8 +38,9 @@ fn try_apply(root: &mut Node, argument: &str, source: SourceId) -> Result<(), Pr
 /// Blanks before it keep the places right.
 fn parse_value(value: &str, start: usize, source: SourceId) -> Result<Node, Problem> {
     let mut node = yaml::parse(&format!("{}{value}", " ".repeat(start)), source)?;
-    if matches!(&node.value, Value::Scalar { text } if text.is_empty()) {
-        node.span = Span { source, start, length: value.len() };
+    if value.is_empty() {
+        // There is nothing to point at but the argument itself.
+        node.span = Span { source, start: 0, length: start };
     }
     Ok(node)
 }
@@ -76,6 +77,7 @@ fn element<'n>(nodes: &'n mut [Node], step: &str, span: Span) -> Result<&'n mut 
     found.ok_or_else(|| {
         let valid = match count {
             0 => "the list is empty".to_owned(),
+            1 => "valid: 0".to_owned(),
             count => format!("valid: 0 to {}", count - 1),
         };
         Problem::new(format!("`{step}` is not a place in this list"), span, "here").help(valid)

@@ -1,9 +1,268 @@
 use super::*;
+use netmodel::{Ipv6Access, NatKind};
+use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../../../../scenarios/whatsapp/wifi-off-in-call.yaml");
 
+fn parse(text: &str, sets: &[&str]) -> Result<Scenario, String> {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Scenario::parse("test.yaml", text, &sets)
+        .map_err(|problems| problems.diagnostics().iter().map(|one| format!("{one}\n")).collect())
+}
+
+fn example(sets: &[&str]) -> Scenario {
+    parse(EXAMPLE, sets).unwrap()
+}
+
 #[test]
-fn the_example_of_the_contract_is_sound() {
-    let scenario = Scenario::parse("example", EXAMPLE, &[]).map_err(|problems| format!("{problems:?}"));
-    assert_eq!(scenario.map(|scenario| scenario.name), Ok("wifi-off-in-call".to_owned()));
+fn the_example_of_the_contract_means_what_it_says() {
+    let scenario = example(&[]);
+    assert_eq!(scenario.name, "wifi-off-in-call");
+    assert_eq!((scenario.seed, scenario.duration), (7, Duration::from_secs(45)));
+    assert_eq!(scenario.answers, ["wa-off-interruption", "wa-off-no-standby", "wa-off-to-relay"]);
+    let metrics = |host: &str| -> Vec<u32> {
+        scenario.hosts[host].interfaces.values().map(|interface| interface.metric).collect()
+    };
+    assert_eq!((metrics("laptop"), metrics("desktop")), (vec![200, 600], vec![700]));
+    assert_eq!(scenario.peers.client.signal, Signal::Rendezvous, "the peers share no network");
+    assert_eq!(scenario.peers.server.workload, scenario.peers.client.workload, "both ends send");
+    let [Step { at, action: Action::Down(target) }] = scenario.timeline.as_slice() else {
+        panic!("one step: {:?}", scenario.timeline)
+    };
+    assert_eq!((*at, target.to_string()), (Duration::from_secs(15), "laptop.wlan0".to_owned()));
+    assert_eq!(scenario.expect.len(), 2);
+}
+
+#[test]
+fn the_model_gets_what_the_scenario_says() {
+    let topology = example(&["networks.o2.link.up.rate=10mbit", "networks.home.link.queue=64KiB"]).topology();
+    let network = |name: &str| topology.networks.iter().find(|network| network.name == name).unwrap();
+    let (home, o2) = (network("home"), network("o2"));
+    assert_eq!((home.up.delay, home.up.jitter), (Duration::from_millis(4), Duration::from_millis(1)));
+    assert_eq!((home.up.queue.0, home.down.queue.0), (64 * 1024, 64 * 1024));
+    assert_eq!(home.nat.as_ref().map(|nat| nat.kind), Some(NatKind::Home));
+    assert!(home.blocks.is_empty());
+    // One key overrides the preset's, the rest of it stays.
+    assert_eq!(o2.up.rate.map(|rate| rate.bits_per_second()), Some(10_000_000));
+    assert_eq!((o2.up.delay, o2.down.rate), (Duration::from_millis(15), None));
+    assert_eq!(o2.nat.as_ref().map(|nat| nat.kind), Some(NatKind::CarrierGrade));
+    assert_eq!(o2.ipv6, Ipv6Access::Firewalled);
+    let [netmodel::Block::UdpPeerToPeer { ipv4, ipv6, direction }] = o2.blocks.as_slice() else {
+        panic!("one filter: {:?}", o2.blocks)
+    };
+    assert_eq!((*ipv4, *ipv6, *direction), (true, false, netmodel::BlockDirection::Both));
+}
+
+#[test]
+fn every_key_of_a_preset_can_be_overridden() {
+    let scenario = example(&[
+        "networks.o2.nat=[]",
+        "networks.o2.block=[]",
+        "networks.o2.ipv6=open",
+        "networks.o2.link={delay: 40ms, down: {delay: 50ms}}",
+    ]);
+    let o2 = &scenario.topology().networks.into_iter().find(|network| network.name == "o2").unwrap();
+    assert_eq!((&o2.nat, o2.blocks.as_slice(), o2.ipv6), (&None, &[][..], Ipv6Access::Open));
+    assert_eq!((o2.up.delay, o2.down.delay), (Duration::from_millis(40), Duration::from_millis(50)));
+}
+
+#[test]
+fn peers_that_share_a_network_signal_in_band() {
+    let shared = "hosts.desktop.interfaces.eth0={type: lan, network: home}";
+    assert_eq!(example(&[shared]).peers.client.signal, Signal::InBand);
+    let scenario = example(&[shared, "peers.server.signal=rendezvous"]);
+    assert_eq!(scenario.peers.client.signal, Signal::Rendezvous);
+}
+
+#[test]
+fn set_reaches_any_value_and_adds_new_ones() {
+    let scenario = example(&[
+        "duration=25s",
+        "timeline.0.at=3s",
+        "timeline.0.do={carrier_off: laptop.wlan0}",
+        "networks.home.nat.udp_timeout.initial=10s",
+        "servers.other={kind: rendezvous, delay: 1ms}",
+        "why=\"Is = a value?\"",
+        "expect=[{lost: {below: 0.5%}}, {how: multipath}, {first_path: {below: 1s}}]",
+    ]);
+    assert_eq!(scenario.duration, Duration::from_secs(25));
+    assert!(matches!(&scenario.timeline[0], Step { at, action: Action::CarrierOff(_) } if at.as_secs() == 3));
+    assert_eq!(scenario.networks["home"].nat[0].udp_timeout.initial, Duration::from_secs(10));
+    assert_eq!(scenario.servers.len(), 2);
+    assert_eq!(scenario.why, "Is = a value?");
+    assert_eq!(scenario.expect.len(), 3);
+}
+
+#[test]
+fn the_steps_of_the_timeline_are_in_order_of_time() {
+    let steps = "timeline=[{at: 9s, do: {up: laptop.wlan0}}, {at: 4s, do: {down: laptop.wlan0}}]";
+    let times: Vec<u64> = example(&[steps]).timeline.iter().map(|step| step.at.as_secs()).collect();
+    assert_eq!(times, [4, 9]);
+}
+
+/// The resolved form is the scenario language: nothing is lost in it, and nothing is left to default.
+#[test]
+fn the_resolved_form_reads_back_as_the_same() {
+    for sets in [
+        &[][..],
+        &["networks.home.nat=[]", "networks.home.ipv6=false", "networks.home.link.jitter=1.5us"],
+        &["networks.o2.ipv6=open", "networks.o2.block=[{udp_p2p: {family: both, direction: in}}]"],
+        &["hosts.desktop.interfaces.eth0={type: lan, network: home}", "seed=18446744073709551615"],
+        &["expect=[{lost: {below: 0.5%}}, {interruption: {below: 1ms, at: 15s}}, {how: none}]"],
+        &["why='yes: \"#\" ä'", "answers=[]", "peers.client.workload={call: {rate: 1/s, payload: 1000B}}"],
+    ] {
+        let scenario = example(sets);
+        let text = serde_json::to_string_pretty(&scenario).unwrap();
+        assert_eq!(parse(&text, &[]), Ok(scenario), "{text}");
+    }
+}
+
+#[test]
+fn yaml_that_is_written_otherwise_means_the_same() {
+    let quoted = EXAMPLE.replace("45s", "\"45s\"").replace("seed: 7", "seed: '7'").replace("200", "0200");
+    assert_eq!(parse(&quoted, &[]), Ok(example(&[])));
+    let anchored = EXAMPLE
+        .replace("telekom: {preset: telekom-2024}", "telekom: *o2")
+        .replace("o2:      {preset: o2-2024}", "o2: &o2 {preset: o2-2024}");
+    assert_eq!(
+        parse(&anchored, &[]).map(|scenario| scenario.networks["telekom"].preset.clone()),
+        Ok(Some("o2-2024".to_owned()))
+    );
+}
+
+/// A word of the contract is either known or known to come.
+#[test]
+fn the_table_has_the_words_of_the_contract() {
+    let contract: [(&words::Vocabulary, &str); 16] = [
+        (&words::INTERFACE, "type network metric addresses"),
+        (&words::NETWORK, "preset behind link nat ipv6 block"),
+        (&words::LINK, "delay jitter rate loss queue mtu reorder duplicate trace radio down up"),
+        (&words::NAT, "mapping filtering ports hairpin udp_timeout"),
+        (&words::NAT_MAPPING, "endpoint-independent address-dependent address-and-port-dependent"),
+        (&words::BLOCK, "stun udp_p2p udp"),
+        (&words::BLOCK_ANSWER, "silence icmp-prohibited"),
+        (&words::SERVER, "kind delay addresses mimic"),
+        (&words::SERVER_KINDS, "stun relay rendezvous coturn iperf3 control"),
+        (&words::PEER, "host engine ice policy disguise bind scheduler duplicate cc workload signal"),
+        (&words::ENGINES, "noq quiche tcp mptcp"),
+        (&words::POLICIES, "multipath rfc8445 whatsapp quickshare prototype-2024"),
+        (&words::WORKLOADS, "call video bulk request probe"),
+        (&words::BACKENDS, "sim netns hosts"),
+        (
+            &words::ACTIONS,
+            "down up carrier_off carrier_on silence restore metric priority address roam hotspot link block \
+             unblock nat_rebind nat_flush server_down server_up policy path",
+        ),
+        (
+            &words::EXPECTATIONS,
+            "interruption same_connection how first_path direct_path relay_path verdict goodput lost",
+        ),
+    ];
+    for (vocabulary, line) in contract {
+        let mut expected: Vec<&str> = line.split(' ').collect();
+        let mut words: Vec<&str> = vocabulary.known.iter().chain(vocabulary.not_yet).copied().collect();
+        expected.sort_unstable();
+        words.sort_unstable();
+        assert_eq!(words, expected, "{}", vocabulary.what);
+    }
+}
+
+/// What somebody may do to a file with an editor.
+#[derive(Debug, Clone)]
+enum Slip {
+    Remove { at: usize, length: usize },
+    Insert { at: usize, text: String },
+    Repeat { at: usize, length: usize },
+}
+
+fn slip() -> impl Strategy<Value = Slip> {
+    let at = 0..EXAMPLE.len();
+    let words = prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ": ",
+        "- ",
+        "\n",
+        "\n  ",
+        "\t",
+        "#",
+        "&a",
+        "*a",
+        "<<: ",
+        "!!int ",
+        "~",
+        "'",
+        "\"",
+        "|",
+        "0",
+        "-1",
+        "1e999",
+        "ms",
+        "ä",
+        "\u{0}",
+        "\u{feff}",
+        "networks",
+        "*",
+        "? ",
+        "---\n",
+        "99999999999999h",
+    ]);
+    prop_oneof![
+        (at.clone(), 1..40_usize).prop_map(|(at, length)| Slip::Remove { at, length }),
+        (at.clone(), words).prop_map(|(at, text)| Slip::Insert { at, text: text.to_owned() }),
+        (at.clone(), "\\PC{1,6}").prop_map(|(at, text)| Slip::Insert { at, text }),
+        (at, 1..200_usize).prop_map(|(at, length)| Slip::Repeat { at, length }),
+    ]
+}
+
+impl Slip {
+    fn apply(&self, text: &str) -> String {
+        let characters: Vec<char> = text.chars().collect();
+        let cut = |at: usize| characters.split_at(at.min(characters.len()));
+        let (before, after, length) = match self {
+            Slip::Remove { at, length } | Slip::Repeat { at, length } => {
+                let (before, after) = cut(*at);
+                (before, after, (*length).min(after.len()))
+            }
+            Slip::Insert { at, .. } => {
+                let (before, after) = cut(*at);
+                (before, after, 0)
+            }
+        };
+        let middle: String = match self {
+            Slip::Remove { .. } => String::new(),
+            Slip::Insert { text, .. } => text.clone(),
+            Slip::Repeat { .. } => after[..length].iter().chain(&after[..length]).collect(),
+        };
+        [before.iter().collect::<String>(), middle, after[length..].iter().collect()].concat()
+    }
+}
+
+proptest! {
+    /// Whatever is done to a scenario, it is read or refused, and every complaint can be shown.
+    #[test]
+    fn no_text_panics(slips in prop::collection::vec(slip(), 1..6), sets in prop::collection::vec("\\PC{0,20}", 0..2)) {
+        let text = slips.iter().fold(EXAMPLE.to_owned(), |text, slip| slip.apply(&text));
+        match Scenario::parse("test.yaml", &text, &sets) {
+            Ok(scenario) => {
+                let again = serde_json::to_string(&scenario).unwrap();
+                prop_assert_eq!(parse(&again, &[]), Ok(scenario));
+            }
+            Err(problems) => {
+                let shown = crate::console::render_problems(&problems, false);
+                prop_assert!(shown.contains('×'), "{}", shown);
+            }
+        }
+    }
+
+    #[test]
+    fn no_set_panics(path in "[a-z0-9.]{0,30}", value in "\\PC{0,20}") {
+        let sets = [format!("{path}={value}")];
+        if let Err(problems) = Scenario::parse("test.yaml", EXAMPLE, &sets) {
+            prop_assert!(crate::console::render_problems(&problems, false).contains('×'));
+        }
+    }
 }

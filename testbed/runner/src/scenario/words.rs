@@ -87,7 +87,7 @@ pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "dela
 pub(crate) const SERVER_KINDS: Vocabulary =
     words("a kind of server", &["rendezvous"], &["control", "coturn", "iperf3", "relay", "stun"]);
 
-pub(crate) const PEERS: Vocabulary = words("a peer", &["client", "server"], &[]);
+pub(crate) const PEERS: Vocabulary = words("a key of `peers`", &["client", "server"], &[]);
 
 pub(crate) const PEER: Vocabulary = words(
     "a key of a peer",

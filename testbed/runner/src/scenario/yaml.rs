@@ -100,7 +100,11 @@ impl Place<'_> {
         let message = error.to_string();
         // The place is shown by the caret.
         let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        Problem::new(format!("not YAML: {message}"), self.span(location), "here")
+        let message = match error.without_snippet() {
+            serde_saphyr::Error::MultipleDocuments { .. } => "a second document begins".to_owned(),
+            _ => format!("not YAML: {message}"),
+        };
+        Problem::new(message, self.span(location), "here")
     }
 }
 

@@ -1,0 +1,159 @@
+//! The command line: what there is, what there is not yet, and the exit codes that need no namespace.
+
+use assert_cmd::Command;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+const EXAMPLE: &str = "scenarios/whatsapp/wifi-off-in-call.yaml";
+
+/// In the repository's own directory, as people call it.
+fn testbed(arguments: &[&str]) -> Told {
+    testbed_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), arguments)
+}
+
+fn testbed_in(directory: &Path, arguments: &[&str]) -> Told {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    let output = command.current_dir(directory).args(arguments).output().unwrap();
+    Told {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[derive(Debug)]
+struct Told {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+#[test]
+fn help_tells_what_there_is_and_nothing_that_is_not() {
+    let mut help = testbed(&["--help"]).stdout;
+    for command in ["check", "run", "list", "compare"] {
+        let told = testbed(&[command, "--help"]);
+        assert_eq!(told.code, Some(0), "{command}");
+        assert!(help.contains(command), "{command}");
+        help += &told.stdout;
+    }
+    for word in ["plan", "doctor", "sweep", "agree", "explain", "dissect", "agent", "sim", "hosts", "quiche"]
+    {
+        let found = help.split(|c: char| !c.is_alphanumeric()).any(|other| other == word);
+        assert!(!found, "{word} is in the help");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_said_to_be_so() {
+    for arguments in [
+        &["plan", EXAMPLE][..],
+        &["doctor"],
+        &["report", "results/latest"],
+        &["sweep", "--help"],
+        &["run", EXAMPLE, "--backend", "sim"],
+        &["run", EXAMPLE, "--backend=hosts"],
+    ] {
+        let told = testbed(arguments);
+        assert_eq!(told.code, Some(2), "{arguments:?}");
+        assert!(told.stderr.contains("not in this version"), "{arguments:?}: {}", told.stderr);
+        assert_eq!(told.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_never_was_is_not_said_to_come() {
+    for arguments in [
+        &["chekc", EXAMPLE][..],
+        &["run"],
+        &["run", EXAMPLE, "--backend", "nets"],
+        &["run", EXAMPLE, "--repeat", "0"],
+        &["run", EXAMPLE, "--seed", "x"],
+        &["run", EXAMPLE, "--report"],
+        &["check"],
+        &["compare"],
+    ] {
+        let told = testbed(arguments);
+        assert_eq!(told.code, Some(2), "{arguments:?}");
+        assert!(!told.stderr.contains("not in this version"), "{arguments:?}: {}", told.stderr);
+        assert!(told.stderr.contains("error"), "{arguments:?}: {}", told.stderr);
+    }
+}
+
+#[test]
+fn list_shows_every_scenario_for_people_and_as_one_document() {
+    let told = testbed(&["list"]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    assert!(told.stdout.contains("wifi-off-in-call\n  Does the call survive"), "{}", told.stdout);
+    let told = testbed(&["list", "--json"]);
+    assert_eq!(told.code, Some(0));
+    let listed: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    let example = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|scenario| scenario["name"] == "wifi-off-in-call")
+        .expect("the example is listed");
+    assert_eq!(example["path"], EXAMPLE);
+    assert_eq!(example["backends"], serde_json::json!(["netns"]));
+    assert_eq!(example["answers"][0], "wa-off-interruption");
+    assert!(example["why"].as_str().unwrap().starts_with("Does the call survive"));
+}
+
+#[test]
+fn list_lists_the_sound_and_tells_the_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let scenarios = directory.path().join("scenarios/deeper");
+    fs::create_dir_all(&scenarios).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    fs::copy(root.join(EXAMPLE), scenarios.join("sound.yaml")).unwrap();
+    fs::write(scenarios.join("wrong.yaml"), "scenario: wrong\n").unwrap();
+    fs::write(scenarios.join("notes.txt"), "no scenario").unwrap();
+    let told = testbed_in(directory.path(), &["list", "--json"]);
+    assert_eq!(told.code, Some(2));
+    assert!(told.stderr.contains("wrong.yaml:1:1"), "{}", told.stderr);
+    let listed: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_wrong_scenario_is_not_run_and_the_document_is_empty() {
+    let told = testbed(&["run", EXAMPLE, "--set", "duration=1", "--json"]);
+    assert_eq!(told.code, Some(2));
+    assert!(told.stderr.contains("`1` has no unit"), "{}", told.stderr);
+    assert_eq!(told.stdout.trim(), "[]");
+}
+
+#[test]
+fn an_iceperf_that_cannot_be_used_is_told_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let script = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    let old = script("old", "#!/bin/sh\necho iceperf 0.0.1\n");
+    let other = script("other", "#!/bin/sh\necho something else\n");
+    let text = script("text", "no program");
+    let nowhere = directory.path().join("nowhere").display().to_string();
+    for (path, why) in [
+        (&old, "is iceperf 0.0.1, and this is testbed"),
+        (&other, "does not say that it is iceperf"),
+        (&text, "text: "),
+        (&nowhere, "nowhere: No such file"),
+    ] {
+        let told = testbed(&["run", EXAMPLE, "--iceperf", path, "--out", &out.display().to_string()]);
+        assert_eq!(told.code, Some(2), "{path}: {}", told.stderr);
+        assert!(told.stderr.contains(why), "{path}: {}", told.stderr);
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_directory_that_is_no_run_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = testbed(&["compare", &directory.path().display().to_string()]);
+    assert_eq!(told.code, Some(2));
+    assert!(told.stderr.contains("scenario.resolved.json: No such file"), "{}", told.stderr);
+}
