@@ -39,7 +39,8 @@ impl RunError {
     fn exit(&self) -> Exit {
         match self {
             Self::Iceperf(error) if error.is_argument() => Exit::Usage,
-            Self::SetUp(error) => error.signal().map_or(Exit::Machine, Exit::Interrupted),
+            Self::SetUp(netns::SetUpError::Interrupted(signal)) => Exit::Interrupted(*signal),
+            Self::SetUp(netns::SetUpError::Record(_)) => Exit::Invalid,
             Self::Past(_) => Exit::Invalid,
             _ => Exit::Machine,
         }

@@ -381,7 +381,7 @@ impl<'a> Stage<'a> {
             add("record: a recording thread failed".to_owned());
         }
         match &report {
-            Ok(report) => too_late(report).into_iter().for_each(add),
+            Ok(report) => too_late(report).into_iter().chain(outside_the_model(report)).for_each(add),
             Err(error) => add(format!("the network model failed: {error}")),
         }
         Stopped { report: report.ok(), written: written.ok(), invalid_why }
@@ -481,6 +481,13 @@ fn told(reaped: Reaped) -> String {
 fn too_late(report: &LabReport) -> Option<String> {
     let p99 = report.lateness.p99;
     (p99 > LATE).then(|| format!("timing: 1 % of the packets were at least {} ms late", p99.as_millis()))
+}
+
+/// Losses that no link of the scenario explains.
+fn outside_the_model(report: &LabReport) -> Option<String> {
+    let lost: u64 = report.links.iter().map(|link| link.lost_at_device).sum();
+    (lost > 0)
+        .then(|| format!("timing: {lost} packets were lost at the devices, which the model does not do"))
 }
 
 fn signal_name(signal: u8) -> String {

@@ -1,0 +1,282 @@
+//! What the tests share: users, a place that they may write to, the programs, and patience.
+
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        stat::{Mode, SFlag, makedev, mknod},
+    },
+    unistd::{Pid, geteuid},
+};
+use std::{
+    env, fs,
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    rc::Rc,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything takes here; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// An ordinary user that every machine has: nobody.
+const NOBODY: u32 = 65_534;
+
+/// Waits for something that must come.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Who runs `testbed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// As the tests are run, be it root or not.
+    This,
+    /// By root as nobody.
+    Nobody,
+}
+
+/// A user and a directory of its own; one at a time, because two runs would make each other late.
+pub(crate) struct Stage {
+    user: User,
+    directory: tempfile::TempDir,
+    tun: PathBuf,
+    /// Shared by the stages of one test.
+    turn: Rc<MutexGuard<'static, ()>>,
+}
+
+/// How a program ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Stage {
+    /// Root and an ordinary user; without root's rights, the ordinary user alone, and that is said.
+    pub(crate) fn for_every_user() -> Vec<Self> {
+        let mut stages = vec![Self::for_one_user()];
+        if geteuid().is_root() {
+            let turn = stages[0].turn.clone();
+            stages.push(Self::new(User::Nobody, turn));
+        } else {
+            // Not by a macro: those are swallowed by the test harness.
+            let _ = std::io::stderr().write_all(b"NOT TESTED as root: this is an ordinary user\n");
+        }
+        stages
+    }
+
+    pub(crate) fn for_one_user() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        // A test that failed has told so itself.
+        Self::new(User::This, Rc::new(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Where only root can set the stage; without it that is said.
+    pub(crate) fn for_an_ordinary_user_made_by_root() -> Option<Self> {
+        Self::for_every_user().into_iter().find(|stage| stage.user == User::Nobody)
+    }
+
+    fn new(user: User, turn: Rc<MutexGuard<'static, ()>>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let stage = Self { user, tun: "/dev/net/tun".into(), directory, turn };
+        let owner = (user == User::Nobody).then_some(NOBODY);
+        fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(stage.out()).unwrap();
+        chown(stage.out(), owner, owner).unwrap();
+        // Beside each other, where everybody may read them.
+        fs::copy(env!("CARGO_BIN_EXE_testbed"), stage.path("testbed")).unwrap();
+        fs::copy(iceperf(), stage.path("iceperf")).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        fs::copy(root.join("scenarios/whatsapp/wifi-off-in-call.yaml"), stage.path("scenario.yaml")).unwrap();
+        match owner {
+            Some(_) => Self { tun: stage.make_tun("tun", 0o666), ..stage },
+            None => stage,
+        }
+    }
+
+    fn make_tun(&self, name: &str, mode: u32) -> PathBuf {
+        let path = self.path(name);
+        mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(10, 200)).expect("root may make device nodes");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// A TUN node that its user may not open.
+    pub(crate) fn forbidden_tun(&self) -> String {
+        self.make_tun("forbidden", 0o600).display().to_string()
+    }
+
+    /// Below its directory, which is where `testbed` is run.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where run directories go.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.path("out")
+    }
+
+    /// Runs the scenario to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Told {
+        self.run_with_tun(&self.tun.display().to_string(), arguments)
+    }
+
+    pub(crate) fn run_with_tun(&self, tun: &str, arguments: &[&str]) -> Told {
+        Running(self.spawn(&[&self.run_arguments(tun), arguments].concat())).wait()
+    }
+
+    /// Starts the scenario.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        let tun = self.tun.display().to_string();
+        Running(self.spawn(&[&self.run_arguments(&tun), arguments].concat()))
+    }
+
+    fn run_arguments<'a>(&self, tun: &'a str) -> [&'a str; 6] {
+        ["run", "scenario.yaml", "--out", "out", "--tun", tun]
+    }
+
+    /// Any command of it.
+    pub(crate) fn testbed(&self, arguments: &[&str]) -> Told {
+        Running(self.spawn(arguments)).wait()
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(self.path("testbed"));
+        command.args(arguments).current_dir(self.directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if self.user == User::Nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.spawn().unwrap()
+    }
+
+    /// Waits until the newest run has recorded something, and hands its log back.
+    pub(crate) fn wait_for_event(&self, part: &str) -> PathBuf {
+        let pattern = self.out().join("wifi-off-in-call");
+        let find = || -> Option<PathBuf> {
+            let runs = fs::read_dir(&pattern).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+            let log = runs.max()?.join("events.jsonl");
+            fs::read_to_string(&log).ok()?.contains(part).then_some(log)
+        };
+        wait_until(&format!("{part} is recorded"), || find().is_some());
+        find().unwrap()
+    }
+
+    /// The command lines of all processes that work on this stage, other than `testbed` itself.
+    pub(crate) fn children(&self) -> Vec<String> {
+        self.processes().into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn processes(&self) -> Vec<(i32, String)> {
+        let mark = self.directory.path().display().to_string();
+        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
+            let ours = line.contains(&mark) && line.contains("--events-fd");
+            ours.then_some((pid, line))
+        });
+        processes.collect()
+    }
+
+    /// Ends one of the processes outright.
+    pub(crate) fn kill_child(&self, part: &str) {
+        let processes = self.processes();
+        let found = processes.iter().find(|(_, line)| line.contains(&format!(" {part} "))).unwrap();
+        kill(Pid::from_raw(found.0), Signal::SIGKILL).unwrap();
+    }
+
+    /// A script that says it is the right iceperf, knows its `$host`, and then does `body`; which must not leave
+    /// processes of its own behind, as iceperf has none.
+    pub(crate) fn fake_iceperf(&self, body: &str) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let host = r#"while [ $# -gt 0 ]; do [ "$1" = --host-name ] && host=$2; shift; done"#;
+        let text =
+            format!("#!/bin/sh\n[ \"$1\" = --version ] && exec echo iceperf {version}\n{host}\n{body}\n");
+        let path = self.path("fake");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+}
+
+/// `testbed` at work. It never outlives its test.
+pub(crate) struct Running(Child);
+
+/// Ways to end it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Killed {
+    Outright,
+    Interrupted,
+    Terminated,
+}
+
+impl Running {
+    pub(crate) fn kill(self, how: Killed) -> Told {
+        let signal = match how {
+            Killed::Outright => Signal::SIGKILL,
+            Killed::Interrupted => Signal::SIGINT,
+            Killed::Terminated => Signal::SIGTERM,
+        };
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+        self.wait()
+    }
+
+    /// Reads all it says while waiting, so that it never waits for us.
+    pub(crate) fn wait(mut self) -> Told {
+        let (mut stdout, mut stderr) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
+        let read_stdout = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).map(|_| text)
+        });
+        let read_stderr = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).map(|_| text)
+        });
+        let mut status = None;
+        wait_until("testbed ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        let (stdout, stderr) = (read_stdout.join().unwrap().unwrap(), read_stderr.join().unwrap().unwrap());
+        Told { code: status.code(), signal: status.signal(), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program of the same target directory and profile, built if it is missing or old.
+fn iceperf() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let testbed = Path::new(env!("CARGO_BIN_EXE_testbed"));
+        let profile = testbed.parent().expect("a binary is in a profile's directory");
+        let target = profile.parent().expect("a profile's directory is in the target directory");
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "iceperf", "--target-dir"]).arg(target);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be run");
+        assert!(status.success(), "iceperf cannot be built: {status}");
+        profile.join("iceperf")
+    })
+}
