@@ -68,7 +68,8 @@ fn the_wrong_fingerprint_is_refused() {
 
 #[test]
 fn the_wrong_secret_is_refused_where_the_server_hears_it() {
-    let mut world = World::with_ticket(one_lan(), Signal::InBand, 1, |ticket| ticket.secret = Secret([9; 16]));
+    let mut world =
+        World::with_ticket(one_lan(), Signal::InBand, 1, |ticket| ticket.secret = Secret([9; 16]));
     world.start();
     world.run_until(Duration::from_secs(3));
     let Some(Outcome::Refused { why }) = &world.hosts["laptop"].outcome else { panic!("refused, and soon") };
