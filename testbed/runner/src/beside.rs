@@ -6,6 +6,7 @@ use crate::{
         reference::{self, Reference, ReferenceError},
         table,
     },
+    console,
     exit::Exit,
     past,
 };
@@ -24,7 +25,7 @@ pub(crate) fn compare(directories: &[PathBuf], against: Option<&Path>) -> Exit {
                 let why = run.results.invalid_why.as_deref().unwrap_or("unknown");
                 eprintln!("{} is left out, it is invalid: {why}", run.facts.run_dir);
             }
-            print!("{}", table::render(&compare::compare(&runs, &references), None));
+            console::print(&table::render(&compare::compare(&runs, &references), None));
             Exit::Success
         }
         Err(error) => complain(&error),

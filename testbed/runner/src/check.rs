@@ -1,9 +1,10 @@
 //! `testbed check`: is it a scenario, and what does it rest on?
 
 use crate::{
-    console,
+    compare::reference,
+    console::{self, say},
     exit::Exit,
-    scenario::{Scenario, format_duration, presets},
+    scenario::{Scenario, diagnostic::suggest, format_duration, presets},
 };
 use std::path::{Path, PathBuf};
 
@@ -15,15 +16,29 @@ pub(crate) fn check(files: &[PathBuf], sets: &[String]) -> Exit {
 
 fn check_one(file: &Path, sets: &[String]) -> bool {
     let Some((scenario, _)) = load(file, sets) else { return false };
-    println!("{}: ok, {}", file.display(), summary(&scenario));
+    say!("{}: ok, {}", file.display(), summary(&scenario));
+    warn_of_unknown_answers(file, &scenario);
     for (name, network) in &scenario.networks {
         let preset = network.preset.as_deref().and_then(presets::find);
         if let Some(preset) = preset {
-            println!("  {name} is {}:", preset.name);
-            console::wrap(&preset.evidence).iter().for_each(|line| println!("    {line}"));
+            say!("  {name} is {}:", preset.name);
+            console::wrap(&preset.evidence).iter().for_each(|line| say!("    {line}"));
         }
     }
     true
+}
+
+/// No mistake for sure, since they may be in a file of `compare --against`.
+fn warn_of_unknown_answers(file: &Path, scenario: &Scenario) {
+    let references = reference::embedded().unwrap_or_default();
+    for id in &scenario.answers {
+        if !references.iter().any(|reference| reference.id == *id) {
+            let similar = suggest(id, references.iter().map(|reference| reference.id.as_str()));
+            let similar = similar.lines().find(|line| line.starts_with("did"));
+            let similar = similar.map_or(String::new(), |similar| format!("; {similar}"));
+            eprintln!("{}: warning: no built-in observation is called `{id}`{similar}", file.display());
+        }
+    }
 }
 
 /// Reads a scenario and its text, or shows what is wrong with it.

@@ -4,10 +4,27 @@ use crate::scenario::diagnostic::Problems;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use std::{
     fmt::Write as _,
-    io::{IsTerminal, stderr},
+    io::{self, IsTerminal, Write as _, stderr, stdout},
 };
 
 const WIDTH: usize = 110;
+
+/// Prints a line on standard output; see [`print()`].
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::console::print(&format!("{}\n", format_args!($($argument)*))) };
+}
+pub(crate) use say;
+
+/// Prints on standard output. A reader that has seen enough and left, such as `head`, is no error.
+pub(crate) fn print(text: &str) {
+    let mut stdout = stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to standard output: {error}");
+        }
+        _ => {}
+    }
+}
 
 /// Shows what is wrong with a scenario on standard error.
 pub(crate) fn show_problems(problems: &Problems) {

@@ -2,6 +2,7 @@
 
 use crate::{
     check,
+    console::say,
     exit::Exit,
     scenario::{Backend, Scenario},
 };
@@ -63,22 +64,22 @@ fn empty(json: bool) -> Exit {
 
 fn show_json(listed: &[Listed]) {
     // Strings and lists of strings always serialise.
-    println!("{}", serde_json::to_string_pretty(listed).unwrap_or_default());
+    say!("{}", serde_json::to_string_pretty(listed).unwrap_or_default());
 }
 
 fn show(listed: &[Listed]) {
     for (index, scenario) in listed.iter().enumerate() {
         if index > 0 {
-            println!();
+            say!("");
         }
-        println!("{}", scenario.name);
-        println!("  {}", scenario.why);
+        say!("{}", scenario.name);
+        say!("  {}", scenario.why);
         if !scenario.answers.is_empty() {
-            println!("  answers   {}", scenario.answers.join(", "));
+            say!("  answers   {}", scenario.answers.join(", "));
         }
         let backends: Vec<&str> = scenario.backends.iter().map(|backend| backend.name()).collect();
-        println!("  backends  {}", backends.join(", "));
-        println!("  path      {}", scenario.path.display());
+        say!("  backends  {}", backends.join(", "));
+        say!("  path      {}", scenario.path.display());
     }
 }
 

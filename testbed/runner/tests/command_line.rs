@@ -157,3 +157,28 @@ fn a_directory_that_is_no_run_is_told() {
     assert_eq!(told.code, Some(2));
     assert!(told.stderr.contains("scenario.resolved.json: No such file"), "{}", told.stderr);
 }
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_warned_of() {
+    let answers = "answers=[wa-off-interuption, wa-off-no-standby]";
+    let told = testbed(&["check", EXAMPLE, "--set", answers]);
+    assert_eq!(told.code, Some(0));
+    let warning =
+        "no built-in observation is called `wa-off-interuption`; did you mean `wa-off-interruption`?";
+    assert!(told.stderr.contains(warning), "{}", told.stderr);
+    assert_eq!(told.stderr.lines().count(), 1, "{}", told.stderr);
+}
+
+/// As `testbed list | head -0` does.
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for arguments in [&["list"][..], &["list", "--json"], &["check", EXAMPLE]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_testbed"));
+        let output = command.current_dir(&root).args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+}

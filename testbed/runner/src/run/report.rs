@@ -3,6 +3,7 @@
 use crate::{
     beside,
     compare::Run,
+    console::{self, say},
     scenario::{Scenario, format_duration},
 };
 use record::{DisturbanceMetrics, How, Millis, Results, RunDirectory};
@@ -11,7 +12,7 @@ use serde::Serialize;
 /// One document: an array of results.
 pub(crate) fn json(done: &[Results]) {
     // Numbers, strings, lists and maps with string keys always serialise.
-    println!("{}", serde_json::to_string_pretty(done).unwrap_or_default());
+    say!("{}", serde_json::to_string_pretty(done).unwrap_or_default());
 }
 
 /// Said on standard error, because it is about the wait and not about the result.
@@ -24,14 +25,14 @@ pub(crate) fn beginning(scenario: &Scenario, directory: &RunDirectory) {
 pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     let Results { seed, backend, duration_ms, .. } = &run.results;
     if repeat > 1 {
-        println!("seed {seed}: {}", in_a_line(run));
+        say!("seed {seed}: {}", in_a_line(run));
         return;
     }
-    println!("{}, seed {seed}, {backend}, {duration_ms}", scenario.name);
-    println!("{}", scenario.why);
+    say!("{}, seed {seed}, {backend}, {duration_ms}", scenario.name);
+    say!("{}", scenario.why);
     heading("Timeline");
     for entry in record::fold::timeline(&run.events, &run.facts) {
-        println!("{entry}");
+        say!("{entry}");
     }
     if !run.results.metrics.disturbances.is_empty() {
         heading("Interruption");
@@ -40,14 +41,14 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     observations(scenario, std::slice::from_ref(run));
     expectations(&run.results);
     verdict(&run.results);
-    println!("\nRun directory: {}", run.results.run_dir);
+    say!("\nRun directory: {}", run.results.run_dir);
 }
 
 /// All runs of a scenario together.
 pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
     let valid: Vec<&Run> = runs.iter().filter(|run| run.results.valid).collect();
-    println!("\n{}: {} of {} runs valid", scenario.name, valid.len(), runs.len());
-    println!("{}", scenario.why);
+    say!("\n{}: {} of {} runs valid", scenario.name, valid.len(), runs.len());
+    say!("{}", scenario.why);
     let steps = valid.iter().map(|run| run.results.metrics.disturbances.len()).min().unwrap_or(0);
     if steps > 0 {
         heading("Interruption (median, smallest to largest)");
@@ -65,7 +66,7 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
             (Some(least), Some(most), Some(median)) => format!("{median}, {least} to {most}"),
             _ => "not measured".to_owned(),
         };
-        println!("  {what}: {figure}; {}; same connection in {same} of {}", ways.join(", "), valid.len());
+        say!("  {what}: {figure}; {}; same connection in {same} of {}", ways.join(", "), valid.len());
     }
     observations(scenario, runs);
     heading("Expectations");
@@ -74,7 +75,7 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
         let each = runs.iter().filter_map(|run| run.results.expectations.get(index));
         let held = each.clone().filter(|expectation| expectation.ok).count();
         if let Some(first) = each.clone().next() {
-            println!("  {} {}: held in {held} of {}", first.name, first.expected, runs.len());
+            say!("  {} {}: held in {held} of {}", first.name, first.expected, runs.len());
         }
     }
 }
@@ -107,8 +108,8 @@ fn disturbance(step: &DisturbanceMetrics) {
         How::None => format!("the call stayed on its path, {connection}"),
         how => format!("the call survived: {how}, {connection}"),
     };
-    println!("  {} at {}: {survived}", step.what, step.at_ms);
-    println!(
+    say!("  {} at {}: {survived}", step.what, step.at_ms);
+    say!(
         "    silent for {} (up {}, down {}); longest gap in the 5 s before: {}",
         or_none(step.interruption_ms),
         or_none(step.up_ms),
@@ -116,20 +117,21 @@ fn disturbance(step: &DisturbanceMetrics) {
         or_none(step.gap_before_ms)
     );
     if let (Some(after), Some(by)) = (step.detected_ms, &step.detected_by) {
-        println!("    noticed after {after} by {}", word(by));
+        say!("    noticed after {after} by {}", word(by));
     }
 }
 
 fn observations(scenario: &Scenario, runs: &[Run]) {
     let valid = runs.iter().filter(|run| run.results.valid).count();
     let over = match valid {
+        0 => return,
         1 => "single run".to_owned(),
         count => format!("{count} runs, medians"),
     };
     match beside::table(&scenario.answers, runs) {
         Ok(Some(table)) => {
             heading(&format!("Beside the observations ({over})"));
-            print!("{table}");
+            console::print(&table);
         }
         Ok(None) => {}
         Err(error) => eprintln!("error: {error}"),
@@ -143,21 +145,23 @@ fn expectations(results: &Results) {
     heading("Expectations");
     for expectation in &results.expectations {
         let mark = if expectation.ok { "ok    " } else { "FAILED" };
-        println!(
+        say!(
             "  {mark}  {}: expected {}, measured {}",
-            expectation.name, expectation.expected, expectation.measured
+            expectation.name,
+            expectation.expected,
+            expectation.measured
         );
     }
 }
 
 fn verdict(results: &Results) {
     if let Some(why) = &results.invalid_why {
-        println!("\nINVALID, its figures may not be used: {why}");
+        say!("\nINVALID, its figures may not be used: {why}");
     }
 }
 
 fn heading(text: &str) {
-    println!("\n{text}");
+    say!("\n{text}");
 }
 
 /// The word by which files call it.
