@@ -138,7 +138,7 @@ pub(crate) struct CommonArgs {
 /// `iceperf rendezvous`.
 #[derive(Debug, Args)]
 pub(crate) struct RendezvousArgs {
-    /// Listen here (repeatable; default: 0.0.0.0:3478 and [::]:3478)
+    /// Listen here (repeatable; default: port 3478 of every address, IPv4 and IPv6)
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Network")]
     pub(crate) bind: Vec<SocketAddr>,
     #[command(flatten)]
