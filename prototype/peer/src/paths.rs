@@ -24,6 +24,8 @@ pub(crate) struct Path {
     pub(crate) pair: PairId,
     pub(crate) validated: bool,
     pub(crate) usage: Use,
+    /// An answer to a check is overdue.
+    suspect: bool,
     /// Given up by us, but the engine holds on to it because it is its last.
     pub(crate) abandoned: bool,
     view: PathView,
@@ -66,6 +68,7 @@ impl Paths {
             pair: pair.id,
             validated: false,
             usage,
+            suspect: false,
             abandoned: false,
             view,
             rank: standing.rank,
@@ -91,6 +94,12 @@ impl Paths {
         self.living.iter().find(|path| path.link == link)
     }
 
+    pub(crate) fn set_suspect(&mut self, link: Link, suspect: bool) {
+        for path in self.living.iter_mut().filter(|path| path.link == link) {
+            path.suspect = suspect;
+        }
+    }
+
     pub(crate) fn remove(&mut self, number: u64) -> Option<Path> {
         let place = self.living.iter().position(|path| path.number == number)?;
         Some(self.living.remove(place))
@@ -107,7 +116,7 @@ impl Paths {
     /// The path that should carry the payload, if another one than now. The active one stays unless the policy
     /// prefers another kind of interface.
     pub(crate) fn better_active(&self, policy: &Policy) -> Option<u64> {
-        let best = self.usable().min_by_key(|path| (path.rank, path.number))?;
+        let best = self.usable().min_by_key(|path| (path.suspect, path.rank, path.number))?;
         match self.active() {
             None => Some(best.number),
             Some(active) if policy.move_to_preferred && best.rank.0 < active.rank.0 => Some(best.number),
@@ -134,7 +143,9 @@ impl Paths {
         let mut wanted = vec![];
         for (pair, standing) in candidates {
             let ends = ends(&pair.interface, pair.remote_interface.as_ref(), pair.remote);
-            if wanted.len() < room && !joined.contains(&ends) {
+            let link = Link { socket: pair.socket, remote: pair.remote };
+            let carries_one = self.on_link(link).is_some_and(|path| !path.abandoned);
+            if wanted.len() < room && !carries_one && !joined.contains(&ends) {
                 joined.push(ends);
                 wanted.push((pair.clone(), standing.clone()));
             }
@@ -154,6 +165,17 @@ impl Path {
         self.view.state = state;
         self.view.cause = cause.to_owned();
         self.view.clone()
+    }
+
+    /// Takes over what became known of the pair; the event that tells of it, if anything did.
+    pub(crate) fn refresh(&mut self, pair: &PairView) -> Option<PathView> {
+        let is_new = pair.remote_interface.is_some() && self.view.remote_interface != pair.remote_interface;
+        if self.abandoned || !is_new {
+            return None;
+        }
+        self.view.remote_interface = pair.remote_interface.clone();
+        self.view.candidate = kind_of(pair);
+        Some(self.enter(self.view.state, "the other peer named its interface"))
     }
 
     pub(crate) fn interface(&self) -> &str {

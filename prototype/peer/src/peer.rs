@@ -37,7 +37,7 @@ pub struct PeerConfig {
     pub policy: Policy,
     /// What is sent both ways once connected; both ends name their own.
     pub call: Option<CallSpec>,
-    /// Ends the peer in an orderly way this long after its start.
+    /// Ends the peer in an orderly way this long after the connection came about.
     pub duration: Option<Duration>,
     /// A client that has no connection this long after its start gives up.
     pub connect_timeout: Duration,
@@ -141,6 +141,8 @@ pub struct Peer {
     secret: Secret,
     rng: ChaCha8Rng,
     started: Option<Instant>,
+    /// When both ends were proven.
+    opened: Option<Instant>,
     sockets: Sockets,
     agent: ice::Agent,
     signalling: Option<rendezvous::Client>,
@@ -201,6 +203,7 @@ impl Peer {
             side,
             secret,
             started: None,
+            opened: None,
             sockets,
             agent,
             signalling: None,
@@ -238,13 +241,25 @@ impl Peer {
         self.pump(now);
     }
 
-    /// Ends in an orderly way: the other end is told, then [`Output::Done`] comes.
+    /// Ends in an orderly way: the other end is told, then [`Output::Done`] comes. A peer that has nobody to tell,
+    /// because a client never connected or no path is left, ends as [`Outcome::Unreachable`].
     pub fn stop(&mut self, now: Instant) {
         if self.done {
             return;
         }
+        let outcome = self.outcome_of_stopping(now);
         self.close(now, connection::FINISHED, "finished");
-        self.finish(now, Outcome::Finished);
+        self.finish(now, outcome);
+    }
+
+    fn outcome_of_stopping(&self, now: Instant) -> Outcome {
+        if self.started.is_some() && self.side == Side::Client && !self.is_open() {
+            return self.why_not_connected(now);
+        }
+        if self.is_open() && self.paths.active().is_none() {
+            return Outcome::Unreachable { why: "no path to the other peer was left at the end".into() };
+        }
+        Outcome::Finished
     }
 
     /// An interface is there, changed, or is gone.
@@ -253,19 +268,20 @@ impl Peer {
             InterfaceChange::Changed(interface) => Event::Interface(interface.clone()),
             InterfaceChange::Removed(name) => Event::InterfaceRemoved { interface: name.clone() },
         });
-        for action in self.sockets.change(change) {
-            self.carry_out(now, action);
+        let actions = self.sockets.change(change);
+        self.lose_sockets(now, &actions);
+        for action in actions {
+            self.carry_out(action);
         }
         self.pump(now);
     }
 
-    fn carry_out(&mut self, now: Instant, action: Action) {
+    fn carry_out(&mut self, action: Action) {
         match action {
             Action::Open { socket, interface, local, port } => {
                 self.outputs.push_back(Output::OpenSocket { socket, interface, local, port });
             }
             Action::Close { socket, interface, bound, by } => {
-                self.lose_socket(now, socket, by);
                 self.outputs.push_back(Output::CloseSocket { socket });
                 if bound {
                     let why = by.as_str().to_owned();
@@ -372,13 +388,13 @@ impl Peer {
         if self.ends_at().is_some_and(|at| at <= now) {
             self.stop(now);
         } else if self.give_up_at().is_some_and(|at| at <= now) {
-            let outcome = self.why_not_connected();
+            let outcome = self.why_not_connected(now);
             self.finish(now, outcome);
         }
     }
 
     fn ends_at(&self) -> Option<Instant> {
-        self.started?.checked_add(self.config.duration?)
+        self.opened?.checked_add(self.config.duration?)
     }
 
     fn give_up_at(&self) -> Option<Instant> {

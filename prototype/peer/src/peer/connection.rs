@@ -86,6 +86,7 @@ impl Peer {
 
     /// Both ends are proven: candidates and payload may flow.
     fn on_open(&mut self, now: Instant) {
+        self.opened = Some(now);
         self.tell_candidates(now);
         self.next_sample = Some(now);
         if let (Some(call), Some(spec)) = (&mut self.call, self.config.call) {

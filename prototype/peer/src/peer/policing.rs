@@ -5,8 +5,9 @@ use crate::{
     DetectedBy, Event, InterfaceKind, PathState, Side,
     engine::{ClosedBy, EnginePath, Link, Use},
     paths::Standing,
+    sockets::Action,
 };
-use ice::{PairId, PairState, PairView, SocketId};
+use ice::{PairId, PairState, PairView};
 use std::time::{Duration, Instant};
 
 /// Pairs that carry no path stay known to be alive at this pace.
@@ -53,6 +54,7 @@ impl Peer {
     fn on_pair(&mut self, now: Instant, view: PairView, state: PairState, cause: String) {
         let link = Link { socket: view.socket, remote: view.remote };
         self.changed = true;
+        self.paths.set_suspect(link, state != PairState::Up);
         self.event(Event::Pair { view, state, cause });
         if state == PairState::Down {
             self.lose_link(now, link, DetectedBy::CheckSilence);
@@ -63,35 +65,54 @@ impl Peer {
         self.agent.pair_of(link.socket, link.remote).and_then(|pair| self.agent.pair(pair))
     }
 
-    /// A socket is gone, and every path on it.
-    pub(super) fn lose_socket(&mut self, now: Instant, socket: SocketId, by: DetectedBy) {
-        let links: Vec<Link> =
-            self.paths.living().map(|path| path.link).filter(|link| link.socket == socket).collect();
-        for link in links {
-            self.lose_link(now, link, by);
+    /// Sockets are gone, and every path on them: all of them before another path is chosen, so that none of an
+    /// interface's own takes over for the other.
+    pub(super) fn lose_sockets(&mut self, now: Instant, actions: &[Action]) {
+        let mut lost = vec![];
+        for action in actions {
+            let Action::Close { socket, by, .. } = action else { continue };
+            lost.extend(
+                self.paths.living().filter(|path| path.link.socket == *socket).map(|path| (path.link, *by)),
+            );
         }
-        self.agent.remove_socket(now, socket, by.as_str());
-        self.send_errors.remove(&socket);
+        self.lose_links(now, &lost);
+        for action in actions {
+            let Action::Close { socket, by, .. } = action else { continue };
+            self.agent.remove_socket(now, *socket, by.as_str());
+            self.send_errors.remove(socket);
+        }
     }
 
-    /// The path on a link no longer works. Another takes over before the other end is told, so that the word of it
-    /// has a path to travel on.
     pub(super) fn lose_link(&mut self, now: Instant, link: Link, by: DetectedBy) {
-        let Some(path) = self.paths.on_link(link).filter(|path| !path.abandoned) else { return };
-        let (number, engine) = (path.number, path.engine);
-        let interface = path.interface().to_owned();
-        self.changed = true;
-        self.event(Event::Detected { interface, path: Some(number), by });
-        self.resting.insert(link, now + REST);
-        self.last_sample(number);
-        if let Some(path) = self.paths.by_number(number) {
+        self.lose_links(now, &[(link, by)]);
+    }
+
+    /// The paths on these links no longer work. Another takes over before the other end is told, so that the word of
+    /// it has a path to travel on.
+    fn lose_links(&mut self, now: Instant, links: &[(Link, DetectedBy)]) {
+        let mut lost = vec![];
+        for (link, by) in links {
+            let Some(path) = self.paths.on_link(*link).filter(|path| !path.abandoned) else { continue };
+            lost.push((path.number, path.engine, *by));
+            self.resting.insert(*link, now + REST);
+        }
+        for (number, _, by) in &lost {
+            self.last_sample(*number);
+            let Some(path) = self.paths.by_number(*number) else { continue };
             path.abandoned = true;
+            let interface = path.interface().to_owned();
             let view = path.enter(PathState::Closed, by.as_str());
+            self.event(Event::Detected { interface, path: Some(*number), by: *by });
             self.event(Event::Path(view));
         }
-        self.choose_active(now, by.as_str());
-        if self.engine.close_path(now, engine) {
-            self.paths.remove(number);
+        if let Some((_, _, by)) = lost.first() {
+            self.changed = true;
+            self.choose_active(now, by.as_str());
+        }
+        for (number, engine, _) in lost {
+            if self.engine.close_path(now, engine) {
+                self.paths.remove(number);
+            }
         }
     }
 
@@ -208,11 +229,24 @@ impl Peer {
     /// Opens what the policy wants and does not have yet, and paces the checks of every pair by its use.
     pub(super) fn reconcile(&mut self, now: Instant) {
         self.begin_handshake(now);
+        self.refresh_paths();
         if self.side == Side::Client && self.is_open() {
             self.open_wanted(now);
             self.choose_active(now, "preferred interface");
         }
         self.pace_checks(now);
+    }
+
+    /// The other peer's signalling may name an interface after a path was opened.
+    fn refresh_paths(&mut self) {
+        let pairs: Vec<_> =
+            self.paths.living().filter_map(|path| Some((path.number, self.agent.pair(path.pair)?))).collect();
+        for (number, pair) in pairs {
+            let renamed = self.paths.by_number(number).and_then(|path| path.refresh(&pair));
+            if let Some(view) = renamed {
+                self.event(Event::Path(view));
+            }
+        }
     }
 
     fn open_wanted(&mut self, now: Instant) {

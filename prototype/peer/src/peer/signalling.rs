@@ -8,7 +8,11 @@ use crate::{
 };
 use ice::{Credentials, RemoteCandidate};
 use rand::RngExt as _;
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 impl Peer {
     pub(super) fn new_signalling(&mut self, servers: Vec<SocketAddr>) -> rendezvous::Client {
@@ -142,13 +146,13 @@ impl Peer {
     }
 
     /// Why a client has no connection, as far as it can tell.
-    pub(super) fn why_not_connected(&self) -> Outcome {
+    pub(super) fn why_not_connected(&self, now: Instant) -> Outcome {
         if self.refused.is_some() {
             let why =
                 "the server does not know the ticket's secret (it answered 401 to our checks)".to_owned();
             return Outcome::Refused { why };
         }
-        let after = self.config.connect_timeout;
+        let after = self.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started));
         let why = if self.sockets.bound().next().is_none() {
             "no interface is up with an address".to_owned()
         } else if matches!(self.connection, Connection::Handshaking(_)) {
@@ -158,7 +162,7 @@ impl Peer {
         } else {
             "no check was answered on any path".to_owned()
         };
-        Outcome::Unreachable { why: format!("{why} within {after:?}") }
+        Outcome::Unreachable { why: format!("{why} within {:.1} s", after.as_secs_f64()) }
     }
 
     pub(super) fn on_local_candidate(&mut self, now: Instant, event: Event) {

@@ -27,6 +27,11 @@ fn peers_on_one_lan_need_no_rendezvous() {
     world.start();
     world.run_until(Duration::from_secs(3));
     assert_eq!(world.connections().len(), 2);
+    let paths: std::collections::BTreeSet<_> =
+        world.paths("laptop").iter().map(|(_, view)| view.path).collect();
+    assert_eq!(paths.len(), 1, "one interface at each end is one path, also once it is named");
+    let (_, last) = world.paths("laptop").pop().unwrap();
+    assert_eq!(last.remote_interface.as_deref(), Some("eth0"));
     let first = world.arrivals("desktop")[0].0;
     assert!(first < Duration::from_millis(60), "a check, a handshake, at most one interval: {first:?}");
 }
@@ -95,6 +100,31 @@ fn without_any_interface_the_reason_is_that() {
     world.down("laptop", "eth0");
     let Some(Outcome::Unreachable { why }) = outcome(world, "laptop") else { panic!("unreachable") };
     assert!(why.contains("no interface is up"), "{why}");
+}
+
+#[test]
+fn a_client_that_never_connected_has_not_finished() {
+    let mut world = World::with_ticket(one_lan(), Signal::InBand, 1, |ticket| {
+        ticket.addresses = vec!["198.18.1.77:4433".parse().unwrap()];
+    });
+    world.start();
+    world.run_until(Duration::from_secs(2));
+    world.stop("laptop");
+    world.stop("desktop");
+    assert!(matches!(world.hosts["laptop"].outcome, Some(Outcome::Unreachable { .. })));
+    assert_eq!(world.hosts["desktop"].outcome, Some(Outcome::Finished), "a server may wait in vain");
+}
+
+#[test]
+fn a_peer_that_fell_silent_before_the_end_was_not_reached() {
+    let mut world = World::new(one_lan(), Signal::InBand, 1);
+    world.start();
+    world.run_until(Duration::from_secs(2));
+    world.reach("desktop", "eth0", false);
+    world.run_until(Duration::from_secs(4));
+    world.stop("laptop");
+    let Some(Outcome::Unreachable { why }) = &world.hosts["laptop"].outcome else { panic!("unreachable") };
+    assert!(why.contains("no path"), "{why}");
 }
 
 /// First path <= 3 RTT + (k+1) Ta after candidates are known, k = the pair's place in the check list, without loss.
