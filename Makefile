@@ -2,19 +2,24 @@
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
 # make bench  the figures of the README, measured on this machine
 #
+# make ends with its own code 2 whatever went wrong; the message says what `testbed` would end with (3: this machine).
+#
 # Each installs what it lacks (see testbed/setup) and builds first.
 
 SCENARIO ?= scenarios/whatsapp/wifi-off-in-call.yaml
 DURATION ?= 25s
 
+# rustup puts cargo here, and a shell opened before it was installed does not know.
+export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+
 .PHONY: demo test bench build
 
 demo: build
-	@cargo run --quiet --release --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
+	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
 
 build:
 	@testbed/setup build
-	cargo build --release --package iceperf --package runner
+	cargo build --release --locked --package iceperf --package runner
 
 test:
 	@testbed/setup test
@@ -25,4 +30,4 @@ test:
 	cargo test --workspace --locked
 
 bench: build
-	cargo bench --package runner --bench first_light
+	cargo bench --locked --package runner --bench first_light
