@@ -12,6 +12,7 @@ mod disturbances;
 mod flow;
 mod log;
 mod paths;
+mod probes;
 mod timeline;
 
 pub use timeline::{TimelineEntry, timeline};
@@ -25,7 +26,8 @@ use std::time::Duration;
 /// end may still be under way. ITU-T G.114: one way, delays up to 150 ms are acceptable for most conversations.
 pub const LATE_AFTER: Duration = Duration::from_millis(150);
 
-/// A silence belongs to a disturbance when it begins before this long after it, and ends after it.
+/// A silence belongs to a disturbance when it begins before this long after it and before the next disturbance, and
+/// ends after it.
 pub const HORIZON: Duration = Duration::from_secs(5);
 
 /// What the fold needs to know and no event tells.
@@ -76,6 +78,7 @@ fn metrics(log: &Log<'_>, flows: &Flows) -> Metrics {
         direct_path_ms: paths::first_usable(log, |relayed| !relayed),
         relay_path_ms: paths::first_usable(log, |relayed| relayed),
         paths: paths::paths(log),
+        probes: probes::probes(log),
         disturbances: disturbances::disturbances(log, flows),
         call: flows.metrics(),
     }

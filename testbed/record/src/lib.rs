@@ -35,5 +35,5 @@ pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, 
 pub use millis::Millis;
 pub use results::{
     CallMetrics, DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, IntervalSummary, Metrics,
-    PathMetrics, Results, RttSummary,
+    PathMetrics, ProbeMetrics, Results, RttSummary,
 };

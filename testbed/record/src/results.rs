@@ -1,11 +1,11 @@
 //! `results.json`: what a run measured. Types only; [`crate::fold`] fills them in.
 //!
-//! Left out because no event of this version carries it: bulk, video, request, probes and blocking. A figure that a
+//! Left out because no event of this version carries it: bulk, video, request and blocking. A figure that a
 //! run could not measure is `null`, never 0.
 
 use crate::{CandidateKind, DetectedBy, Family, Millis};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 /// The document `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,11 +54,23 @@ pub struct Metrics {
     pub relay_path_ms: Option<Millis>,
     /// Every QUIC path, in the order of their numbers.
     pub paths: Vec<PathMetrics>,
+    /// Every remote address that a pair led to and that was checked, by interface and address.
+    #[serde(default)]
+    pub probes: Vec<ProbeMetrics>,
     /// Every step of the timeline that was applied, in order of time.
     pub disturbances: Vec<DisturbanceMetrics>,
     /// The call, when one was part of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallMetrics>,
+}
+
+impl Metrics {
+    /// There never was a call: no QUIC path was opened, and nothing arrived at either end.
+    pub fn is_without_call(&self) -> bool {
+        let received =
+            self.call.as_ref().map_or(0, |call| call.up.received.saturating_add(call.down.received));
+        self.paths.is_empty() && received == 0
+    }
 }
 
 /// One QUIC path as the client's host saw it.
@@ -98,6 +110,25 @@ pub struct PathMetrics {
     pub rtt_ms: Option<RttSummary>,
 }
 
+/// The checks from one interface to one remote address, over all pairs between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeMetrics {
+    /// Kernel name of the interface on the client's host.
+    pub local_interface: String,
+    /// Where the checks went.
+    pub remote: SocketAddr,
+    /// IP version.
+    pub family: Family,
+    /// Checks sent, retransmissions counted.
+    pub sent: u64,
+    /// Checks that were answered.
+    pub answered: u64,
+    /// Middle value of the time between two checks.
+    pub interval_ms: Option<Millis>,
+    /// Why its last pair failed or was removed; `null` while one is still checked.
+    pub stopped_why: Option<String>,
+}
+
 /// Spread of an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntervalSummary {
@@ -127,7 +158,8 @@ pub struct DisturbanceMetrics {
     pub what: String,
     /// The larger of `up_ms` and `down_ms`.
     pub interruption_ms: Option<Millis>,
-    /// Longest silence from the client's host to the server's, less the sending interval, at least 0.
+    /// Longest silence from the client's host to the server's, less the sending interval, at least 0. Of those that
+    /// begin before the earlier of 5 s after the step and the next step, and end after the step.
     pub up_ms: Option<Millis>,
     /// The same from the server's host to the client's.
     pub down_ms: Option<Millis>,
@@ -140,7 +172,8 @@ pub struct DisturbanceMetrics {
     pub detected_by: Option<DetectedBy>,
     /// Number of the client's path that carried the payload before, one of `paths`.
     pub path_before: Option<u64>,
-    /// ... and after: 5 s later, or once the silence was over if that took longer, but before the next step.
+    /// ... and after: 5 s later or before the next step, whichever is earlier, but not before the silence was over.
+    /// `null` when no path was left.
     pub path_after: Option<u64>,
     /// How the payload got over it.
     pub how: How,
@@ -173,7 +206,8 @@ pub enum How {
     Rebuilt,
     /// The same connection left a direct path for a relayed one.
     Relay,
-    /// In at least one direction the payload fell silent and never came back.
+    /// In at least one direction the payload fell silent and never came back, no path was left, or there never was a
+    /// call.
     Failed,
 }
 

@@ -11,7 +11,7 @@ pub(crate) mod table;
 mod tests;
 
 use measure::BehaviourMeasure;
-use record::{Event, Results, RunFacts, fold::behaviour::Seen};
+use record::{Event, Results, RunFacts, fold::behaviour::Seen, statistics::median};
 use reference::{Better, Claim, Figure, Reference};
 use serde::Serialize;
 use std::{collections::BTreeSet, fmt};
@@ -213,11 +213,4 @@ fn basis(runs: &[&Run], of: usize) -> String {
         _ if seeds.len() == count => format!("{count} seeds{missing}"),
         _ => format!("{count} runs{missing}"),
     }
-}
-
-/// Of sorted values.
-fn median(sorted: &[f64]) -> Option<f64> {
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = *sorted.get(sorted.len().div_ceil(2).checked_sub(1)?)?;
-    Some(f64::midpoint(lower, upper))
 }

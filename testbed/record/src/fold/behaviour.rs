@@ -5,7 +5,7 @@
 
 use super::{
     Flows, RunFacts,
-    disturbances::{Step, detections, disturbances, steps},
+    disturbances::{Step, detections, disturbances, has_call, steps},
     log::Log,
     paths::lives,
 };
@@ -64,6 +64,7 @@ pub fn fallback_kind(events: &[Event], facts: &RunFacts) -> Option<Seen> {
     let after = result.path_after.and_then(|path| lives.get(&path));
     let detail = match (result.how, after) {
         (How::None, _) => "stayed on its path".to_owned(),
+        (How::Failed, None) if !has_call(&log) => "there was no call".to_owned(),
         (How::Failed, _) => "the call never came back".to_owned(),
         (_, Some(path)) => format!("over {path}"),
         (_, None) => String::new(),

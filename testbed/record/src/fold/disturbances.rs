@@ -2,7 +2,7 @@
 
 use super::{
     Flows, HORIZON,
-    flow::Silence,
+    flow::{Flow, Silence},
     log::Log,
     paths::{Life, active_before, lives},
 };
@@ -29,6 +29,8 @@ pub(super) struct Step<'a> {
     pub(super) effect_ns: i64,
     /// From here on effects are the next step's, or the run is over.
     pub(super) until_ns: i64,
+    /// When the next step takes effect.
+    pub(super) next_ns: Option<i64>,
 }
 
 impl Step<'_> {
@@ -56,10 +58,11 @@ impl Step<'_> {
 /// The applied steps in order of time.
 pub(super) fn steps<'a>(log: &Log<'a>) -> Vec<Step<'a>> {
     let mut steps: Vec<Step<'a>> = log.all().filter_map(step).collect();
-    let mut until_ns = log.end_ns();
+    let mut next_ns = None;
     for step in steps.iter_mut().rev() {
-        step.until_ns = until_ns.max(step.at_ns);
-        until_ns = step.effect_ns;
+        step.next_ns = next_ns;
+        step.until_ns = next_ns.unwrap_or(log.end_ns()).max(step.at_ns);
+        next_ns = Some(step.effect_ns);
     }
     steps
 }
@@ -75,7 +78,14 @@ fn step(event: &Event) -> Option<Step<'_>> {
         interface: target_interface.as_deref(),
         effect_ns: (*due_t_ns).min(event.t_ns),
         until_ns: event.t_ns,
+        next_ns: None,
     })
+}
+
+/// The client had a connection at some time, or something arrived.
+pub(super) fn has_call(log: &Log<'_>) -> bool {
+    let connected = log.of(log.client()).any(|event| matches!(event.what, EventKind::Connected { .. }));
+    connected || log.peers().any(|event| matches!(event.what, EventKind::PayloadReceived { .. }))
 }
 
 /// The first that either peer noticed of a step.
@@ -114,7 +124,8 @@ impl<'a> Observed<'a> {
         lives: &'a BTreeMap<u64, Life<'a>>,
         step: &'a Step<'a>,
     ) -> Self {
-        let (up, down) = (flows.up.interruption(step.at_ns), flows.down.interruption(step.at_ns));
+        let interruption = |flow: &Flow| flow.interruption(step.at_ns, step.next_ns);
+        let (up, down) = (interruption(&flows.up), interruption(&flows.down));
         let mut observed = Self { log, lives, flows, step, up, down, path_before: None, path_after: None };
         observed.path_before = observed.path_just_before(step.effect_ns);
         observed.path_after = observed.path_just_before(observed.settled_ns().saturating_add(1));
@@ -148,16 +159,18 @@ impl<'a> Observed<'a> {
         self.up.into_iter().chain(self.down)
     }
 
-    /// When the new state of things is looked at: after the horizon, or once payload moves again if that is later,
-    /// but while effects are still this step's.
+    /// When the new state of things is looked at: after the horizon, while effects are still this step's; but once
+    /// payload moves again, if that is later. Until then nothing has settled, whatever is done next.
     fn settled_ns(&self) -> i64 {
         let moving = self.silences().map(|silence| silence.to_ns).max().unwrap_or(i64::MIN);
-        self.step.at_ns.saturating_add(HORIZON_NS).max(moving).min(self.step.until_ns)
+        self.step.at_ns.saturating_add(HORIZON_NS).min(self.step.until_ns).max(moving)
     }
 
-    /// By the client's own word; else by what it last received.
+    /// By the client's own word; else by what it last received, unless that path is closed by then.
     fn path_just_before(&self, t_ns: i64) -> Option<u64> {
-        active_before(self.lives, t_ns).or_else(|| self.flows.down.last_before(t_ns)?.path)
+        let is_closed = |path: &u64| self.lives.get(path).is_some_and(|life| life.is_closed_before(t_ns));
+        let received = || self.flows.down.last_before(t_ns)?.path.filter(|path| !is_closed(path));
+        active_before(self.lives, t_ns).or_else(received)
     }
 
     fn how(&self) -> How {
@@ -167,7 +180,9 @@ impl<'a> Observed<'a> {
         if self.is_rebuilt() {
             return How::Rebuilt;
         }
-        let (Some(before), Some(after)) = (self.path_before, self.path_after) else { return How::None };
+        let Some(before) = self.path_before else { return How::None };
+        // Heard again, though not on which path: not on the one that is closed.
+        let Some(after) = self.path_after else { return How::Migrated };
         if before == after {
             return How::None;
         }
@@ -180,7 +195,14 @@ impl<'a> Observed<'a> {
 
     fn is_failed(&self) -> bool {
         let for_good = self.silences().any(|silence| silence.for_good);
-        for_good || self.flows.both().into_iter().any(|flow| flow.is_dead_after(self.step.at_ns))
+        let dead = self.flows.both().into_iter().any(|flow| flow.is_dead_after(self.step.at_ns));
+        for_good || dead || self.is_pathless() || !has_call(self.log)
+    }
+
+    /// No path was left, and nothing came back on one that is not known.
+    fn is_pathless(&self) -> bool {
+        let heard = self.flows.both().into_iter().any(|flow| flow.is_heard_from(self.settled_ns()));
+        self.path_before.is_some() && self.path_after.is_none() && !heard
     }
 
     fn is_rebuilt(&self) -> bool {

@@ -67,11 +67,25 @@ impl Flow {
         self.sent.is_empty() && self.arrivals.is_empty()
     }
 
-    /// The silence that a disturbance is charged with: the longest that begins before the horizon and ends after it.
-    pub(super) fn interruption(&self, at_ns: i64) -> Option<Silence> {
+    /// The silence that a disturbance is charged with: the longest that begins before the earlier of the horizon and
+    /// the next disturbance, and ends after it.
+    ///
+    /// The next disturbance is a deliberate refinement: without it, steps closer than the horizon would be charged
+    /// with each other's silence. Towards it, a silence begins two sending intervals after the last arrival: one is
+    /// always there, and with jitter nearly two. One that was under way at both disturbances is charged to both.
+    pub(super) fn interruption(&self, at_ns: i64, next_ns: Option<i64>) -> Option<Silence> {
         let horizon = at_ns.saturating_add(HORIZON_NS);
-        let charged = self.silences().filter(|silence| silence.from_ns < horizon && silence.to_ns > at_ns);
+        let charged = self.silences().filter(|silence| {
+            let begins_ns = silence.from_ns.saturating_add(self.interval_ns.saturating_mul(2));
+            let is_of_next = silence.from_ns > at_ns && next_ns.is_some_and(|next| begins_ns >= next);
+            silence.from_ns < horizon && silence.to_ns > at_ns && !is_of_next
+        });
         charged.max_by_key(|silence| silence.beyond)
+    }
+
+    /// Something arrived from an instant on.
+    pub(super) fn is_heard_from(&self, at_ns: i64) -> bool {
+        self.arrivals.last().is_some_and(|last| last.t_ns >= at_ns)
     }
 
     /// Something was sent, and from the disturbance on nothing arrived although there was time for it.

@@ -63,6 +63,10 @@ impl Life<'_> {
         self.states.iter().find(|(_, state)| open.contains(state)).map(|(t_ns, _)| *t_ns)
     }
 
+    pub(super) fn is_closed_before(&self, t_ns: i64) -> bool {
+        self.closed_ns().is_some_and(|closed| closed < t_ns)
+    }
+
     fn closed_ns(&self) -> Option<i64> {
         self.states.iter().find(|(_, state)| *state == PathState::Closed).map(|(t_ns, _)| *t_ns)
     }

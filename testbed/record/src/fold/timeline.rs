@@ -135,7 +135,7 @@ fn silences(log: &Log<'_>, steps: &[Step<'_>]) -> Vec<TimelineEntry> {
 }
 
 fn worth_telling(flow: &Flow, step: &Step<'_>) -> Option<Silence> {
-    flow.interruption(step.at_ns).filter(|silence| silence.beyond >= WORTH_TELLING)
+    flow.interruption(step.at_ns, step.next_ns).filter(|silence| silence.beyond >= WORTH_TELLING)
 }
 
 fn hears(receiver: &str, silence: Silence) -> TimelineEntry {

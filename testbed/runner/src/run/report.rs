@@ -6,7 +6,7 @@ use crate::{
     console::{self, say},
     scenario::{Scenario, format_duration},
 };
-use record::{DisturbanceMetrics, How, Millis, Results, RunDirectory};
+use record::{DisturbanceMetrics, How, Metrics, Millis, Results, RunDirectory, statistics::median};
 use serde::Serialize;
 
 /// One document: an array of results.
@@ -36,7 +36,8 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     }
     if !run.results.metrics.disturbances.is_empty() {
         heading("Interruption");
-        run.results.metrics.disturbances.iter().for_each(disturbance);
+        let metrics = &run.results.metrics;
+        metrics.disturbances.iter().for_each(|step| disturbance(step, metrics));
     }
     observations(scenario, std::slice::from_ref(run));
     expectations(&run.results);
@@ -80,11 +81,6 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
     }
 }
 
-/// Of the two in the middle, the lower: a value that was measured.
-fn median(sorted: &[Millis]) -> Option<Millis> {
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
-}
-
 fn in_a_line(run: &Run) -> String {
     let results = &run.results;
     let steps = results.metrics.disturbances.iter().map(|step| {
@@ -100,10 +96,11 @@ fn in_a_line(run: &Run) -> String {
     steps.chain([verdict, results.run_dir.clone()]).collect::<Vec<_>>().join("; ")
 }
 
-fn disturbance(step: &DisturbanceMetrics) {
+fn disturbance(step: &DisturbanceMetrics, metrics: &Metrics) {
     let or_none = |time: Option<Millis>| time.map_or("not measured".to_owned(), |time| time.to_string());
     let connection = if step.same_connection { "same connection" } else { "another connection" };
     let survived = match step.how {
+        How::Failed if metrics.is_without_call() => "there was no call".to_owned(),
         How::Failed => "the call did NOT survive".to_owned(),
         How::None => format!("the call stayed on its path, {connection}"),
         how => format!("the call survived: {how}, {connection}"),

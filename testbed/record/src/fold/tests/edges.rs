@@ -283,3 +283,105 @@ fn an_empty_log_has_no_figures_and_no_panic() {
     assert!(results.valid);
     assert!(timeline(&[], &facts(10)).is_empty());
 }
+
+/// Two steps: the only two interfaces are lost at 2 s, and one comes back at 4 s.
+fn down_then_up(returns: bool) -> Vec<DisturbanceMetrics> {
+    let mut log = on_one_path(true);
+    log.path(100, 1, "wwan0", PathState::Backup, "standby");
+    log.workloads();
+    for ends in [("laptop", "desktop"), ("desktop", "laptop")] {
+        let fate = |t: i64| match t {
+            ..2_000 => Some((40, 0)),
+            4_150.. if returns => Some((40, 2)),
+            _ => None,
+        };
+        log.flow(ends, 0, 10_000, fate);
+    }
+    log.step(2_000, DisturbanceKind::Down, "wwan0");
+    log.path(2_005, 0, "wlan0", PathState::Closed, "peer");
+    log.path(2_209, 1, "wwan0", PathState::Closed, "peer");
+    log.step(4_000, DisturbanceKind::Up, "wwan0");
+    if returns {
+        log.path(4_100, 2, "wwan0", PathState::Active, "first");
+    }
+    steps(&log, 10)
+}
+
+#[test]
+fn a_total_loss_is_judged_once_the_call_is_back_even_after_the_next_step() {
+    let steps = down_then_up(true);
+    // Arrivals at 2020 and 4200.
+    assert_eq!(steps[0].interruption_ms, Some(ms(4_200 - 2_020 - 20)));
+    assert_eq!((steps[0].path_before, steps[0].path_after), (Some(0), Some(2)));
+    assert_eq!((steps[0].how, steps[0].same_connection), (How::Migrated, true));
+    assert_eq!((steps[1].path_before, steps[1].path_after), (None, Some(2)));
+}
+
+#[test]
+fn a_total_loss_for_good_has_failed_for_every_step() {
+    let steps = down_then_up(false);
+    assert_eq!(steps.iter().map(|step| step.how).collect::<Vec<_>>(), [How::Failed; 2]);
+    assert_eq!((steps[0].path_before, steps[0].path_after), (Some(0), None));
+}
+
+#[test]
+fn without_payload_a_loss_that_leaves_no_path_has_failed() {
+    let mut log = on_one_path(true);
+    log.step(2_000, DisturbanceKind::Down, "wlan0");
+    log.path(2_200, 0, "wlan0", PathState::Closed, "idle");
+    let step = &steps(&log, 10)[0];
+    assert_eq!((step.path_before, step.path_after), (Some(0), None));
+    assert_eq!((step.how, step.same_connection), (How::Failed, false));
+}
+
+#[test]
+fn a_call_that_never_was_has_failed() {
+    let mut log = Log::default();
+    log.workloads();
+    log.step(2_000, DisturbanceKind::Down, "wlan0");
+    let results = results(&log.events, &facts(10));
+    assert!(results.metrics.is_without_call());
+    let step = &results.metrics.disturbances[0];
+    assert_eq!((step.interruption_ms, step.how, step.same_connection), (None, How::Failed, false));
+}
+
+#[test]
+fn steps_close_to_each_other_are_not_charged_with_each_others_silence() {
+    let mut log = on_one_path(true);
+    log.call(10_000, 3_980..4_400);
+    log.step(2_000, DisturbanceKind::Down, "wwan0");
+    log.step(4_000, DisturbanceKind::CarrierOff, "wlan0");
+    log.step(6_000, DisturbanceKind::CarrierOn, "wlan0");
+    let silent: Vec<_> = steps(&log, 10).into_iter().map(|step| step.interruption_ms).collect();
+    // Arrivals at 4000 and 4440. The silence of the second begins, as every arrival's, one interval before its step.
+    assert_eq!(silent, [Some(ms(0)), Some(ms(420)), Some(ms(0))]);
+}
+
+#[test]
+fn a_silence_under_way_at_two_steps_is_both_steps() {
+    let mut log = on_one_path(true);
+    log.call(10_000, 1_950..4_400);
+    log.step(2_000, DisturbanceKind::Down, "wwan0");
+    log.step(2_001, DisturbanceKind::Down, "wlan0");
+    let silent: Vec<_> = steps(&log, 10).into_iter().map(|step| step.interruption_ms).collect();
+    // Arrivals at 1980 and 4440.
+    assert_eq!(silent, [Some(ms(2_440)), Some(ms(2_440))]);
+}
+
+#[test]
+fn probes_are_told_whether_a_path_came_of_them_or_not() {
+    let mut log = Log::default();
+    log.pair(0, 0, "wlan0", PairState::InProgress, CandidateKind::Host);
+    log.pair(0, 1, "wwan0", PairState::InProgress, CandidateKind::Host);
+    for t in [0, 100, 200, 700] {
+        log.check(t, 40, 0, "wlan0", crate::CheckPurpose::Ordinary);
+    }
+    log.check(50, 60, 1, "wwan0", crate::CheckPurpose::Ordinary);
+    log.pair(800, 0, "wlan0", PairState::Removed, CandidateKind::Host);
+    let probes = results(&log.events, &facts(3)).metrics.probes;
+    let [wlan0, wwan0] = probes.as_slice() else { panic!("{probes:?}") };
+    assert_eq!((wlan0.local_interface.as_str(), wlan0.sent, wlan0.answered), ("wlan0", 4, 4));
+    assert_eq!((wlan0.interval_ms, wlan0.stopped_why.as_deref()), (Some(ms(100)), Some("test")));
+    assert_eq!((wwan0.sent, wwan0.interval_ms, wwan0.stopped_why.as_deref()), (1, None, None));
+    assert_eq!((wlan0.family, wlan0.remote), (crate::Family::Ipv6, wwan0.remote));
+}
