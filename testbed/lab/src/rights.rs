@@ -71,10 +71,7 @@ impl Rights {
 pub enum RightsError {
     /// There is no such device node.
     #[error(
-        "{node} does not exist\n\
-         fix: sudo modprobe tun\n\
-         if it is still missing: sudo mkdir -p /dev/net && sudo mknod -m 0666 /dev/net/tun c 10 200\n\
-         in a container: start it with --device /dev/net/tun", node = .node.display()
+        "{node} does not exist\nfix: {fix}", node = .node.display(), fix = fix_for_missing(node)
     )]
     NoTun {
         /// The path.
@@ -82,8 +79,8 @@ pub enum RightsError {
     },
     /// The path leads to something else.
     #[error(
-        "{node} is not the TUN device (a character device with numbers 10 200)\n\
-         fix: leave out --tun, or make a node: sudo mknod -m 0666 {node}.new c 10 200", node = .node.display()
+        "{node} is not the TUN device (a character device with numbers 10 200)\nfix: {fix}",
+        node = .node.display(), fix = fix_for_other(node)
     )]
     NotTun {
         /// The path.
@@ -168,6 +165,29 @@ pub enum RightsError {
         /// What the kernel says.
         source: io::Error,
     },
+}
+
+/// Where the kernel's own node is, and what is used without `--tun`.
+const USUAL_NODE: &str = "/dev/net/tun";
+
+fn fix_for_missing(node: &Path) -> String {
+    if node != Path::new(USUAL_NODE) {
+        return format!("leave out --tun, or: sudo mknod -m 0666 {} c 10 200", node.display());
+    }
+    format!(
+        "sudo modprobe tun\n\
+         if it is still missing: sudo mkdir -p /dev/net && sudo mknod -m 0666 {USUAL_NODE} c 10 200\n\
+         in a container: start it with --device {USUAL_NODE}"
+    )
+}
+
+/// What is there already may be needed, so a node is made beside it, unless it stands where the TUN device belongs.
+fn fix_for_other(node: &Path) -> String {
+    let node = node.display();
+    if node.to_string() == USUAL_NODE {
+        return format!("sudo rm -r {node} && sudo mknod -m 0666 {node} c 10 200");
+    }
+    format!("leave out --tun, or: sudo mknod -m 0666 {node}.new c 10 200, then --tun {node}.new")
 }
 
 /// Device numbers of the TUN driver (Linux's list of allocated devices).
@@ -305,7 +325,10 @@ mod tests {
     #[test]
     fn nodes_that_cannot_be_tun_devices_are_told_apart() {
         let text = |path: &str| check_node(Path::new(path)).expect_err("no TUN device").to_string();
-        assert!(text("/nowhere/tun").contains("sudo modprobe tun"));
+        let mend = "leave out --tun, or: sudo mknod -m 0666 /nowhere/tun c 10 200";
+        assert!(text("/nowhere/tun").contains(mend) && !text("/nowhere/tun").contains("modprobe"));
+        assert!(fix_for_missing(Path::new(USUAL_NODE)).starts_with("sudo modprobe tun"));
+        assert!(fix_for_other(Path::new(USUAL_NODE)).starts_with("sudo rm "));
         assert!(text("/proc/version").contains("is not the TUN device"));
         assert!(text("/dev/null").contains("is not the TUN device"));
     }
