@@ -28,6 +28,7 @@ pub struct DirectoryError {
 
 impl RunDirectory {
     /// Makes `<results>/<scenario>/<UTC time>-<seed>/`; a second run within one second gets `-2`, `-3`, ... at its end.
+    /// Its path is absolute.
     pub fn create(
         results: &Path,
         scenario: &str,
@@ -40,7 +41,7 @@ impl RunDirectory {
         for count in 1u32.. {
             let path = parent.join(if count == 1 { name.clone() } else { format!("{name}-{count}") });
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Self::open(&path),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&path)(error)),
             }
@@ -240,6 +241,7 @@ mod tests {
         let results = tempfile::tempdir().unwrap();
         let started = "2026-11-21T10:00:00Z".parse().unwrap();
         let run = RunDirectory::create(results.path(), "wifi-off", started, 7).unwrap();
+        assert!(run.path().is_absolute());
         assert!(run.path().ends_with("wifi-off/20261121T100000Z-7"));
         fs::write(run.host("laptop").unwrap().join("stdout.log"), "abc").unwrap();
         assert_eq!(run.manifest().unwrap(), None);

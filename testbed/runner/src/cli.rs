@@ -29,6 +29,10 @@ pub(crate) enum Command {
         set: Vec<String>,
     },
     /// Run scenarios and keep everything they show
+    ///
+    /// A run is invalid, and its figures may not be used, when 1 % of its packets were delivered more than 20 ms late, a
+    /// step was applied more than 250 ms late or could not be, packets were lost at devices outside the model, its record
+    /// is incomplete, or a process died.
     Run(RunArgs),
     /// List scenarios: name, why, answers, backends, path
     ///

@@ -5,6 +5,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal, Write as _, stderr, stdout},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 const WIDTH: usize = 110;
@@ -15,11 +16,21 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Something could not be said. Kept here, since what is half told must not end as a success, whoever was telling it.
+static SILENCED: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard output could not be written at some time.
+pub(crate) fn is_silenced() -> bool {
+    SILENCED.load(Ordering::Relaxed)
+}
+
 /// Prints on standard output. A reader that has seen enough and left, such as `head`, is no error.
 pub(crate) fn print(text: &str) {
     let mut stdout = stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Err(error)
+            if error.kind() != io::ErrorKind::BrokenPipe && !SILENCED.swap(true, Ordering::Relaxed) =>
+        {
             eprintln!("error: cannot write to standard output: {error}");
         }
         _ => {}

@@ -20,6 +20,7 @@ mod run;
 mod scenario;
 
 use cli::{Cli, Command};
+use exit::Exit;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -29,5 +30,6 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Compare { runs, against } => beside::compare(&runs, against.as_deref()),
     };
-    exit.into()
+    let told = if console::is_silenced() { Exit::Machine } else { Exit::Success };
+    exit.max(told).into()
 }

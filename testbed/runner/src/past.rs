@@ -15,6 +15,8 @@ use thiserror::Error;
 /// A directory is no run, or its files are damaged.
 #[derive(Debug, Error)]
 pub(crate) enum PastError {
+    #[error("{directory} is not a run directory: {path}: {source}", directory = .directory.display(), path = .path.display())]
+    NotARun { directory: PathBuf, path: PathBuf, source: io::Error },
     #[error("{path}: {source}", path = .path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -54,8 +56,12 @@ pub(crate) fn read(directory: &Path) -> Result<Run, PastError> {
 
 fn read_sources(directory: &Path) -> Result<(Scenario, EventLog), PastError> {
     let path = directory.join("scenario.resolved.json");
-    let text =
-        std::fs::read_to_string(&path).map_err(|source| PastError::File { path: path.clone(), source })?;
+    let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            PastError::NotARun { directory: directory.to_owned(), path: path.clone(), source }
+        }
+        _ => PastError::File { path: path.clone(), source },
+    })?;
     // JSON is YAML, and the resolved form is the scenario language.
     let scenario = Scenario::parse(&path.display().to_string(), &text, &[]).map_err(|problems| {
         let why = shown(&problems);

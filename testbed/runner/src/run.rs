@@ -15,7 +15,7 @@ use lab::Rights;
 use netns::{Ended, Order};
 use record::{DirectoryError, Results, RunDirectory};
 use signals::Signals;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Why nothing more can be run.
@@ -27,6 +27,8 @@ pub(crate) enum RunError {
     Rights(#[from] lab::RightsError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error("cannot make a run directory in {out} (--out): {source}", out = .out.display())]
+    Out { out: PathBuf, source: DirectoryError },
     #[error("cannot set the run up: {0}")]
     SetUp(#[from] netns::SetUpError),
     #[error("cannot watch for signals: {0}")]
@@ -126,7 +128,7 @@ fn run_one(
 ) -> Result<(compare::Run, Exit), RunError> {
     // What ran is what is written down, the seed included.
     let scenario = Scenario { seed, ..loaded.scenario.clone() };
-    let directory = RunDirectory::create(&args.out, &scenario.name, jiff::Timestamp::now(), seed)?;
+    let directory = make_directory(&args.out, &scenario)?;
     artefacts::write_scenario(&directory, &scenario, &loaded.text)?;
     report::beginning(&scenario, &directory);
     let order = Order { scenario: &scenario, iceperf, directory: &directory, signals };
@@ -139,7 +141,6 @@ fn run_one(
         artefacts::write_results(&directory, &run.results)?;
     }
     artefacts::seal(&order, &ended)?;
-    directory.link_latest(&args.out)?;
     if let Some(error) = failure {
         eprintln!("the run directory is {}", directory.path().display());
         return Err(error.into());
@@ -150,6 +151,16 @@ fn run_one(
         None => Exit::of(&run.results),
     };
     Ok((run, exit))
+}
+
+/// It is the latest one from now on, so that this holds for a run that is killed, too.
+fn make_directory(out: &Path, scenario: &Scenario) -> Result<RunDirectory, RunError> {
+    let make = || {
+        let directory = RunDirectory::create(out, &scenario.name, jiff::Timestamp::now(), scenario.seed)?;
+        directory.link_latest(out)?;
+        Ok(directory)
+    };
+    make().map_err(|source| RunError::Out { out: out.to_owned(), source })
 }
 
 impl Exit {

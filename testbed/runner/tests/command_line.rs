@@ -156,6 +156,23 @@ fn a_directory_that_is_no_run_is_told() {
     let told = testbed(&["compare", &directory.path().display().to_string()]);
     assert_eq!(told.code, Some(2));
     assert!(told.stderr.contains("scenario.resolved.json: No such file"), "{}", told.stderr);
+    let told = testbed(&["compare", "/nonexistent"]);
+    assert_eq!(told.code, Some(2));
+    assert!(told.stderr.starts_with("error: /nonexistent is not a run directory: "), "{}", told.stderr);
+}
+
+/// What nobody could read must not look like a success.
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for arguments in [&["list"][..], &["list", "--json"], &["check", EXAMPLE]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_testbed"));
+        let output = command.current_dir(&root).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.matches("cannot write to standard output").count(), 1, "{stderr}");
+    }
 }
 
 #[test]

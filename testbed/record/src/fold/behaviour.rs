@@ -9,7 +9,9 @@ use super::{
     log::Log,
     paths::lives,
 };
-use crate::{CandidateKind, CheckPurpose, Event, EventKind, Family, How, InterfaceKind, Millis, PairState};
+use crate::{
+    CandidateKind, CheckPurpose, DetectedBy, Event, EventKind, Family, How, InterfaceKind, Millis, PairState,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -132,12 +134,13 @@ pub fn direct_ipv4_found(events: &[Event], facts: &RunFacts) -> Option<Seen> {
     (sent > 0).then(|| Seen::answer(found, format!("{sent} checks over IPv4, {answered}")))
 }
 
-/// From the loss until the other host, which no kernel tells, noticed.
-pub fn far_end_detected(events: &[Event], facts: &RunFacts) -> Option<Millis> {
+/// From the loss until the other host, which no kernel tells, noticed by silence; none when it noticed otherwise first.
+pub fn far_end_noticed_silence(events: &[Event], facts: &RunFacts) -> Option<Millis> {
     let log = Log::new(events, facts);
     let (step, host, _) = loss(&log)?;
-    let (event, _) = detections(&log, &step).find(|(event, _)| event.host != host)?;
-    Some(Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
+    let (event, by) = detections(&log, &step).find(|(event, _)| event.host != host)?;
+    (by == DetectedBy::CheckSilence)
+        .then(|| Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
 }
 
 /// The first loss, the host that it hit, and the interface that was lost.

@@ -26,8 +26,8 @@ pub(crate) enum Measure {
     PacketsPerSecond,
     #[serde(rename = "metrics.call.bit_rate")]
     BitRate,
-    #[serde(rename = "fold.far_end_detected")]
-    FarEndDetected,
+    #[serde(rename = "fold.far_end_noticed_silence")]
+    FarEndNoticedSilence,
     #[serde(rename = "fold.standby_before_loss")]
     StandbyBeforeLoss,
     #[serde(rename = "fold.fallback_kind")]
@@ -52,7 +52,7 @@ impl Measure {
             Measure::CheckInterval => FigureMeasure::CheckInterval,
             Measure::PacketsPerSecond => FigureMeasure::PacketsPerSecond,
             Measure::BitRate => FigureMeasure::BitRate,
-            Measure::FarEndDetected => FigureMeasure::FarEndDetected,
+            Measure::FarEndNoticedSilence => FigureMeasure::FarEndNoticedSilence,
             _ => return None,
         })
     }
@@ -81,7 +81,7 @@ pub(crate) enum FigureMeasure {
     CheckInterval,
     PacketsPerSecond,
     BitRate,
-    FarEndDetected,
+    FarEndNoticedSilence,
 }
 
 impl FigureMeasure {
@@ -105,7 +105,7 @@ impl FigureMeasure {
             FigureMeasure::CheckInterval => "check interval",
             FigureMeasure::PacketsPerSecond => "arriving",
             FigureMeasure::BitRate => "arriving payload",
-            FigureMeasure::FarEndDetected => "far end noticed",
+            FigureMeasure::FarEndNoticedSilence => "far end noticed the silence after",
         }
     }
 
@@ -121,7 +121,9 @@ impl FigureMeasure {
             FigureMeasure::CheckInterval => time(check_interval(run)),
             FigureMeasure::PacketsPerSecond => slower(run, |flow| flow.packets_per_s),
             FigureMeasure::BitRate => slower(run, |flow| flow.bit_rate.map(|rate| rate as f64)),
-            FigureMeasure::FarEndDetected => time(behaviour::far_end_detected(&run.events, &run.facts)),
+            FigureMeasure::FarEndNoticedSilence => {
+                time(behaviour::far_end_noticed_silence(&run.events, &run.facts))
+            }
         }
     }
 }

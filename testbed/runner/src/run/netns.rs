@@ -489,8 +489,7 @@ fn too_late(report: &LabReport) -> Option<String> {
 /// Losses that no link of the scenario explains.
 fn outside_the_model(report: &LabReport) -> Option<String> {
     let lost: u64 = report.links.iter().map(|link| link.lost_at_device).sum();
-    (lost > 0)
-        .then(|| format!("timing: {lost} packets were lost at the devices, which the model does not do"))
+    (lost > 0).then(|| format!("model: {lost} packets were lost at the devices, which the model does not do"))
 }
 
 fn signal_name(signal: u8) -> String {

@@ -37,11 +37,16 @@ impl Host {
             problems.push(Problem::new("a host needs an interface", interfaces.span, "none here"));
         }
         let mut read: BTreeMap<String, Interface> = BTreeMap::new();
+        let mut metrics: Vec<(&str, u32)> = Vec::new();
         for entry in entries {
             names::check_kernel_name(entry, problems);
             let Some(interface) = Interface::read(&entry.value, names, problems) else { continue };
-            if let Some((other, _)) = read.iter().find(|(_, known)| known.metric == interface.metric) {
-                problems.push(same_metric(&entry.value, &entry.key, other, interface.metric));
+            // Without what was meant by a misspelt `metric`, which was told, nothing can be said about it.
+            if !reader::is_key_misspelt(&entry.value, "metric", &words::INTERFACE) {
+                if let Some((other, _)) = metrics.iter().find(|(_, metric)| *metric == interface.metric) {
+                    problems.push(same_metric(&entry.value, &entry.key, other, interface.metric));
+                }
+                metrics.push((&entry.key, interface.metric));
             }
             read.insert(entry.key.clone(), interface);
         }

@@ -9,7 +9,7 @@ use super::{
     quantity::{self, PacketRate, QuantityError, parse_byte_size},
     reader::{self, Table},
     words::{self, Vocabulary},
-    yaml::Node,
+    yaml::{Node, Value},
 };
 use netmodel::ByteSize;
 use peer::CallSpec;
@@ -129,7 +129,7 @@ impl<'n> Draft<'n> {
         let host = table.require("host", problems);
         let host = host.and_then(|node| reader::reference(node, "a host", &names.hosts, problems));
         let engine = choice(&table, "engine", &words::ENGINES, |_| Engine::Noq, problems);
-        let policy = choice(&table, "policy", &words::POLICIES, |_| Policy::Multipath, problems);
+        let policy = read_policy(&table, problems);
         let workload = match table.get("workload") {
             Some(node) => Workload::read(node, problems).map(Some),
             None => Some(None),
@@ -138,6 +138,18 @@ impl<'n> Draft<'n> {
         let (engine, policy, workload, signal) = (engine?, policy?, workload?, signal?);
         Some(Self { node, host: host?, engine, policy, workload, signal, table })
     }
+}
+
+/// As [`choice`].
+fn read_policy(table: &Table<'_>, problems: &mut Problems) -> Option<Option<Policy>> {
+    if let Some(node) = table.get("policy")
+        && matches!(node.value, Value::Map(_))
+    {
+        let help = format!("valid: {}", words::POLICIES.known.join(", "));
+        problems.push(reader::form_not_yet("a policy of keys and values", node.span, help));
+        return None;
+    }
+    choice(table, "policy", &words::POLICIES, |_| Policy::Multipath, problems)
 }
 
 /// Outer: whether it is sound; inner: whether it is there.
@@ -214,6 +226,11 @@ impl Default for Workload {
 
 impl Workload {
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        if matches!(node.value, Value::Sequence(_)) {
+            let help = "one workload, such as `{call: {rate: 50/s}}`";
+            problems.push(reader::form_not_yet("a list of workloads", node.span, help));
+            return None;
+        }
         let entry = reader::variant(node, &words::WORKLOADS, problems)?;
         let table = Table::open(&entry.value, &words::CALL, problems)?;
         let Self::Call { rate: default_rate, payload: default_payload } = Self::default();

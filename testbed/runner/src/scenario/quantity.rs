@@ -20,6 +20,8 @@ pub(crate) enum QuantityError {
     TooLarge { text: String },
     #[error("`{text}` is finer than {step}")]
     TooFine { text: String, step: &'static str },
+    #[error("`{text}` is more than all: write 0% to 100%")]
+    MoreThanAll { text: String },
     #[error("{of} cannot be 0")]
     Zero { of: &'static str },
 }
@@ -47,7 +49,7 @@ const DURATION: Dimension = Dimension {
         ("us", 1_000),
         ("ns", 1),
     ],
-    aliases: &[],
+    aliases: &[("min", 60_000_000_000)],
 };
 
 const BIT_RATE: Dimension = Dimension {
@@ -141,7 +143,7 @@ impl Dimension {
     }
 }
 
-/// `4ms`, `1.5s`, `1m`.
+/// `4ms`, `1.5s`, `1m`, `1min`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, QuantityError> {
     DURATION.parse(text).map(Duration::from_nanos)
 }
@@ -208,11 +210,13 @@ impl Serialize for PacketRate {
     }
 }
 
-/// A share, in millionths.
+/// A share of something, in millionths; at most all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Percentage(u64);
 
 impl Percentage {
+    const ALL: u64 = 1_000_000;
+
     /// In hundredths of the whole.
     pub(crate) fn percent(self) -> f64 {
         self.0 as f64 / 10_000.0
@@ -223,7 +227,10 @@ impl FromStr for Percentage {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        PERCENTAGE.parse(text).map(Self)
+        match PERCENTAGE.parse(text)? {
+            millionths if millionths > Self::ALL => Err(QuantityError::MoreThanAll { text: text.to_owned() }),
+            millionths => Ok(Self(millionths)),
+        }
     }
 }
 
@@ -276,6 +283,7 @@ mod tests {
         assert_eq!(milliseconds("4ms"), Ok(4.0));
         assert_eq!(milliseconds("1.5s"), Ok(1500.0));
         assert_eq!(milliseconds("1m"), Ok(60_000.0));
+        assert_eq!(milliseconds("1.5min"), Ok(90_000.0));
         assert_eq!(milliseconds("0.25 ms"), Ok(0.25));
         assert_eq!(parse_bit_rate("100mbit").map(BitRate::bits_per_second), Ok(100_000_000));
         assert_eq!(parse_byte_size("256KiB"), Ok(ByteSize(262_144)));
@@ -289,13 +297,15 @@ mod tests {
     fn what_is_no_quantity_says_why() {
         let why = |text| parse_duration(text).unwrap_err().to_string();
         assert_eq!(why("15"), "`15` has no unit: write 15ns, 15us, 15ms, 15s, 15m or 15h");
-        assert_eq!(why("15 sec"), "`sec` is no unit of duration: valid are h, m, s, ms, us, ns");
+        assert_eq!(why("15 sec"), "`sec` is no unit of duration: valid are h, m, s, ms, us, ns, min");
         assert_eq!(why("soon"), "`soon` is no duration: write a number and a unit, such as 15s");
         assert_eq!(why("-1s"), "`-1s` is no duration: write a number and a unit, such as 15s");
         assert_eq!(why("1.2.3s"), "`1.2.3s` is no duration: write a number and a unit, such as 15s");
         assert_eq!(why("99999999999999h"), "`99999999999999h` is too large");
         assert_eq!(why("0.1ns"), "`0.1ns` is finer than a nanosecond");
         assert_eq!(parse_bit_rate("0mbit").unwrap_err().to_string(), "a rate cannot be 0");
+        let share = |text: &str| text.parse::<Percentage>().unwrap_err().to_string();
+        assert_eq!(share("100.0001%"), "`100.0001%` is more than all: write 0% to 100%");
         assert_eq!("50".parse::<PacketRate>().unwrap_err().to_string(), "`50` has no unit: write 50/s");
     }
 
@@ -311,7 +321,8 @@ mod tests {
             if let Some(rate) = u32::try_from(value).ok().filter(|rate| *rate > 0).map(PacketRate) {
                 prop_assert_eq!(rate.to_string().parse(), Ok(rate));
             }
-            prop_assert_eq!(Percentage(value).to_string().parse(), Ok(Percentage(value)));
+            let share = Percentage(value.min(Percentage::ALL));
+            prop_assert_eq!(share.to_string().parse(), Ok(share));
         }
 
         #[test]

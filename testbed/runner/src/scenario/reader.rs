@@ -45,7 +45,7 @@ impl<'n> Table<'n> {
     /// Complains when the key is missing, unless it is there in another spelling, which was told.
     pub(crate) fn require(&self, key: &str, problems: &mut Problems) -> Option<&'n Node> {
         let found = self.get(key);
-        if found.is_none() && !self.entries.iter().any(|entry| self.is_misspelt(entry, key)) {
+        if found.is_none() && !self.entries.iter().any(|entry| is_misspelt(entry, key, self.vocabulary)) {
             let what = self.vocabulary.what;
             let owner = what.rsplit_once(" of ").map_or(what, |(_, owner)| owner);
             let message = format!("`{key}` is missing from {owner}");
@@ -53,10 +53,16 @@ impl<'n> Table<'n> {
         }
         found
     }
+}
 
-    fn is_misspelt(&self, entry: &Entry, key: &str) -> bool {
-        !self.vocabulary.known.contains(&entry.key.as_str()) && closest(&entry.key, [key]).is_some()
-    }
+/// A map has the key in another spelling.
+pub(crate) fn is_key_misspelt(node: &Node, key: &str, vocabulary: &Vocabulary) -> bool {
+    let Value::Map(entries) = &node.value else { return false };
+    entries.iter().any(|entry| is_misspelt(entry, key, vocabulary))
+}
+
+fn is_misspelt(entry: &Entry, key: &str, vocabulary: &Vocabulary) -> bool {
+    !vocabulary.known.contains(&entry.key.as_str()) && closest(&entry.key, [key]).is_some()
 }
 
 /// The one key of a map such as `{down: laptop.wlan0}`, with its value.
@@ -202,6 +208,11 @@ fn strange_word(written: &str, span: Span, vocabulary: &Vocabulary) -> Problem {
         return problem.help(format!("`{later}` is not in this version\n{}", valid()));
     }
     problem.help(valid())
+}
+
+/// A form of the contract that is not built yet.
+pub(crate) fn form_not_yet(what: &str, span: Span, help: impl Into<String>) -> Problem {
+    Problem::new(format!("{what} is not in this version"), span, "not in this version").help(help)
 }
 
 fn wrong_form(node: &Node, wanted: &str) -> Problem {

@@ -6,7 +6,7 @@ use super::{
     quantity::{self, format_duration, parse_duration},
     reader::{self, Table},
     words,
-    yaml::Node,
+    yaml::{Entry, Node, Value},
 };
 use record::DisturbanceKind;
 use serde::Serialize;
@@ -103,6 +103,11 @@ pub(super) fn read_time(
 impl Action {
     fn read(node: &Node, names: &Names<'_>, problems: &mut Problems) -> Option<Self> {
         let entry = reader::variant(node, &words::ACTIONS, problems)?;
+        if let Some(delay) = address_delay(entry) {
+            let help = "the interface alone, such as `{up: laptop.wlan0}`";
+            problems.push(reader::form_not_yet("`address_delay`", delay.key_span, help));
+            return None;
+        }
         let target = Target::read(&entry.value, names, problems)?;
         Some(match entry.key.as_str() {
             "down" => Self::Down(target),
@@ -110,5 +115,13 @@ impl Action {
             "carrier_off" => Self::CarrierOff(target),
             _ => Self::CarrierOn(target),
         })
+    }
+}
+
+/// What the contract lets `up` have besides its interface.
+fn address_delay(action: &Entry) -> Option<&Entry> {
+    match &action.value.value {
+        Value::Map(keys) if action.key == "up" => keys.iter().find(|key| key.key == "address_delay"),
+        _ => None,
     }
 }

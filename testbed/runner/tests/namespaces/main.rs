@@ -14,6 +14,9 @@ const SHORT: [&str; 4] = ["--set", "duration=4s", "--set", "timeline.0.at=2s"];
 /// What holds on a busy machine, too.
 const EXPECT: [&str; 2] = ["--set", "expect=[{same_connection: true}, {how: multipath}]"];
 
+/// How every ticket begins; who has one may call.
+const TICKET: &[u8] = b"iceperf1-";
+
 fn results(document: &str) -> Vec<Value> {
     match serde_json::from_str(document) {
         Ok(Value::Array(results)) => results,
@@ -21,10 +24,10 @@ fn results(document: &str) -> Vec<Value> {
     }
 }
 
-/// A machine under load may be too late for valid figures, but for no other reason.
+/// A machine under load may be too late for valid figures, or lose packets at its devices, and no other reason is good.
 fn assert_valid_but_for_timing(results: &Value) {
     let why = results["invalid_why"].as_str().unwrap_or("timing:");
-    assert!(why.starts_with("timing:"), "{why}");
+    assert!(why.starts_with("timing:") || why.starts_with("model:"), "{why}");
 }
 
 /// Everything that the contract names, and hashes that are right.
@@ -45,6 +48,11 @@ fn assert_complete(run: &Path) {
     let directory = record::RunDirectory::open(run).unwrap();
     let hashes = serde_json::to_value(directory.hashes().unwrap()).unwrap();
     assert_eq!(hashes, manifest["sha256"]);
+    for name in directory.hashes().unwrap().keys().map(String::as_str).chain(["manifest.json"]) {
+        let bytes = fs::read(run.join(name)).unwrap();
+        let ticket = bytes.windows(TICKET.len()).any(|window| window == TICKET);
+        assert!(!ticket, "{name} holds a ticket");
+    }
     let secrets = fs::read_dir(run.join("hosts/desktop")).unwrap().map(|entry| entry.unwrap().file_name());
     let secrets: Vec<_> = secrets.filter(|name| name != "stdout.log" && name != "stderr.log").collect();
     assert!(secrets.is_empty(), "keys of the run are left: {secrets:?}");
@@ -67,6 +75,7 @@ fn the_call_survives_on_the_same_connection_and_leaves_a_complete_directory() {
         assert_eq!(step["what"], "down laptop.wlan0");
         assert!(step["interruption_ms"].is_number(), "{step}");
         assert!(run["expectations"].as_array().unwrap().iter().all(|one| one["ok"] == true), "{run}");
+        assert!(run["run_dir"].as_str().unwrap().starts_with('/'), "{run}");
         let directory = stage.path(run["run_dir"].as_str().unwrap());
         assert_complete(&directory);
         let latest = stage.out().join("latest").canonicalize().unwrap();
@@ -180,8 +189,10 @@ fn kill_9_leaves_nothing_running_and_a_readable_directory() {
         wait_until("its processes are gone", || stage.children().is_empty());
         let log = record::read_events(&events).unwrap();
         assert!(log.events.len() > 50, "{}", log.events.len());
-        let directory = events.parent().unwrap().display().to_string();
-        let told = stage.testbed(&["compare", &directory]);
+        let directory = events.parent().unwrap();
+        let latest = stage.out().join("latest").canonicalize().unwrap();
+        assert_eq!(latest, directory.canonicalize().unwrap(), "a killed run is the latest, too");
+        let told = stage.testbed(&["compare", &directory.display().to_string()]);
         assert_eq!(told.code, Some(0), "{told:?}");
         assert!(told.stderr.contains("the run was killed before its end"), "{told:?}");
         assert!(told.stdout.contains("not tested"), "{told:?}");
@@ -246,9 +257,10 @@ fn an_iceperf_that_misbehaves_is_told_with_its_own_words() {
 #[test]
 fn without_a_tun_device_the_fix_is_told() {
     for stage in Stage::for_every_user() {
-        for (tun, why) in
-            [("/nonexistent", "fix: sudo modprobe tun"), ("/dev/null", "/dev/null is not the TUN device")]
-        {
+        for (tun, why) in [
+            ("/nonexistent", "fix: leave out --tun, or: sudo mknod -m 0666 /nonexistent c 10 200"),
+            ("/dev/null", "/dev/null is not the TUN device"),
+        ] {
             let told = stage.run_with_tun(tun, &["--json"]);
             assert_eq!(told.code, Some(3), "{told:?}");
             assert!(told.stderr.contains(why), "{told:?}");

@@ -172,7 +172,7 @@ fn seen(events: &[Event], facts: &RunFacts) {
     ] {
         let _ = fold(events, facts);
     }
-    let _ = behaviour::far_end_detected(events, facts);
+    let _ = behaviour::far_end_noticed_silence(events, facts);
 }
 
 proptest! {

@@ -76,7 +76,7 @@ fn behaviours_of_a_warm_standby() {
     let cellular = behaviour::cellular_checked_before_loss(&log.events, &facts).unwrap();
     assert_eq!((cellular.word.as_str(), cellular.detail.as_str()), ("yes", "1 checks left on wwan0 before"));
     assert_eq!(behaviour::direct_ipv4_found(&log.events, &facts), None);
-    assert_eq!(behaviour::far_end_detected(&log.events, &facts), Some(ms(58)));
+    assert_eq!(behaviour::far_end_noticed_silence(&log.events, &facts), None, "it was told");
 }
 
 #[test]
@@ -87,9 +87,11 @@ fn behaviours_without_a_standby() {
     log.pair(300, 1, "wwan0", PairState::Down, CandidateKind::Host);
     log.step(10_000, DisturbanceKind::CarrierOff, "wlan0");
     log.check(10_010, 50, 1, "wwan0", CheckPurpose::Ordinary);
+    log.detected(10_900, "desktop", "wwan0", crate::DetectedBy::CheckSilence);
     let facts = facts(20);
     assert_eq!(behaviour::standby_before_loss(&log.events, &facts).unwrap().word, "no");
     assert_eq!(behaviour::probing_after_loss(&log.events, &facts).unwrap().word, "yes");
+    assert_eq!(behaviour::far_end_noticed_silence(&log.events, &facts), Some(ms(900)));
 }
 
 #[test]
@@ -99,5 +101,5 @@ fn without_a_loss_no_behaviour_is_seen() {
     let facts = facts(20);
     assert_eq!(behaviour::standby_before_loss(&log.events, &facts), None);
     assert_eq!(behaviour::fallback_kind(&log.events, &facts), None);
-    assert_eq!(behaviour::far_end_detected(&log.events, &facts), None);
+    assert_eq!(behaviour::far_end_noticed_silence(&log.events, &facts), None);
 }
