@@ -74,7 +74,7 @@ pub(crate) struct ServerArgs {
     /// Meet clients at this rendezvous server (repeatable); it becomes part of the ticket
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Network")]
     pub(crate) rendezvous: Vec<SocketAddr>,
-    /// End after this time, whatever happens (default: when the client has left)
+    /// End this long after a client has connected (default: when the client has left)
     #[arg(short, long, value_name = "DURATION", value_parser = units::duration, help_heading = "Call")]
     pub(crate) time: Option<Duration>,
     /// Keep certificate, key and secret in this directory; made if missing (default: new ones each time)
@@ -99,7 +99,7 @@ pub(crate) struct ClientArgs {
     /// UDP port of every socket; 0 for any
     #[arg(short, long, value_name = "PORT", default_value_t = 0, help_heading = "Network")]
     pub(crate) port: u16,
-    /// How long to call
+    /// How long to call, from the connection on
     #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = units::duration, help_heading = "Call")]
     pub(crate) time: Duration,
     /// Give up if there is no connection after this time
@@ -125,7 +125,8 @@ pub(crate) struct CommonArgs {
     /// Payload of each of them
     #[arg(long, value_name = "SIZE", default_value = "58B", help_heading = "Call")]
     pub(crate) call_payload: PayloadSize,
-    /// One JSON document on standard output at the end; everything else goes to standard error
+    /// One JSON document on standard output at the end; everything else goes to standard error. Wrong arguments are
+    /// told there too: then there is no document, and the exit code is 2
     #[arg(short = 'J', long, help_heading = "Output")]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -154,7 +155,8 @@ pub(crate) struct BedArgs {
     /// Write events to this descriptor, as JSON lines
     #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Test bed")]
     pub(crate) events_fd: Option<i32>,
-    /// Take commands from this descriptor, as JSON lines; start when it says so, stop at its end
+    /// Take commands from this descriptor, as JSON lines; start when it says so, stop at its end. A server then does
+    /// not print its ticket: see --ticket-file
     #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Test bed")]
     pub(crate) control_fd: Option<i32>,
     /// Name of this host in the events (default: the host's)

@@ -73,8 +73,8 @@ impl Console {
         let counts = self.summary.counts();
         let told = std::mem::replace(&mut self.told, counts);
         let (sent, received) = (counts.sent - told.sent, counts.received - told.received);
-        // A late datagram takes a loss of an earlier second back.
-        let lost = counts.lost.saturating_sub(told.lost);
+        // A late datagram fills a hole of an earlier second.
+        let missing = counts.missing.saturating_sub(told.missing);
         let path = match self.summary.active() {
             None => "no path".to_owned(),
             Some(path) => match path.rtt_ms {
@@ -82,7 +82,7 @@ impl Console {
                 None => route(path),
             },
         };
-        self.stamped(at, &format!("sent {sent:>4}  received {received:>4}  lost {lost:>3}  {path}"));
+        self.stamped(at, &format!("sent {sent:>4}  received {received:>4}  missing {missing:>3}  {path}"));
     }
 
     /// The end.
@@ -97,15 +97,19 @@ impl Console {
     }
 
     fn summarise(&mut self, now: Instant) {
-        let Counts { sent, received, lost } = self.summary.counts();
-        let share = if received + lost == 0 { 0.0 } else { lost as f64 * 100.0 / (received + lost) as f64 };
+        let Counts { sent, received, missing } = self.summary.counts();
+        let expected = received + missing;
+        let share = if expected == 0 { 0.0 } else { missing as f64 * 100.0 / expected as f64 };
         let mut lines = vec![
             String::new(),
             format!(
-                "{:.1} s: sent {sent}, received {received}, lost {lost} ({share:.1} %)",
+                "{:.1} s: sent {sent}, received {received}, missing between arrivals {missing} ({share:.1} %)",
                 self.summary.since_start(now).as_secs_f64()
             ),
         ];
+        if let Some(silent) = self.summary.notably_silent(now) {
+            lines.push(format!("  nothing arrived for the last {:.1} s", silent.as_secs_f64()));
+        }
         for path in self.summary.paths() {
             lines.push(format!(
                 "  {:<40} {:>9} B sent {:>9} B received  {}",
@@ -240,7 +244,7 @@ mod tests {
         let document = serde_json::to_value(summary.document(later, "client", "finished", None)).unwrap();
         assert_eq!(document["duration_ms"], 1500.0);
         assert_eq!(document["paths"][0]["local_interface"], "wlan0");
-        assert_eq!(document["call"]["lost"], 0);
+        assert_eq!(document["call"]["missing_between_arrivals"], 0);
         assert_eq!(document["connection"], serde_json::Value::Null);
     }
 }

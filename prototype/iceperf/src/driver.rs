@@ -171,7 +171,10 @@ impl Driver {
     fn announce(&mut self, offer: Option<Offer>) -> Result<(), Failure> {
         if let Some(offer) = offer {
             let ticket = offer.ticket(self.bound.values().copied())?;
-            self.console.ticket(&ticket.to_string());
+            // What starts a server that way keeps its output, and the ticket is a secret.
+            if !self.control.present() {
+                self.console.ticket(&ticket.to_string());
+            }
         }
         self.phase = Phase::Waiting;
         let now = self.now();

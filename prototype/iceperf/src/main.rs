@@ -106,9 +106,10 @@ fn host_name(args: &BedArgs) -> String {
 }
 
 fn log_to_stderr(verbose: u8) {
+    // `stun_types` warns of bytes that anybody may send; they are counted and told as rejected anyway.
     let default = match verbose {
-        0 => "warn",
-        1 => "info",
+        0 => "warn,stun_types=error",
+        1 => "info,stun_types=error",
         2 => "debug",
         _ => "trace",
     };

@@ -3,7 +3,7 @@
 use crate::{
     cli::{ClientArgs, CommonArgs, ServerArgs},
     failure::Failure,
-    identity::{self, Identity},
+    identity::{self, Identity, IdentityError},
 };
 use peer::{CallSpec, Peer, PeerConfig, Role, Secret, Ticket};
 use std::{
@@ -67,9 +67,11 @@ pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
         Some(directory) => Identity::load_or_create(directory),
         None => Identity::generate(),
     }
-    .map_err(|error| Failure::arguments(format!("--identity: {error}")))?;
-    let identity = peer::Identity::new(certificate, key)
-        .map_err(|error| Failure::arguments(format!("--identity: {error}")))?;
+    .map_err(|error| not_identified(&error))?;
+    let identity = peer::Identity::new(certificate, key).map_err(|error| match &args.identity {
+        Some(_) => Failure::arguments(format!("--identity: {error}")),
+        None => Failure::machine(error),
+    })?;
     let own = Ticket {
         addresses: vec![],
         rendezvous: args.rendezvous.clone(),
@@ -136,8 +138,31 @@ fn existing_ticket(path: &Path) -> Result<Option<Ticket>, Failure> {
             Err(error) => Err(Failure::arguments(format!("{place}: {error}"))),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::arguments(format!("{place}: {error}"))),
+        Err(error) if misnamed(&error) => Err(Failure::arguments(format!("{place}: {error}"))),
+        Err(error) => Err(Failure::machine(format!("{place}: {error}"))),
     }
+}
+
+fn not_identified(error: &IdentityError) -> Failure {
+    match error {
+        IdentityError::Incomplete(_) | IdentityError::Secret(_) => {
+            Failure::arguments(format!("--identity: {error}"))
+        }
+        IdentityError::File { source, .. } if misnamed(source) => {
+            Failure::arguments(format!("--identity: {error}"))
+        }
+        IdentityError::File { .. } => Failure::machine(format!("--identity: {error}")),
+        IdentityError::Certificate(_) | IdentityError::Random => Failure::machine(error),
+    }
+}
+
+/// Whether another name would have done; rights and disks are the machine's.
+fn misnamed(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound};
+    matches!(
+        error.kind(),
+        AlreadyExists | InvalidData | InvalidFilename | IsADirectory | NotADirectory | NotFound
+    )
 }
 
 /// A given ticket must be one that this server can honour.
@@ -192,6 +217,21 @@ mod tests {
         assert!(again.ticket(std::iter::empty()).is_err(), "never overwritten");
         fs::write(&path, "iceperf1-torn").unwrap();
         assert!(existing_ticket(&path).is_err());
+    }
+
+    #[test]
+    fn rights_and_randomness_are_the_machines_a_wrong_name_is_the_arguments() {
+        let file =
+            |code| IdentityError::File { path: "x".into(), source: io::Error::from_raw_os_error(code) };
+        use nix::libc::{EACCES, EIO, EISDIR, ENOENT, ENOSPC, ENOTDIR, EROFS};
+        for code in [EACCES, EROFS, ENOSPC, EIO] {
+            assert!(matches!(not_identified(&file(code)), Failure::Machine { .. }), "{code}");
+        }
+        for code in [ENOTDIR, EISDIR, ENOENT] {
+            assert!(matches!(not_identified(&file(code)), Failure::Arguments { .. }), "{code}");
+        }
+        assert!(matches!(not_identified(&IdentityError::Random), Failure::Machine { .. }));
+        assert!(matches!(not_identified(&IdentityError::Secret("x".into())), Failure::Arguments { .. }));
     }
 
     #[test]

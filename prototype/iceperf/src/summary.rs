@@ -19,6 +19,8 @@ pub(crate) struct Summary {
     active: Option<u64>,
     sent: u64,
     received: Received,
+    /// Between two datagrams that this end sends.
+    interval: Duration,
     rejected: BTreeMap<String, u64>,
 }
 
@@ -66,6 +68,10 @@ struct Received {
     count: u64,
     first: Option<u64>,
     highest: u64,
+    /// When waiting began: with the connection.
+    since: Option<Instant>,
+    /// When the newest arrived.
+    newest: Option<Instant>,
 }
 
 /// Counts at one moment.
@@ -75,8 +81,10 @@ pub(crate) struct Counts {
     pub(crate) sent: u64,
     /// Datagrams.
     pub(crate) received: u64,
-    /// Datagrams of the other peer that are missing, up to the newest one.
-    pub(crate) lost: u64,
+    /// Datagrams of the other peer that are missing between those that arrived. What it sent after the newest of them
+    /// cannot be known here: see [`Summary::silent`].
+    #[serde(rename = "missing_between_arrivals")]
+    pub(crate) missing: u64,
 }
 
 /// What `--json` prints.
@@ -89,6 +97,8 @@ pub(crate) struct Document<'a> {
     duration_ms: f64,
     connection: Option<&'a Connected>,
     call: Counts,
+    /// Since the newest arrival, or since the connection if there was none.
+    silent_at_end_ms: Option<f64>,
     paths: Vec<&'a Path>,
     rejected: &'a BTreeMap<String, u64>,
 }
@@ -103,6 +113,7 @@ impl Summary {
             active: None,
             sent: 0,
             received: Received::default(),
+            interval: Duration::ZERO,
             rejected: BTreeMap::new(),
         }
     }
@@ -112,6 +123,7 @@ impl Summary {
         match event {
             EventKind::Started {} => self.start = Some(at),
             EventKind::Connected { connection, engine, multipath } => {
+                self.received.since = Some(at);
                 self.connected = Some(Connected {
                     connection: connection.clone(),
                     engine: engine.clone(),
@@ -128,7 +140,10 @@ impl Summary {
                 }
             }
             EventKind::PayloadSent { .. } => self.sent += 1,
-            EventKind::PayloadReceived { sequence, .. } => self.received.add(*sequence),
+            EventKind::PayloadReceived { sequence, .. } => self.received.add(at, *sequence),
+            EventKind::Workload { interval_ns: Some(interval), .. } => {
+                self.interval = Duration::from_nanos(*interval);
+            }
             EventKind::Rejected { reason, count, .. } => {
                 self.rejected.insert(reason.clone(), *count);
             }
@@ -181,7 +196,19 @@ impl Summary {
 
     /// Counts so far.
     pub(crate) fn counts(&self) -> Counts {
-        Counts { sent: self.sent, received: self.received.count, lost: self.received.lost() }
+        Counts { sent: self.sent, received: self.received.count, missing: self.received.missing() }
+    }
+
+    /// How long nothing has arrived, since the connection; none without one.
+    pub(crate) fn silent(&self, now: Instant) -> Option<Duration> {
+        let since = self.received.newest.or(self.received.since)?;
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// The same, if it is more than jitter: than five intervals of whichever end sends less often.
+    pub(crate) fn notably_silent(&self, now: Instant) -> Option<Duration> {
+        let interval = self.interval.max(self.received.mean_interval());
+        self.silent(now).filter(|silent| *silent > interval * 5)
     }
 
     /// All paths, also closed ones.
@@ -210,6 +237,7 @@ impl Summary {
             duration_ms: milliseconds(self.since_start(now)),
             connection: self.connected.as_ref(),
             call: self.counts(),
+            silent_at_end_ms: self.silent(now).map(milliseconds),
             paths: self.paths.values().collect(),
             rejected: &self.rejected,
         }
@@ -217,15 +245,26 @@ impl Summary {
 }
 
 impl Received {
-    fn add(&mut self, sequence: u64) {
+    fn add(&mut self, at: Instant, sequence: u64) {
+        self.newest = Some(at);
         self.count += 1;
         self.first = Some(self.first.map_or(sequence, |first| first.min(sequence)));
         self.highest = self.highest.max(sequence);
     }
 
-    fn lost(&self) -> u64 {
+    fn missing(&self) -> u64 {
         let Some(first) = self.first else { return 0 };
         (self.highest - first).saturating_add(1).saturating_sub(self.count)
+    }
+
+    /// Between the other peer's datagrams, by those that arrived; zero if too few did.
+    fn mean_interval(&self) -> Duration {
+        let (Some(since), Some(newest)) = (self.since, self.newest) else { return Duration::ZERO };
+        let sent = self.first.map_or(0, |first| self.highest - first);
+        match u32::try_from(sent) {
+            Ok(sent) if sent > 0 => newest.saturating_duration_since(since) / sent,
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -263,14 +302,41 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn losses_are_holes_up_to_the_newest() {
+    fn missing_are_holes_up_to_the_newest() {
         let mut summary = Summary::new();
         let now = Instant::now();
         assert_eq!(summary.counts(), Counts::default());
         for sequence in [3, 5, 4, 8] {
             summary.apply(now, &received(sequence));
         }
-        assert_eq!(summary.counts(), Counts { sent: 0, received: 4, lost: 2 });
+        assert_eq!(summary.counts(), Counts { sent: 0, received: 4, missing: 2 });
+    }
+
+    #[test]
+    fn silence_counts_from_the_newest_arrival_and_is_notable_after_five_intervals() {
+        let mut summary = Summary::new();
+        let now = Instant::now();
+        let after = |milliseconds| now + Duration::from_millis(milliseconds);
+        summary.apply(now, &EventKind::Started {});
+        assert_eq!(summary.silent(after(1000)), None, "nobody to be silent");
+        let connected =
+            EventKind::Connected { connection: "c".into(), engine: "noq".into(), multipath: true };
+        summary.apply(now, &connected);
+        let interval_ns = Some(20_000_000);
+        let workload = EventKind::Workload { workload: WorkloadKind::Call, interval_ns, payload: Some(58) };
+        summary.apply(now, &workload);
+        assert_eq!(summary.notably_silent(after(300)), Some(Duration::from_millis(300)));
+        summary.apply(after(20), &received(0));
+        summary.apply(after(40), &received(1));
+        assert_eq!(summary.notably_silent(after(140)), None);
+        assert_eq!(summary.notably_silent(after(6040)), Some(Duration::from_secs(6)));
+        let document = serde_json::to_value(summary.document(after(6040), "client", "unreachable", None));
+        let document = document.unwrap();
+        assert_eq!(document["silent_at_end_ms"], 6000.0);
+        assert_eq!(document["call"]["missing_between_arrivals"], 0);
+        // A peer that sends once a second is not silent after half of one.
+        summary.apply(after(2040), &received(2));
+        assert_eq!(summary.notably_silent(after(3000)), None);
     }
 
     #[test]

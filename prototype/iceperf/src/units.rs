@@ -20,7 +20,7 @@ pub(crate) enum UnitError {
     Range { least: &'static str, most: &'static str },
 }
 
-/// `--time`: a positive duration in ns, us, ms, s, min or h.
+/// `--time`: a positive duration in ns, us, ms, s, m (or min) or h.
 pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     let nanoseconds = scaled(
         text,
@@ -29,10 +29,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
             ("us", 1_000),
             ("ms", 1_000_000),
             ("s", 1_000_000_000),
+            ("m", 60_000_000_000),
             ("min", 60_000_000_000),
             ("h", 3_600_000_000_000),
         ],
-        "ns, us, ms, s, min, h",
+        "ns, us, ms, s, m, min, h",
         "10s",
     )?;
     let range = UnitError::Range { least: "1ms", most: "24h" };
@@ -147,9 +148,11 @@ mod tests {
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("1.5 s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2min"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), duration("2min"));
+        assert_eq!(duration("2ms"), Ok(Duration::from_millis(2)));
         assert_eq!(
             duration("10").unwrap_err().to_string(),
-            "a unit is missing: write one of ns, us, ms, s, min, h, as in 10s"
+            "a unit is missing: write one of ns, us, ms, s, m, min, h, as in 10s"
         );
         assert!(matches!(duration("10 parsecs"), Err(UnitError::UnknownUnit { .. })));
         assert!(matches!(duration("s"), Err(UnitError::NoNumber { .. })));

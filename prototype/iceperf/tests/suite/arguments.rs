@@ -36,6 +36,20 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
 }
 
 #[test]
+fn with_json_wrong_arguments_are_told_on_standard_error_alone() {
+    for line in ["client --json iceperf1-abc", "client --json", "server --json --call-rate 50"] {
+        let (code, stdout, stderr) = iceperf(line);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{line}: {stderr}");
+        assert!(!stderr.is_empty(), "{line}");
+    }
+    for mode in ["client", "server"] {
+        let (_, help, _) = iceperf(&format!("{mode} --help"));
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("there is no document, and the exit code is 2"), "{help}");
+    }
+}
+
+#[test]
 fn help_and_version_end_with_0() {
     for (line, what) in [
         ("--help", "Examples:"),

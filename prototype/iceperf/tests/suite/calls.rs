@@ -24,6 +24,7 @@ scenarios! {
     a_new_ipv6_address_is_used_once_it_may_be
     nothing_is_missed_when_the_kernel_drops_events
     a_signal_ends_both_ends_in_order
+    the_rendezvous_answers_from_the_address_that_was_asked
 }
 
 /// A server that has written its ticket to `t`.
@@ -37,7 +38,7 @@ fn carried_by<'a>(interface: &'a str) -> impl Fn(&EventKind) -> bool + 'a {
     path_is(interface, PathState::Active)
 }
 
-fn path_is(name: &str, wanted: PathState) -> impl Fn(&EventKind) -> bool {
+pub(crate) fn path_is(name: &str, wanted: PathState) -> impl Fn(&EventKind) -> bool {
     move |event| matches!(event, EventKind::Path { interface, state, .. } if interface == name && *state == wanted)
 }
 
@@ -200,16 +201,14 @@ fn a_new_ipv6_address_is_used_once_it_may_be(lab: &Lab) {
 }
 
 fn nothing_is_missed_when_the_kernel_drops_events(lab: &Lab) {
+    // More than the socket of a stopped process can hold, and the news that matters last. Made before, as the other
+    // peer does not wait for ever for one that is stopped.
+    let changes = "address add 10.99.0.1/32 dev wwan0\naddress delete 10.99.0.1/32 dev wwan0\n".repeat(1000);
+    std::fs::write(lab.file("changes"), changes).unwrap();
     let (mut client, mut server) = call_over_wifi(lab);
     client.signal(Signal::SIGSTOP);
-    // Many times what the socket of a stopped process can hold, and the news that matters last.
-    lab.shell(
-        Host::Client,
-        "for n in {1..3000}; do
-           echo address add 10.99.0.1/32 dev wwan0; echo address delete 10.99.0.1/32 dev wwan0
-         done | ip -batch -
-         ip link set wlan0 down",
-    );
+    let script = format!("ip -batch {}; ip link set wlan0 down", lab.file("changes").display());
+    lab.shell(Host::Client, &script);
     client.signal(Signal::SIGCONT);
     client.wait_for(
         "the news of WiFi",
@@ -231,5 +230,24 @@ fn a_signal_ends_both_ends_in_order(lab: &Lab) {
             assert_eq!(last, EventKind::Stopped { why: "finished".into() }, "{}", peer.story());
         }
         std::fs::remove_file(lab.file("t")).unwrap();
+    }
+}
+
+fn the_rendezvous_answers_from_the_address_that_was_asked(lab: &Lab) {
+    // A STUN Binding request (RFC 8489 section 5). Bash's sockets are connected: they hear one address only.
+    let request = "\\x00\\x01\\x00\\x00\\x21\\x12\\xa4\\x42transactions";
+    for arguments in ["", "--bind 10.0.1.1:3478 --bind 10.0.2.1:3478 --bind 10.0.9.1:3478"] {
+        let mut rendezvous = lab.start(Host::Router, &format!("rendezvous {arguments}"));
+        rendezvous.wait_for("the rendezvous", |event| matches!(event, EventKind::Ready { .. }));
+        for asked in ["10.0.1.1", "10.0.2.1", "10.0.9.1"] {
+            let script = format!(
+                "exec 3<>/dev/udp/{asked}/3478; printf '{request}' >&3
+                 timeout 10 dd bs=2000 count=1 status=none <&3 | grep -q transactions"
+            );
+            lab.shell(Host::Client, &script);
+        }
+        rendezvous.signal(Signal::SIGTERM);
+        rendezvous.ends_with(0);
+        assert!(rendezvous.stdout().contains("3 STUN requests"), "{}", rendezvous.story());
     }
 }

@@ -60,6 +60,11 @@ fn the_end_of_the_control_descriptor_stops(lab: &Lab) {
     server.wait_for("ready", |event| matches!(event, EventKind::Ready { .. }));
     drop(server.child.stdin.take());
     server.ends_with(0);
+    let ticket = std::fs::read_to_string(lab.file("t")).unwrap();
+    assert!(ticket.starts_with("iceperf1-"), "{ticket}");
+    for output in [server.stdout(), server.stderr()] {
+        assert!(!output.contains("iceperf1-"), "a secret where outputs are kept: {output}");
+    }
     let events = server.events();
     assert!(events.iter().any(|event| matches!(event.what, EventKind::SocketOpened { .. })));
     let stopped = EventKind::Stopped { why: "finished".into() };
