@@ -180,7 +180,7 @@ impl<'a> Observed<'a> {
         if self.is_rebuilt() {
             return How::Rebuilt;
         }
-        let Some(before) = self.path_before else { return How::None };
+        let Some(before) = self.path_before else { return self.how_without_a_path() };
         // Heard again, though not on which path: not on the one that is closed.
         let Some(after) = self.path_after else { return How::Migrated };
         if before == after {
@@ -191,6 +191,12 @@ impl<'a> Observed<'a> {
         }
         let was_open = self.lives.get(&after).is_some_and(|life| life.is_open_before(self.step.effect_ns));
         if was_open && self.is_multipath() { How::Multipath } else { How::Migrated }
+    }
+
+    /// A step may find a connection that has lost every path; what carries it afterwards was not open.
+    fn how_without_a_path(&self) -> How {
+        let was_up = self.connection(self.step.effect_ns).is_some();
+        if was_up && self.path_after.is_some() { How::Migrated } else { How::None }
     }
 
     fn is_failed(&self) -> bool {

@@ -102,6 +102,7 @@ fn disturbance(step: &DisturbanceMetrics, metrics: &Metrics) {
     let survived = match step.how {
         How::Failed if metrics.is_without_call() => "there was no call".to_owned(),
         How::Failed => "the call did NOT survive".to_owned(),
+        How::None if step.path_before.is_none() => "the call had no path yet".to_owned(),
         How::None => format!("the call stayed on its path, {connection}"),
         how => format!("the call survived: {how}, {connection}"),
     };

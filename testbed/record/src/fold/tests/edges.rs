@@ -315,6 +315,7 @@ fn a_total_loss_is_judged_once_the_call_is_back_even_after_the_next_step() {
     assert_eq!((steps[0].path_before, steps[0].path_after), (Some(0), Some(2)));
     assert_eq!((steps[0].how, steps[0].same_connection), (How::Migrated, true));
     assert_eq!((steps[1].path_before, steps[1].path_after), (None, Some(2)));
+    assert_eq!((steps[1].how, steps[1].same_connection), (How::Migrated, true));
 }
 
 #[test]
