@@ -480,7 +480,7 @@ fn missing(tun: &Path) {
         let error = lab::acquire(Path::new(path)).expect_err("not a TUN device").to_string();
         assert!(error.contains(text) && error.contains("fix: "), "{error}");
     };
-    says("/nowhere/tun", "sudo modprobe tun");
+    says("/nowhere/tun", "leave out --tun, or: sudo mknod -m 0666 /nowhere/tun c 10 200");
     says("/dev/null", "is not the TUN device");
     says("/proc/version", "is not the TUN device");
     if nix::unistd::geteuid().is_root() {
