@@ -100,9 +100,12 @@ impl CheckList {
         self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
     }
 
-    /// The pair that gives way when the list is full: the last one that is not valid.
+    /// The pair that gives way when the list is full: the one that has been down longest, else the last one that
+    /// is not valid.
     pub(crate) fn most_dispensable(&self) -> Option<&Pair> {
-        self.pairs.iter().rev().find(|pair| !pair.state.is_valid())
+        let down = self.pairs.iter().filter(|pair| pair.state == PairState::Down);
+        let untried = || self.pairs.iter().rev().find(|pair| !pair.state.is_valid());
+        down.min_by_key(|pair| pair.last_heard).or_else(untried)
     }
 
     pub(crate) fn any_usable(&self) -> bool {
@@ -160,6 +163,6 @@ impl CheckList {
     }
 
     pub(crate) fn valid(&self) -> u32 {
-        self.pairs.iter().filter(|pair| pair.state.is_valid()).count() as u32
+        self.pairs.iter().filter(|pair| pair.state.is_usable()).count() as u32
     }
 }

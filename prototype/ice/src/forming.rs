@@ -78,13 +78,13 @@ impl Agent {
         true
     }
 
-    /// When the list is full, the candidate of least priority without a valid pair goes.
+    /// When the list is full, the candidate of least priority without a living pair goes.
     fn make_room_for_remote(&mut self) -> bool {
         if self.remote_candidates.len() < MOST_REMOTE {
             return true;
         }
         let in_use = |remote: &RemoteCandidate| {
-            self.checklist.iter().any(|pair| pair.remote.address == remote.address && pair.state.is_valid())
+            self.checklist.iter().any(|pair| pair.remote.address == remote.address && pair.state.is_usable())
         };
         let free = self.remote_candidates.iter().filter(|remote| !in_use(remote));
         let Some(address) = free.min_by_key(|remote| remote.priority).map(|remote| remote.address) else {
@@ -126,7 +126,7 @@ impl Agent {
         }
         missing.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
         for pair in missing {
-            let better = |last: &Pair| last.priority < pair.priority;
+            let better = |last: &Pair| last.state == PairState::Down || last.priority < pair.priority;
             let full = self.checklist.len() >= self.config.max_pairs;
             if !full || self.checklist.most_dispensable().is_some_and(better) {
                 self.admit(pair);

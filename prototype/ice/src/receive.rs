@@ -194,8 +194,9 @@ impl Agent {
         if pair.state.is_valid() {
             // Down, and yet something comes: worth a look.
             if pair.state != PairState::Up {
+                let ta = self.config.timing.ta;
                 self.with_liveness(id, |liveness, _, interval| {
-                    liveness.hasten(now, interval);
+                    liveness.hasten(now, interval.min(ta));
                     None
                 });
             }

@@ -1,7 +1,7 @@
 //! What the peers tell each other inside the connection, on the first bidirectional stream: who the client is, and
 //! the candidates of each, whole each time.
 
-use crate::rendezvous::DescribedCandidate;
+use crate::rendezvous::{DescribedCandidate, Version};
 use serde::{Deserialize, Serialize};
 
 /// Longer frames are an error of the other peer.
@@ -12,8 +12,8 @@ const MAX_FRAME: usize = 8 * 1024;
 pub(crate) enum Frame {
     /// First of the client: proves that it holds the secret.
     Hello { proof: [u8; 32] },
-    /// All candidates of the sender.
-    Candidates(Vec<DescribedCandidate>),
+    /// All candidates of the sender, in the state that `version` numbers.
+    Candidates { version: Version, candidates: Vec<DescribedCandidate> },
 }
 
 /// The stream's bytes are no frames; the connection must end.
@@ -61,7 +61,9 @@ mod tests {
     #[test]
     fn frames_survive_being_cut_anywhere() {
         let hello = Frame::Hello { proof: [3; 32] };
-        let bytes = [hello.to_bytes(), Frame::Candidates(vec![]).to_bytes()].concat();
+        let version = Version { instance: 1, number: 2 };
+        let candidates = Frame::Candidates { version, candidates: vec![] };
+        let bytes = [hello.to_bytes(), candidates.to_bytes()].concat();
         for cut in 0..bytes.len() {
             let (mut reader, mut frames) = (Reader::default(), vec![]);
             for part in [&bytes[..cut], &bytes[cut..]] {
@@ -70,7 +72,7 @@ mod tests {
                     frames.push(frame);
                 }
             }
-            assert_eq!(frames, [hello.clone(), Frame::Candidates(vec![])], "cut at {cut}");
+            assert_eq!(frames, [hello.clone(), candidates.clone()], "cut at {cut}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     engine::{EnginePath, Link, Use},
     event::{PathState, PathView},
 };
-use ice::{CandidateKind, PairId, PairView};
+use ice::{CandidateKind, PairView};
 
 /// Paths that are not over.
 #[derive(Debug, Default)]
@@ -21,7 +21,6 @@ pub(crate) struct Path {
     pub(crate) number: u64,
     pub(crate) engine: EnginePath,
     pub(crate) link: Link,
-    pub(crate) pair: PairId,
     pub(crate) validated: bool,
     pub(crate) usage: Use,
     /// An answer to a check is overdue.
@@ -65,7 +64,6 @@ impl Paths {
             number: self.next,
             engine,
             link,
-            pair: pair.id,
             validated: false,
             usage,
             suspect: false,
@@ -91,7 +89,7 @@ impl Paths {
     }
 
     pub(crate) fn on_link(&self, link: Link) -> Option<&Path> {
-        self.living.iter().find(|path| path.link == link)
+        self.living.iter().filter(|path| path.link == link).min_by_key(|path| path.abandoned)
     }
 
     pub(crate) fn set_suspect(&mut self, link: Link, suspect: bool) {

@@ -9,7 +9,7 @@ use crate::{
     call::Sender,
     control,
     demux::{self, Protocol, Rejections},
-    engine::{Engine, Link, NoqEngine},
+    engine::{Engine, EnginePath, Link, NoqEngine},
     paths::Paths,
     rendezvous,
     sockets::{Action, Sockets},
@@ -146,16 +146,26 @@ pub struct Peer {
     sockets: Sockets,
     agent: ice::Agent,
     signalling: Option<rendezvous::Client>,
+    /// Our candidates as last told, and the number of that state.
+    told_candidates: Vec<rendezvous::DescribedCandidate>,
+    told_version: rendezvous::Version,
+    /// The state of the other peer that was last taken.
+    newest_taken: Option<rendezvous::Version>,
     /// The newest signalled candidates of the other peer, by address.
     remote_candidates: BTreeMap<SocketAddr, ice::RemoteCandidate>,
     engine: Box<dyn Engine>,
     connection: Connection,
     paths: Paths,
+    /// A path that the client uses and that is not validated here yet.
+    used_early: Option<EnginePath>,
+    /// A client has heard from the server over the complete connection: the server has completed the handshake, too.
+    confirmed: bool,
     /// How often each pair is checked, as last told to the agent.
     check_intervals: BTreeMap<PairId, Duration>,
     /// Links on which a path was given up lately, and when one may be opened again.
     resting: BTreeMap<Link, Instant>,
     retry_open: Option<Instant>,
+    retry_wait: Duration,
     next_sample: Option<Instant>,
     call: Option<Sender>,
     rejections: Rejections,
@@ -207,11 +217,17 @@ impl Peer {
             sockets,
             agent,
             signalling: None,
+            told_candidates: vec![],
+            told_version: rendezvous::Version { instance: rng.random(), number: 0 },
+            newest_taken: None,
             remote_candidates: BTreeMap::new(),
             engine,
             connection: Connection::None,
             paths: Paths::default(),
+            used_early: None,
+            confirmed: false,
             check_intervals: BTreeMap::new(),
+            retry_wait: Duration::ZERO,
             resting: BTreeMap::new(),
             retry_open: None,
             next_sample: None,
@@ -264,6 +280,9 @@ impl Peer {
 
     /// An interface is there, changed, or is gone.
     pub fn handle_interface(&mut self, now: Instant, change: InterfaceChange) {
+        if self.done {
+            return;
+        }
         self.event(match &change {
             InterfaceChange::Changed(interface) => Event::Interface(interface.clone()),
             InterfaceChange::Removed(name) => Event::InterfaceRemoved { interface: name.clone() },
@@ -334,6 +353,9 @@ impl Peer {
         ecn: Option<u8>,
         datagram: &[u8],
     ) {
+        if self.done {
+            return;
+        }
         self.send_errors.remove(&socket);
         let rejected = match demux::protocol(datagram) {
             Protocol::Stun => self.handle_stun(now, socket, from, datagram),
@@ -365,9 +387,10 @@ impl Peer {
         ecn: Option<u8>,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
-        if self.agent.pair_of(link.socket, link.remote).is_none() {
+        if self.pair_on(link).is_none_or(|pair| pair.last_heard.is_none()) {
             return Err("unknown-source");
         }
+        self.engine.set_replaceable(self.paths.active().is_none());
         if self.engine.handle_datagram(now, link, ecn, datagram) { Ok(()) } else { Err("not-quic") }
     }
 
@@ -403,7 +426,8 @@ impl Peer {
             return None;
         }
         let timeout = self.started?.checked_add(self.config.connect_timeout);
-        let refused = self.refused.map(|at| at + AFTER_REFUSAL);
+        // The rendezvous may still bring the right one.
+        let refused = self.refused.filter(|_| self.signalling.is_none()).map(|at| at + AFTER_REFUSAL);
         timeout.into_iter().chain(refused).min()
     }
 
@@ -449,7 +473,11 @@ impl Peer {
                 self.on_engine(now, event);
                 moved = true;
             }
-            if std::mem::take(&mut self.changed) || self.retry_open.is_some_and(|at| at <= now) {
+            let changed = std::mem::take(&mut self.changed);
+            if changed {
+                self.retry_wait = Duration::ZERO;
+            }
+            if changed || self.retry_open.is_some_and(|at| at <= now) {
                 self.reconcile(now);
             }
             self.signal(now);
@@ -460,8 +488,8 @@ impl Peer {
             }
         }
         self.sample(now);
-        while let Some(event) = self.rejections.poll(now, self.done) {
-            self.event_before_done(event);
+        while let Some(event) = self.rejections.poll(now, false).filter(|_| !self.done) {
+            self.event(event);
         }
     }
 
@@ -495,24 +523,17 @@ impl Peer {
         self.outputs.push_back(Output::Event(event));
     }
 
-    fn event_before_done(&mut self, event: Event) {
-        let done =
-            matches!(self.outputs.back(), Some(Output::Done(_))).then(|| self.outputs.pop_back()).flatten();
-        self.event(event);
-        self.outputs.extend(done);
-    }
-
     fn finish(&mut self, now: Instant, outcome: Outcome) {
         if self.done {
             return;
         }
-        self.last_samples(now);
+        self.last_samples();
         self.transmit(now);
+        while let Some(event) = self.rejections.poll(now, true) {
+            self.event(event);
+        }
         self.done = true;
         self.outputs.push_back(Output::Done(outcome));
-        while let Some(event) = self.rejections.poll(now, true) {
-            self.event_before_done(event);
-        }
     }
 }
 

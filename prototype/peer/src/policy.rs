@@ -9,7 +9,7 @@ use thiserror::Error;
 pub struct Policy {
     /// Its preset.
     pub name: &'static str,
-    /// Paths that are held open at once, at most one for each local interface; the others than the active one are
+    /// Paths that are held open at once, at most one between two interfaces; the others than the active one are
     /// validated in advance and kept in reserve (a warm standby).
     pub max_paths: usize,
     /// How often the pair of the active path is checked. A loss that nothing tells is found within some three of

@@ -117,6 +117,8 @@ pub(crate) struct OpenError(pub(crate) String);
 /// A QUIC engine with at most one connection. Time and datagrams are handed in.
 pub(crate) trait Engine {
     fn capabilities(&self) -> Capabilities;
+    /// Server only: whether a new connection takes the place of the one there is.
+    fn set_replaceable(&mut self, replaceable: bool);
     /// Client only, once: begins the handshake over this link.
     fn connect(&mut self, now: Instant, link: Link) -> Result<(), OpenError>;
     /// False when it was no QUIC packet for us.

@@ -24,7 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-const MAX_PATHS: u32 = 8;
+/// Of the connection's whole life in the worst case: noq grants a further path only for one that reached the other
+/// end before it was closed.
+const MAX_PATHS: u32 = 32;
 /// Above some 2.4 MB noq's assembler can meet more gaps than it allows and end the connection.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +41,7 @@ pub(crate) struct NoqEngine {
     /// Answers of the endpoint itself (version negotiation, stateless reset).
     responses: VecDeque<EngineTransmit>,
     events: VecDeque<EngineEvent>,
+    replaceable: bool,
 }
 
 /// The connection and what belongs to it.
@@ -92,15 +95,17 @@ impl NoqEngine {
             live: None,
             responses: VecDeque::new(),
             events: VecDeque::new(),
+            replaceable: false,
         }
     }
 
     fn accept(&mut self, now: Instant, link: Link, incoming: noq_proto::Incoming) {
         let mut buffer = Vec::new();
-        // A handshake that did not complete gives way: the client tries again over another pair.
-        if self.live.as_ref().is_some_and(|live| live.connected) {
-            let transmit = self.endpoint.refuse(incoming, &mut buffer);
-            self.responses.push_back(response(link, transmit, buffer));
+        // A handshake that did not complete gives way, and so does a connection without a path: the client tries again.
+        if self.live.as_ref().is_some_and(|live| live.connected) && !self.replaceable {
+            // In silence: the client of this very connection may have lost its path before we know. It repeats its
+            // Initial, and is taken once our path is found dead.
+            self.endpoint.ignore(incoming);
             return;
         }
         match self.endpoint.accept(incoming, now, &mut buffer, None) {
@@ -132,6 +137,10 @@ impl NoqEngine {
 impl Engine for NoqEngine {
     fn capabilities(&self) -> Capabilities {
         Capabilities { engine: "noq-proto 1.4", multipath: true }
+    }
+
+    fn set_replaceable(&mut self, replaceable: bool) {
+        self.replaceable = replaceable;
     }
 
     fn connect(&mut self, now: Instant, link: Link) -> Result<(), OpenError> {

@@ -28,15 +28,17 @@ impl Peer {
         if self.side != Side::Client {
             return;
         }
-        if let Connection::Handshaking(link) = self.connection {
-            let lives = self.pair_on(link).is_some_and(|pair| pair.state.is_usable());
-            if lives {
-                return;
-            }
+        let dead = match self.connection {
+            Connection::Handshaking(link) => !self.pair_on(link).is_some_and(|pair| pair.state.is_usable()),
+            // The server's last flight may be lost with the path: it would never let us open another one.
+            Connection::Open { .. } => !self.confirmed && self.paths.active().is_none(),
+            Connection::None | Connection::Unproven { .. } => false,
+        };
+        if dead {
             // The configuration made an engine before; it makes one again.
             let Ok(engine) = new_engine(&self.config.role, &mut self.rng) else { return };
             self.engine = engine;
-            self.connection = Connection::None;
+            self.forget_connection("lost before the server confirmed it");
         }
         if !matches!(self.connection, Connection::None) {
             return;
@@ -67,6 +69,8 @@ impl Peer {
     }
 
     fn on_connected(&mut self, now: Instant, multipath: bool) {
+        // A server whose client lost every path and began again.
+        self.forget_connection("the client began a new connection");
         let name = self.engine.export(NAME_LABEL).unwrap_or_default();
         let name: String = name.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let engine = self.engine.capabilities().engine;
@@ -87,7 +91,7 @@ impl Peer {
     /// Both ends are proven: candidates and payload may flow.
     fn on_open(&mut self, now: Instant) {
         self.opened = Some(now);
-        self.tell_candidates(now);
+        self.tell_candidates_inside();
         self.next_sample = Some(now);
         if let (Some(call), Some(spec)) = (&mut self.call, self.config.call) {
             call.skip_to(now);
@@ -120,7 +124,10 @@ impl Peer {
     fn on_frame(&mut self, now: Instant, frame: Frame) {
         match frame {
             Frame::Hello { proof } if self.side == Side::Server => self.on_hello(now, &proof),
-            Frame::Candidates(candidates) if self.is_open() => self.take_candidates(now, &candidates),
+            Frame::Candidates { version, candidates } if self.is_open() => {
+                self.confirmed = true;
+                self.take_candidates(now, version, &candidates);
+            }
             // A server's Hello, or anything before the client's, means nothing.
             _ => {}
         }
@@ -207,9 +214,22 @@ impl Peer {
         tracing::info!(why, "waiting for another client");
         self.close_all_paths(why);
         self.connection = Connection::None;
+        self.newest_taken = None;
         if let Ok(engine) = new_engine(&self.config.role, &mut self.rng) {
             self.engine = engine;
         }
+    }
+
+    /// What was known of a connection that another one replaces.
+    fn forget_connection(&mut self, why: &str) {
+        if let Connection::Unproven { .. } | Connection::Open { .. } = self.connection {
+            let connection = self.connection_name();
+            self.event(Event::ConnectionClosed { connection, why: why.to_owned() });
+            self.close_all_paths(why);
+        }
+        self.newest_taken = None;
+        self.confirmed = false;
+        self.connection = Connection::None;
     }
 
     fn connection_name(&self) -> String {

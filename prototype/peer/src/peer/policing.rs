@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const SPARE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A path that could not be opened (the other end's connection IDs are still on their way) is tried again.
 const RETRY_OPEN: Duration = Duration::from_millis(20);
+/// ... waiting twice as long each time, up to this.
+const RETRY_OPEN_SLOWEST: Duration = Duration::from_secs(1);
 /// A link whose path was given up is left alone this long, so that one bad sign after the other does not open and
 /// close paths in turns.
 const REST: Duration = Duration::from_millis(500);
@@ -56,8 +58,11 @@ impl Peer {
         self.changed = true;
         self.paths.set_suspect(link, state != PairState::Up);
         self.event(Event::Pair { view, state, cause });
-        if state == PairState::Down {
-            self.lose_link(now, link, DetectedBy::CheckSilence);
+        match state {
+            PairState::Down => self.lose_link(now, link, DetectedBy::CheckSilence),
+            // Not by us: what we lose ourselves is lost before the pair is removed. The other peer withdrew it.
+            PairState::Removed => self.lose_link(now, link, DetectedBy::Peer),
+            _ => {}
         }
     }
 
@@ -134,6 +139,9 @@ impl Peer {
         let view = path.enter(PathState::Validated, "path validation succeeded");
         self.event(Event::Path(view));
         self.close_abandoned(now);
+        if self.used_early.take_if(|early| *early == engine).is_some() {
+            self.on_remote_use(engine, Use::Active);
+        }
         self.choose_active(now, "first validated path");
         self.keep_in_reserve(engine);
     }
@@ -190,7 +198,12 @@ impl Peer {
         if self.side == Side::Client || usage == Use::Backup {
             return;
         }
-        if let Some(path) = self.paths.by_engine(engine).filter(|path| path.validated && !path.abandoned) {
+        let Some(path) = self.paths.by_engine(engine).filter(|path| !path.abandoned) else {
+            // The word may overtake the end of path validation, which makes the path known here.
+            self.used_early = Some(engine);
+            return;
+        };
+        if path.validated {
             let number = path.number;
             self.activate(number, "the client uses it");
         }
@@ -204,9 +217,10 @@ impl Peer {
         if let Some(number) = self.paths.better_active(&self.config.policy) {
             self.activate(number, cause);
             if self.side == Side::Client
-                && let Some(pair) = self.paths.by_number(number).map(|path| path.pair)
+                && let Some(link) = self.paths.by_number(number).map(|path| path.link)
+                && let Some(pair) = self.pair_on(link)
             {
-                self.agent.nominate(now, pair);
+                self.agent.nominate(now, pair.id);
             }
         }
     }
@@ -228,6 +242,8 @@ impl Peer {
 
     /// Opens what the policy wants and does not have yet, and paces the checks of every pair by its use.
     pub(super) fn reconcile(&mut self, now: Instant) {
+        self.retry_open = None;
+        self.resting.retain(|_, until| *until > now);
         self.begin_handshake(now);
         self.refresh_paths();
         if self.side == Side::Client && self.is_open() {
@@ -240,7 +256,7 @@ impl Peer {
     /// The other peer's signalling may name an interface after a path was opened.
     fn refresh_paths(&mut self) {
         let pairs: Vec<_> =
-            self.paths.living().filter_map(|path| Some((path.number, self.agent.pair(path.pair)?))).collect();
+            self.paths.living().filter_map(|path| Some((path.number, self.pair_on(path.link)?))).collect();
         for (number, pair) in pairs {
             let renamed = self.paths.by_number(number).and_then(|path| path.refresh(&pair));
             if let Some(view) = renamed {
@@ -250,8 +266,6 @@ impl Peer {
     }
 
     fn open_wanted(&mut self, now: Instant) {
-        self.retry_open = None;
-        self.resting.retain(|_, until| *until > now);
         let pairs: Vec<_> = self
             .agent
             .pairs()
@@ -263,9 +277,6 @@ impl Peer {
         }
         for (pair, standing) in self.paths.wanted(&self.config.policy, &pairs) {
             let link = Link { socket: pair.socket, remote: pair.remote };
-            if self.revive(link) {
-                continue;
-            }
             match self.engine.open_path(now, link, Use::Backup) {
                 Ok(engine) => {
                     let path = self.paths.add(engine, link, &pair, standing, Use::Backup);
@@ -274,25 +285,12 @@ impl Peer {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "path not opened yet");
-                    let again = now + RETRY_OPEN;
+                    self.retry_wait = (self.retry_wait * 2).clamp(RETRY_OPEN, RETRY_OPEN_SLOWEST);
+                    let again = now + self.retry_wait;
                     self.retry_open = Some(self.retry_open.map_or(again, |at| at.min(again)));
                 }
             }
         }
-    }
-
-    /// A path that was given up but never closed, because it was the last, works again.
-    fn revive(&mut self, link: Link) -> bool {
-        let Some(number) = self.paths.on_link(link).filter(|path| path.abandoned).map(|path| path.number)
-        else {
-            return false;
-        };
-        let Some(path) = self.paths.by_number(number) else { return false };
-        path.abandoned = false;
-        path.usage = Use::Backup;
-        let view = path.enter(PathState::Validated, "works again");
-        self.event(Event::Path(view));
-        true
     }
 
     fn pace_checks(&mut self, now: Instant) {
@@ -307,6 +305,7 @@ impl Peer {
             };
             intervals.push((pair.id, interval));
         }
+        self.check_intervals.retain(|pair, _| intervals.iter().any(|(known, _)| known == pair));
         for (pair, interval) in intervals {
             if self.check_intervals.insert(pair, interval) != Some(interval) {
                 self.agent.set_liveness_interval(now, pair, interval);
@@ -340,7 +339,7 @@ impl Peer {
         numbers.into_iter().for_each(|number| self.last_sample(number));
     }
 
-    pub(super) fn last_samples(&mut self, _now: Instant) {
+    pub(super) fn last_samples(&mut self) {
         let numbers: Vec<u64> = self.paths.living().map(|path| path.number).collect();
         numbers.into_iter().for_each(|number| self.last_sample(number));
     }

@@ -4,10 +4,9 @@ use super::{Connection, Outcome, Peer, Role};
 use crate::{
     Event,
     control::Frame,
-    rendezvous::{self, DescribedCandidate, Description, Dropped},
+    rendezvous::{self, DescribedCandidate, Description, Dropped, Version},
 };
 use ice::{Credentials, RemoteCandidate};
-use rand::RngExt as _;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -16,9 +15,7 @@ use std::{
 
 impl Peer {
     pub(super) fn new_signalling(&mut self, servers: Vec<SocketAddr>) -> rendezvous::Client {
-        let instance = self.rng.random();
-        let description = self.description();
-        rendezvous::Client::new(self.secret.clone(), self.side, servers, instance, description)
+        rendezvous::Client::new(self.secret.clone(), self.side, servers, self.description())
     }
 
     pub(super) fn begin_signalling(&mut self, now: Instant) {
@@ -48,7 +45,8 @@ impl Peer {
             ufrag: credentials.ufrag().to_owned(),
             pwd: credentials.pwd().to_owned(),
             fingerprint,
-            candidates: self.described_candidates(),
+            version: self.told_version,
+            candidates: self.told_candidates.clone(),
         }
     }
 
@@ -62,15 +60,25 @@ impl Peer {
         candidates.into_iter().map(DescribedCandidate::new).collect()
     }
 
-    /// Our candidates changed: the other peer is told wherever it can hear it.
+    /// Our candidates may have changed: if so, the other peer is told wherever it can hear it.
     pub(super) fn tell_candidates(&mut self, now: Instant) {
-        let description = self.description();
-        if self.is_open() {
-            let frame = Frame::Candidates(description.candidates.clone());
-            self.engine.send_control(frame.to_bytes());
+        let candidates = self.described_candidates();
+        if candidates == self.told_candidates {
+            return;
         }
+        self.told_candidates = candidates;
+        self.told_version.number += 1;
+        self.tell_candidates_inside();
+        let description = self.description();
         if let Some(signalling) = &mut self.signalling {
             signalling.describe(now, description);
+        }
+    }
+
+    pub(super) fn tell_candidates_inside(&mut self) {
+        if self.is_open() {
+            let Description { version, candidates, .. } = self.description();
+            self.engine.send_control(Frame::Candidates { version, candidates }.to_bytes());
         }
     }
 
@@ -102,7 +110,12 @@ impl Peer {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
+        let needed = !self.is_open() || self.paths.active().is_none();
         let signalling = self.signalling.as_mut().ok_or("no-rendezvous")?;
+        // A second holder of the ticket must not disturb the call that is there.
+        if !needed && signalling.servers().contains(&from) {
+            return Ok(());
+        }
         let description = signalling.handle(now, from, datagram).map_err(|dropped| match dropped {
             Dropped::UnexpectedSource => "unexpected-source",
             Dropped::Malformed => "malformed",
@@ -123,13 +136,26 @@ impl Peer {
             self.finish(now, Outcome::Refused { why });
             return Ok(());
         }
-        self.take_candidates(now, &description.candidates);
+        let taken = self.newest_taken.map(|taken| taken.instance);
+        if self.is_open() && taken.is_some_and(|instance| instance != description.version.instance) {
+            return Err("another-instance");
+        }
+        self.take_candidates(now, description.version, &description.candidates);
         self.agent.set_remote_credentials(now, credentials);
         Ok(())
     }
 
-    /// The list is whole: what it no longer holds is gone.
-    pub(super) fn take_candidates(&mut self, now: Instant, candidates: &[DescribedCandidate]) {
+    /// The list is whole: what it no longer holds is gone. It may have been under way for long, on either channel.
+    pub(super) fn take_candidates(
+        &mut self,
+        now: Instant,
+        version: Version,
+        candidates: &[DescribedCandidate],
+    ) {
+        if !version.is_news_after(self.newest_taken) {
+            return;
+        }
+        self.newest_taken = Some(version);
         let new: BTreeMap<SocketAddr, RemoteCandidate> =
             candidates.iter().map(|candidate| (candidate.address, candidate.to_remote())).collect();
         let gone: Vec<_> =
@@ -156,7 +182,8 @@ impl Peer {
         let why = if self.sockets.bound().next().is_none() {
             "no interface is up with an address".to_owned()
         } else if matches!(self.connection, Connection::Handshaking(_)) {
-            "a path was found, but the QUIC handshake did not complete on it".to_owned()
+            "a path was found, but no QUIC handshake completed on it (does the server serve another client?)"
+                .to_owned()
         } else if self.signalling.is_some() && self.remote_candidates.is_empty() {
             "nobody with this ticket's secret came to the rendezvous server".to_owned()
         } else {

@@ -20,7 +20,6 @@ pub(crate) struct Client {
     secret: Secret,
     side: Side,
     servers: Vec<SocketAddr>,
-    version: Version,
     description: Description,
     stored: Option<Version>,
     known: Option<Version>,
@@ -45,14 +44,12 @@ impl Client {
         secret: Secret,
         side: Side,
         servers: Vec<SocketAddr>,
-        instance: u64,
         description: Description,
     ) -> Self {
         Self {
             secret,
             side,
             servers,
-            version: Version { instance, number: 1 },
             description,
             stored: None,
             known: None,
@@ -82,9 +79,8 @@ impl Client {
 
     /// New candidates of this peer.
     pub(crate) fn describe(&mut self, now: Instant, description: Description) {
-        if description != self.description {
+        if description.version != self.description.version {
             self.description = description;
-            self.version.number += 1;
             self.hurry(now);
         }
     }
@@ -107,13 +103,13 @@ impl Client {
         }
         self.next = Some(now + self.wait);
         self.wait = (self.wait * 2).min(SLOWEST);
-        let sealed = (self.stored != Some(self.version))
+        let sealed = (self.stored != Some(self.description.version))
             .then(|| self.secret.seal(self.side, &self.description.to_bytes()));
         let session = self.secret.session();
         let update = |sealed| Message::Update {
             session,
             side: self.side,
-            version: self.version,
+            version: self.description.version,
             known: self.known,
             sealed,
         };
@@ -141,7 +137,7 @@ impl Client {
             self.stored = stored;
         }
         let Some((version, Some(sealed))) = other else { return Ok(None) };
-        if self.is_old(version) {
+        if !version.is_news_after(self.known) {
             return Ok(None);
         }
         let opened = self.secret.open(self.side.other(), &sealed).ok_or(Dropped::BadSeal)?;
@@ -149,10 +145,6 @@ impl Client {
         self.known = Some(version);
         self.hurry_acknowledgement(now);
         Ok(Some(description))
-    }
-
-    fn is_old(&self, version: Version) -> bool {
-        self.known.is_some_and(|known| known.instance == version.instance && known.number >= version.number)
     }
 
     /// Tells the server soon what is known now, so that it stops repeating it, without starting a storm.

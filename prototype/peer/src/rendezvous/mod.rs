@@ -14,4 +14,4 @@ mod wire;
 
 pub(crate) use client::{Client, Dropped, MAX_CANDIDATES};
 pub use server::{Answer, Counts, Server};
-pub(crate) use wire::{DescribedCandidate, Description, is_rendezvous};
+pub(crate) use wire::{DescribedCandidate, Description, Version, is_rendezvous};

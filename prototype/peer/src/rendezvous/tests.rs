@@ -3,7 +3,7 @@
 use super::{
     client::Client,
     server::Server,
-    wire::{Description, MAX_MESSAGE, MIN_REQUEST, Message},
+    wire::{Description, MAX_MESSAGE, MIN_REQUEST, Message, Version},
 };
 use crate::{Secret, Side};
 use ice::SocketId;
@@ -31,12 +31,13 @@ fn address(side: Side) -> SocketAddr {
     }
 }
 
-fn description(ufrag: &str) -> Description {
-    Description { ufrag: ufrag.into(), pwd: "x".repeat(24), fingerprint: None, candidates: vec![] }
+fn description(instance: u64, number: u32, ufrag: &str) -> Description {
+    let version = Version { instance, number };
+    Description { version, ufrag: ufrag.into(), pwd: "x".repeat(24), fingerprint: None, candidates: vec![] }
 }
 
 fn client(side: Side, instance: u64, ufrag: &str) -> Client {
-    Client::new(Secret([1; 16]), side, vec![server_address()], instance, description(ufrag))
+    Client::new(Secret([1; 16]), side, vec![server_address()], description(instance, 1, ufrag))
 }
 
 /// One message to the server, and its answers to whom they are for; `heard` says which get there.
@@ -65,7 +66,7 @@ fn each_learns_the_other_with_one_message_of_each() {
     right.resume(now);
     assert_eq!(exchange(&mut server, now, &mut left, Side::Client, &mut right), []);
     let learnt = exchange(&mut server, now, &mut right, Side::Server, &mut left);
-    assert_eq!(learnt, [description("left"), description("right")]);
+    assert_eq!(learnt, [description(1, 1, "left"), description(2, 1, "right")]);
     assert_eq!(server.counts().updates, 2);
     assert_eq!(server.sessions(), 1);
 }
@@ -84,13 +85,16 @@ fn what_was_lost_is_told_again_and_what_is_known_is_not() {
     now += Duration::from_millis(100);
     assert_eq!(
         exchange(&mut server, now, &mut left, Side::Client, &mut right),
-        [description("right"), description("left")]
+        [description(2, 1, "right"), description(1, 1, "left")]
     );
     now += Duration::from_millis(500);
     assert_eq!(exchange(&mut server, now, &mut left, Side::Client, &mut right), []);
     // New candidates of one reach the other without its asking.
-    left.describe(now, description("left again"));
-    assert_eq!(exchange(&mut server, now, &mut left, Side::Client, &mut right), [description("left again")]);
+    left.describe(now, description(1, 2, "left again"));
+    assert_eq!(
+        exchange(&mut server, now, &mut left, Side::Client, &mut right),
+        [description(1, 2, "left again")]
+    );
 }
 
 #[test]
@@ -100,13 +104,13 @@ fn a_peer_that_starts_again_replaces_what_it_was() {
     let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
     left.resume(now);
     right.resume(now);
-    left.describe(now, description("left, version two"));
+    left.describe(now, description(1, 2, "left, version two"));
     exchange(&mut server, now, &mut left, Side::Client, &mut right);
     exchange(&mut server, now, &mut right, Side::Server, &mut left);
     let mut left = client(Side::Client, 77, "left, another process");
     left.resume(now);
     let learnt = exchange(&mut server, now, &mut left, Side::Client, &mut right);
-    assert!(learnt.contains(&description("left, another process")), "{learnt:?}");
+    assert!(learnt.contains(&description(77, 1, "left, another process")), "{learnt:?}");
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn who_has_another_secret_is_in_another_session() {
     let mut server = Server::new();
     let mut right = client(Side::Server, 2, "right");
     let mut stranger =
-        Client::new(Secret([9; 16]), Side::Client, vec![server_address()], 1, description("stranger"));
+        Client::new(Secret([9; 16]), Side::Client, vec![server_address()], description(1, 1, "stranger"));
     right.resume(now);
     stranger.resume(now);
     assert_eq!(exchange(&mut server, now, &mut right, Side::Server, &mut stranger), []);
@@ -138,7 +142,8 @@ fn sessions_are_forgotten_in_the_end() {
     let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
     left.resume(now);
     exchange(&mut server, now, &mut left, Side::Client, &mut right);
-    let mut other = Client::new(Secret([9; 16]), Side::Client, vec![server_address()], 1, description("x"));
+    let mut other =
+        Client::new(Secret([9; 16]), Side::Client, vec![server_address()], description(1, 1, "x"));
     let later = now + Duration::from_secs(61);
     other.resume(later);
     exchange(&mut server, later, &mut other, Side::Client, &mut right);

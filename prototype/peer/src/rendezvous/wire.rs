@@ -13,7 +13,7 @@ pub(super) const MAX_MESSAGE: usize = 1200;
 pub(super) const MIN_REQUEST: usize = 400;
 
 /// Numbers one state of one peer: a new process is a new instance, and counts from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub(crate) instance: u64,
     pub(crate) number: u32,
@@ -37,6 +37,8 @@ pub(super) enum Message {
 /// What one peer tells the other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
+    /// Numbers the state, inside the seal: what is older than the newest taken is not taken again.
+    pub(crate) version: Version,
     pub(crate) ufrag: String,
     pub(crate) pwd: String,
     /// Of the server's certificate; the client has none.
@@ -60,6 +62,13 @@ enum Kind {
     Srflx,
     Prflx,
     Relay,
+}
+
+impl Version {
+    /// Whether this state of a peer comes after `taken`; another process of it may start from 1 again.
+    pub(crate) fn is_news_after(self, taken: Option<Version>) -> bool {
+        taken.is_none_or(|taken| taken.instance != self.instance || taken.number < self.number)
+    }
 }
 
 impl DescribedCandidate {

@@ -27,6 +27,7 @@ pub(crate) struct World {
     meet: rendezvous::Server,
     /// Since the epoch, host, event: in order.
     pub(crate) events: Vec<(Duration, String, Event)>,
+    ticket: Ticket,
     /// Packets that arrived at a host and found no socket.
     pub(crate) unclaimed: usize,
 }
@@ -150,6 +151,7 @@ impl World {
             hosts: BTreeMap::new(),
             meet: rendezvous::Server::new(),
             events: vec![],
+            ticket: ticket.clone(),
             unclaimed: 0,
         };
         world.add("laptop", call_config(Role::Client { ticket }, seed));
@@ -189,14 +191,39 @@ impl World {
         self.hosts.keys().cloned().collect()
     }
 
+    /// Another holder of the ticket comes.
+    pub(crate) fn second_client(&mut self, name: &str, seed: u64) {
+        let ticket = self.ticket.clone();
+        self.add(name, call_config(Role::Client { ticket }, seed));
+        self.hosts.get_mut(name).unwrap().peer.start(self.now);
+        self.drain(name);
+    }
+
     pub(crate) fn tell_interface(&mut self, host: &str, name: &str, up: bool, carrier: bool) {
-        let port = self.plan.port_of(host, name).unwrap();
+        let addresses =
+            if up { addresses(&self.plan, self.plan.port_of(host, name).unwrap()) } else { vec![] };
+        self.tell_addresses(host, name, (up, carrier), addresses);
+    }
+
+    /// The interface stays up and keeps only its IPv4 address.
+    pub(crate) fn lose_ipv6(&mut self, host: &str, name: &str) {
+        let mut addresses = addresses(&self.plan, self.plan.port_of(host, name).unwrap());
+        addresses.retain(IpAddr::is_ipv4);
+        self.tell_addresses(host, name, (true, true), addresses);
+    }
+
+    fn tell_addresses(
+        &mut self,
+        host: &str,
+        name: &str,
+        (up, carrier): (bool, bool),
+        addresses: Vec<IpAddr>,
+    ) {
         let kind = match name {
             "eth0" => InterfaceKind::Lan,
             "wlan0" => InterfaceKind::Wifi,
             _ => InterfaceKind::Cellular,
         };
-        let addresses = if up { addresses(&self.plan, port) } else { vec![] };
         let interface = Interface { name: name.into(), kind, up, carrier, addresses, metric: None };
         let now = self.now;
         self.hosts.get_mut(host).unwrap().peer.handle_interface(now, InterfaceChange::Changed(interface));
@@ -231,7 +258,14 @@ impl World {
     /// Until this long after the epoch.
     pub(crate) fn run_until(&mut self, until: Duration) {
         let end = self.epoch + until;
+        let mut at_one_instant = 0;
         while let Some(next) = self.next_deadline().filter(|next| *next <= end) {
+            at_one_instant = if next > self.now { 0 } else { at_one_instant + 1 };
+            assert!(
+                at_one_instant < 1000,
+                "a deadline in the past is never met: {:?}",
+                self.now - self.epoch
+            );
             self.now = next.max(self.now);
             self.step();
         }
@@ -321,6 +355,13 @@ impl World {
             _ => None,
         };
         self.events.iter().filter_map(arrival).collect()
+    }
+
+    /// The longest time without an arrival between two moments.
+    pub(crate) fn longest_gap(&self, at: &str, from: Duration, until: Duration) -> Duration {
+        let arrivals = self.arrivals(at).into_iter().map(|(t, _)| t).filter(|t| (from..until).contains(t));
+        let all: Vec<Duration> = [from].into_iter().chain(arrivals).chain([until]).collect();
+        all.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
     /// As the results define it: the longest gap around the disturbance, less the sending interval.
