@@ -212,6 +212,7 @@ fn detected_word(by: DetectedBy) -> &'static str {
         DetectedBy::AddressGone => "the address is gone",
         DetectedBy::SendError => "the kernel refuses to send",
         DetectedBy::CheckSilence => "checks are not answered",
+        DetectedBy::ReceiveSilence => "nothing arrives any more",
         DetectedBy::Peer => "the other peer says so",
         DetectedBy::Engine => "the QUIC engine gave it up",
     }
@@ -225,8 +226,13 @@ mod tests {
     #[test]
     fn people_hear_of_what_matters_to_them() {
         let zero = Duration::ZERO;
-        let lost =
-            EventKind::Detected { interface: "wlan0".into(), path: None, by: DetectedBy::InterfaceDown };
+        let lost = EventKind::Detected {
+            interface: "wlan0".into(),
+            path: None,
+            by: DetectedBy::InterfaceDown,
+            silence_ns: None,
+            expected_ns: None,
+        };
         assert_eq!(describe(&lost, zero).unwrap(), "wlan0 lost: the interface is down");
         let open = path(0, "wlan0", PathState::Validated);
         assert_eq!(describe(&open, zero).unwrap(), "path open: wlan0 -> eth0 (server-reflexive): test");

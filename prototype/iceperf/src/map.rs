@@ -80,7 +80,7 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             cause: view.cause,
         },
         From::Detected { interface, path, by } => {
-            EventKind::Detected { interface, path, by: detected_by(by) }
+            EventKind::Detected { interface, path, by: detected_by(by), silence_ns: None, expected_ns: None }
         }
         From::CallBegins { interval, payload } => EventKind::Workload {
             workload: record::WorkloadKind::Call,
@@ -98,9 +98,15 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             bytes: size(bytes),
             path,
         },
-        From::PathSample { path, bytes_sent, bytes_received, rtt } => {
-            EventKind::PathSample { path, bytes_sent, bytes_received, rtt_ns: rtt.map(nanoseconds) }
-        }
+        From::PathSample { path, bytes_sent, bytes_received, rtt } => EventKind::PathSample {
+            path,
+            bytes_sent,
+            bytes_received,
+            rtt_ns: rtt.map(nanoseconds),
+            packets_sent: None,
+            packets_lost: None,
+            congestion_window: None,
+        },
     }
 }
 

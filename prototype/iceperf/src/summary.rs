@@ -132,7 +132,7 @@ impl Summary {
                 });
             }
             EventKind::Path { .. } => self.path(event),
-            EventKind::PathSample { path, bytes_sent, bytes_received, rtt_ns } => {
+            EventKind::PathSample { path, bytes_sent, bytes_received, rtt_ns, .. } => {
                 if let Some(path) = self.paths.get_mut(path) {
                     path.bytes_sent = *bytes_sent;
                     path.bytes_received = *bytes_received;
@@ -346,8 +346,15 @@ pub(crate) mod tests {
         summary.apply(now, &path(0, "wlan0", PathState::Active));
         summary.apply(now, &path(1, "wwan0", PathState::Backup));
         assert_eq!(summary.active().unwrap().local_interface, "wlan0");
-        let sample =
-            EventKind::PathSample { path: 1, bytes_sent: 7, bytes_received: 8, rtt_ns: Some(2_500_000) };
+        let sample = EventKind::PathSample {
+            path: 1,
+            bytes_sent: 7,
+            bytes_received: 8,
+            rtt_ns: Some(2_500_000),
+            packets_sent: None,
+            packets_lost: None,
+            congestion_window: None,
+        };
         summary.apply(now, &sample);
         summary.apply(now, &path(1, "wwan0", PathState::Active));
         summary.apply(now, &path(0, "wlan0", PathState::Closed));

@@ -233,6 +233,12 @@ pub enum EventKind {
         path: Option<u64>,
         /// What gave it away.
         by: DetectedBy,
+        /// How long nothing had been heard by then, nanoseconds; told when silence gave it away.
+        #[serde(default)]
+        silence_ns: Option<u64>,
+        /// The longest pause that was expected, nanoseconds; told when silence gave it away.
+        #[serde(default)]
+        expected_ns: Option<u64>,
     },
 
     /// A payload unit left the workload.
@@ -257,7 +263,7 @@ pub enum EventKind {
         /// Number of this peer's path on which it arrived, when known.
         path: Option<u64>,
     },
-    /// What a path carried, for the interval since the last such event of the path, and its newest estimates.
+    /// What a path has carried so far, and its newest estimates: every 100 ms while it lives, and once at its end.
     PathSample {
         /// Number of the path.
         path: u64,
@@ -267,6 +273,71 @@ pub enum EventKind {
         bytes_received: u64,
         /// Smoothed round-trip time, nanoseconds.
         rtt_ns: Option<u64>,
+        /// QUIC packets sent so far.
+        #[serde(default)]
+        packets_sent: Option<u64>,
+        /// Those of them that the engine took for lost so far (RFC 9002 section 6).
+        #[serde(default)]
+        packets_lost: Option<u64>,
+        /// Bytes that may be in flight (RFC 9002 section 7).
+        #[serde(default)]
+        congestion_window: Option<u64>,
+    },
+
+    /// A transfer begins; told by both ends, each for itself.
+    BulkBegins {
+        /// Number of the object within the connection; both ends know it by this number.
+        object: u32,
+        /// `up` from client to server, `down` from server to client.
+        direction: Direction,
+        /// Size; none when it is sent until the end of the run.
+        bytes: Option<u64>,
+        /// This end sends it.
+        sending: bool,
+    },
+    /// How far the sender is; told at most every 100 ms, and at the end.
+    BulkSent {
+        /// Number of the object.
+        object: u32,
+        /// Bytes handed to the engine so far, each counted when it was first sent.
+        bytes: u64,
+        /// Bytes that were sent again so far.
+        resent: u64,
+    },
+    /// How far the receiver is. Told at once when the last such event is 5 ms old or older, else when it is: then the
+    /// time of this event is that of its first new byte whenever nothing new arrived for 5 ms, and a longer gap
+    /// between new bytes lies exactly between `newest_t_ns` of one event and the time of the next.
+    BulkArrived {
+        /// Number of the object.
+        object: u32,
+        /// Different bytes so far.
+        bytes: u64,
+        /// Bytes that arrived once more, so far.
+        duplicate: u64,
+        /// When the newest of the different bytes arrived, nanoseconds since time zero.
+        newest_t_ns: i64,
+    },
+    /// Bytes that the other end had not acknowledged were sent again, since the path that carried them is lost.
+    BulkResent {
+        /// Number of the object.
+        object: u32,
+        /// How many bytes, this time.
+        bytes: u64,
+        /// What brought it about, in a few words.
+        why: String,
+    },
+    /// A transfer is over at this end.
+    BulkEnded {
+        /// Number of the object.
+        object: u32,
+        /// Sender: bytes that were sent, each counted once. Receiver: different bytes that arrived.
+        bytes: u64,
+        /// SHA-256 of them, in hexadecimal.
+        sha256: String,
+        /// Receiver: whether it equals the sender's. Sender: what the receiver said. None when nobody could tell.
+        sha256_ok: Option<bool>,
+        /// One word, such as `complete` or `stopped`.
+        why: String,
     },
 
     /// A workload declared how it sends, once, before its first unit.
@@ -289,6 +360,9 @@ pub enum EventKind {
         target_host: Option<String>,
         /// To which interface, where one is meant.
         target_interface: Option<String>,
+        /// To which network, where one is meant.
+        #[serde(default)]
+        target_network: Option<String>,
         /// When it was to happen, nanoseconds since time zero.
         due_t_ns: i64,
     },
@@ -418,6 +492,8 @@ pub enum DetectedBy {
     SendError,
     /// Checks were not answered in time.
     CheckSilence,
+    /// Nothing arrives any more, against the expectation of the receiver.
+    ReceiveSilence,
     /// The other peer said so over a living path.
     Peer,
     /// The QUIC engine gave the path up.
@@ -430,6 +506,8 @@ pub enum DetectedBy {
 pub enum WorkloadKind {
     /// Small datagrams at a fixed rate, both ways.
     Call,
+    /// One object as fast as it goes, one way.
+    Bulk,
 }
 
 /// What a step of the timeline did.
@@ -444,6 +522,14 @@ pub enum DisturbanceKind {
     CarrierOff,
     /// Link back.
     CarrierOn,
+    /// Packets vanish, both ways, and nothing tells.
+    Silence,
+    /// Packets arrive again.
+    Restore,
+    /// The interface has new addresses, the old ones are gone.
+    Address,
+    /// The NAT of a network has forgotten every mapping, and gives others from then on.
+    NatRebind,
 }
 
 /// Which way a packet went, seen from the host.
@@ -466,6 +552,8 @@ pub enum DropCause {
     Loss,
     /// The interface was down or had no carrier.
     InterfaceDown,
+    /// The interface was silenced.
+    Silenced,
     /// No NAT mapping for it.
     NatNoMapping,
     /// The NAT's filtering forbids it.
@@ -538,8 +626,53 @@ impl fmt::Display for DetectedBy {
             DetectedBy::AddressGone => "address-gone",
             DetectedBy::SendError => "send-error",
             DetectedBy::CheckSilence => "check-silence",
+            DetectedBy::ReceiveSilence => "receive-silence",
             DetectedBy::Peer => "peer",
             DetectedBy::Engine => "engine",
         })
     }
 }
+
+impl DisturbanceKind {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Down,
+        Self::Up,
+        Self::CarrierOff,
+        Self::CarrierOn,
+        Self::Silence,
+        Self::Restore,
+        Self::Address,
+        Self::NatRebind,
+    ];
+
+    /// The word on disk and in a scenario.
+    pub fn word(self) -> &'static str {
+        match self {
+            DisturbanceKind::Down => "down",
+            DisturbanceKind::Up => "up",
+            DisturbanceKind::CarrierOff => "carrier_off",
+            DisturbanceKind::CarrierOn => "carrier_on",
+            DisturbanceKind::Silence => "silence",
+            DisturbanceKind::Restore => "restore",
+            DisturbanceKind::Address => "address",
+            DisturbanceKind::NatRebind => "nat_rebind",
+        }
+    }
+
+    /// Something that carried packets is taken away. A NAT that forgets its mappings takes nothing away: its network
+    /// carries packets as before, though from another address.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::Down | Self::CarrierOff | Self::Silence | Self::Address)
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for DisturbanceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,26 @@ pub enum Expectation {
         /// The bound, exclusive.
         below: Percent,
     },
+    /// A transfer is faster.
+    Goodput {
+        /// The bound, exclusive.
+        above: BitRate,
+    },
+}
+
+/// Bits per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BitRate(pub u64);
+
+/// With the largest unit that leaves a number of 1 or more, to three digits after the point.
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s")];
+        let rate = self.0 as f64;
+        let (unit, name) = units.into_iter().find(|(unit, _)| rate >= *unit).unwrap_or((1.0, "bit/s"));
+        let number = format!("{:.3}", rate / unit);
+        write!(f, "{} {name}", number.trim_end_matches('0').trim_end_matches('.'))
+    }
 }
 
 /// A share of a whole.
@@ -69,6 +89,7 @@ impl Expectation {
             Expectation::DirectPath { below } => time("direct_path", below, metrics.direct_path_ms),
             Expectation::RelayPath { below } => time("relay_path", below, metrics.relay_path_ms),
             Expectation::Lost { below } => lost(metrics, below),
+            Expectation::Goodput { above } => goodput(metrics, above),
         }
     }
 }
@@ -128,6 +149,16 @@ fn lost(metrics: &Metrics, below: Percent) -> ExpectationVerdict {
         expected: format!("below {below}"),
         measured: worse.map_or("none".to_owned(), |worse| worse.to_string()),
         ok: worse.is_some_and(|worse| worse < below),
+    }
+}
+
+fn goodput(metrics: &Metrics, above: BitRate) -> ExpectationVerdict {
+    let measured = metrics.bulk.as_ref().and_then(|bulk| bulk.goodput_bit_s).map(BitRate);
+    ExpectationVerdict {
+        name: "goodput".to_owned(),
+        expected: format!("above {above}"),
+        measured: measured.map_or("none".to_owned(), |measured| measured.to_string()),
+        ok: measured.is_some_and(|measured| measured > above),
     }
 }
 

@@ -17,7 +17,7 @@ mod timeline;
 
 pub use timeline::{TimelineEntry, timeline};
 
-use crate::{CallMetrics, Direction, Event, Expectation, Metrics, Results};
+use crate::{BitRate, CallMetrics, Direction, Event, Expectation, Metrics, Results};
 use flow::Flow;
 use log::Log;
 use std::time::Duration;
@@ -49,8 +49,19 @@ pub struct RunFacts {
     pub server: String,
     /// What the scenario expects.
     pub expectations: Vec<Expectation>,
+    /// What the links of the client's host carry together; none when one of them has no bound.
+    pub link_rates: Option<LinkRates>,
     /// Why the run is invalid, when its own timing or record check failed.
     pub invalid_why: Option<String>,
+}
+
+/// Sums of the rates of links, each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkRates {
+    /// From the host.
+    pub up: BitRate,
+    /// To the host.
+    pub down: BitRate,
 }
 
 /// Folds the events of a run, in any order, into its results.
@@ -81,6 +92,7 @@ fn metrics(log: &Log<'_>, flows: &Flows) -> Metrics {
         probes: probes::probes(log),
         disturbances: disturbances::disturbances(log, flows),
         call: flows.metrics(),
+        bulk: None,
     }
 }
 

@@ -29,11 +29,11 @@ pub use event::{
     CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event, EventKind, Family,
     InterfaceKind, PairState, PathState, WorkloadKind,
 };
-pub use expectation::{Expectation, Percent};
-pub use fold::{LATE_AFTER, RunFacts};
+pub use expectation::{BitRate, Expectation, Percent};
+pub use fold::{LATE_AFTER, LinkRates, RunFacts};
 pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, read_events};
 pub use millis::Millis;
 pub use results::{
-    CallMetrics, DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, IntervalSummary, Metrics,
-    PathMetrics, ProbeMetrics, Results, RttSummary,
+    BulkMetrics, CallMetrics, DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, IntervalSummary,
+    Metrics, PathMetrics, ProbeMetrics, Results, RttSummary,
 };

@@ -1,9 +1,9 @@
 //! `results.json`: what a run measured. Types only; [`crate::fold`] fills them in.
 //!
-//! Left out because no event of this version carries it: bulk, video, request and blocking. A figure that a
+//! Left out because no event of this version carries it: video, request and blocking. A figure that a
 //! run could not measure is `null`, never 0.
 
-use crate::{CandidateKind, DetectedBy, Family, Millis};
+use crate::{CandidateKind, DetectedBy, Direction, DisturbanceKind, Family, Millis};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
 
@@ -62,6 +62,9 @@ pub struct Metrics {
     /// The call, when one was part of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallMetrics>,
+    /// The transfer, when one was part of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<BulkMetrics>,
 }
 
 impl Metrics {
@@ -106,6 +109,12 @@ pub struct PathMetrics {
     pub bytes_sent: Option<u64>,
     /// UDP payload bytes received, as the path's last sample tells.
     pub bytes_received: Option<u64>,
+    /// QUIC packets sent, as the path's last sample tells.
+    #[serde(default)]
+    pub packets_sent: Option<u64>,
+    /// Those of them that the engine took for lost.
+    #[serde(default)]
+    pub packets_lost: Option<u64>,
     /// Round-trip time of the answered checks; QUIC's smoothed estimates when no check tells one.
     pub rtt_ms: Option<RttSummary>,
 }
@@ -179,14 +188,19 @@ pub struct DisturbanceMetrics {
     pub how: How,
     /// Whether the QUIC connection of before carried payload afterwards.
     pub same_connection: bool,
-    /// Bytes that had to be sent twice; `null`, since a call sends nothing twice and no other workload exists yet.
+    /// Bytes of the transfer that were sent again from this step until the next; `null` without one, since a call sends
+    /// nothing twice.
     pub bytes_resent: Option<u64>,
+    /// The same silence of the transfer, when the run had a call beside it; the figures above are then the call's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk_stall_ms: Option<Millis>,
 }
 
 impl DisturbanceMetrics {
     /// The step took something away.
     pub fn is_loss(&self) -> bool {
-        self.what.starts_with("down ") || self.what.starts_with("carrier_off ")
+        let word = self.what.split(' ').next().unwrap_or_default();
+        DisturbanceKind::ALL.into_iter().any(|kind| kind.is_loss() && kind.word() == word)
     }
 }
 
@@ -249,4 +263,22 @@ pub struct FlowMetrics {
     pub packets_per_s: Option<f64>,
     /// Arriving payload, bits per second, between the first arrival and the last.
     pub bit_rate: Option<u64>,
+}
+
+/// A transfer: one object, one way, as fast as it goes. Measured where it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BulkMetrics {
+    /// `up` from the client's host to the server's.
+    pub direction: Direction,
+    /// Different bytes that arrived.
+    pub bytes: u64,
+    /// Whether what arrived is what was sent; `null` when it ended before anybody could tell.
+    pub sha256_ok: Option<bool>,
+    /// Different bytes per time, in bits per second, from the beginning of the transfer to the newest arrival.
+    pub goodput_bit_s: Option<u64>,
+    /// Longest time without a new byte, between two of them or to the end of a run that did not end it. Gaps of up to
+    /// 5 ms are not told one by one.
+    pub longest_stall_ms: Option<Millis>,
+    /// Goodput as a share of what the links of the client's host carry together; `null` when they have no bound.
+    pub aggregation: Option<f64>,
 }

@@ -102,6 +102,7 @@ fn make(
         client: scenario.peers.client.host,
         server: scenario.peers.server.host,
         expectations: scenario.expect.into_iter().map(Into::into).collect(),
+        link_rates: None,
         invalid_why,
     };
     let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));

@@ -25,6 +25,7 @@ pub(super) struct Step<'a> {
     pub(super) kind: DisturbanceKind,
     pub(super) host: Option<&'a str>,
     pub(super) interface: Option<&'a str>,
+    network: Option<&'a str>,
     /// The step is logged once it was read back; a peer may see its effect a little earlier, but not before it was due.
     pub(super) effect_ns: i64,
     /// From here on effects are the next step's, or the run is over.
@@ -36,22 +37,18 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     /// The scenario's words for it.
     pub(super) fn what(&self) -> String {
-        let word = match self.kind {
-            DisturbanceKind::Down => "down",
-            DisturbanceKind::Up => "up",
-            DisturbanceKind::CarrierOff => "carrier_off",
-            DisturbanceKind::CarrierOn => "carrier_on",
-        };
-        match (self.host, self.interface) {
-            (Some(host), Some(interface)) => format!("{word} {host}.{interface}"),
-            (Some(host), None) => format!("{word} {host}"),
-            _ => word.to_owned(),
+        let word = self.kind;
+        match (self.host, self.interface, self.network) {
+            (Some(host), Some(interface), _) => format!("{word} {host}.{interface}"),
+            (Some(host), None, _) => format!("{word} {host}"),
+            (None, _, Some(network)) => format!("{word} {network}"),
+            (None, _, None) => word.to_string(),
         }
     }
 
     /// Takes something away.
     pub(super) fn is_loss(&self) -> bool {
-        matches!(self.kind, DisturbanceKind::Down | DisturbanceKind::CarrierOff)
+        self.kind.is_loss()
     }
 }
 
@@ -68,7 +65,9 @@ pub(super) fn steps<'a>(log: &Log<'a>) -> Vec<Step<'a>> {
 }
 
 fn step(event: &Event) -> Option<Step<'_>> {
-    let EventKind::Disturbance { what, target_host, target_interface, due_t_ns, .. } = &event.what else {
+    let EventKind::Disturbance { what, target_host, target_interface, target_network, due_t_ns, .. } =
+        &event.what
+    else {
         return None;
     };
     Some(Step {
@@ -76,6 +75,7 @@ fn step(event: &Event) -> Option<Step<'_>> {
         kind: *what,
         host: target_host.as_deref(),
         interface: target_interface.as_deref(),
+        network: target_network.as_deref(),
         effect_ns: (*due_t_ns).min(event.t_ns),
         until_ns: event.t_ns,
         next_ns: None,
@@ -152,6 +152,7 @@ impl<'a> Observed<'a> {
             how: self.how(),
             same_connection: self.same_connection(),
             bytes_resent: None,
+            bulk_stall_ms: None,
         }
     }
 

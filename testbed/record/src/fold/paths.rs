@@ -122,7 +122,7 @@ fn path_metrics(log: &Log<'_>, life: &Life<'_>, lives: &BTreeMap<u64, Life<'_>>)
     let usable = first_up(log, life.pair);
     let in_quic = usable.zip(life.opened_ns()).map(|(usable, opened)| opened.saturating_sub(usable));
     let checks = Checks::new(log, life, lives);
-    let bytes = last_sample(log, life.id);
+    let last = last_sample(log, life.id);
     PathMetrics {
         id: life.id,
         local_interface: life.interface.to_owned(),
@@ -137,8 +137,10 @@ fn path_metrics(log: &Log<'_>, life: &Life<'_>, lives: &BTreeMap<u64, Life<'_>>)
         checks_answered: checks.answered,
         first_check_ms: checks.sent.first().copied().map(Millis::from_ns),
         check_interval_ms: interval_summary(&checks.sent),
-        bytes_sent: bytes.map(|(sent, _)| sent),
-        bytes_received: bytes.map(|(_, received)| received),
+        bytes_sent: last.map(|last| last.bytes_sent),
+        bytes_received: last.map(|last| last.bytes_received),
+        packets_sent: last.and_then(|last| last.packets_sent),
+        packets_lost: last.and_then(|last| last.packets_lost),
         rtt_ms: rtt_summary(&checks.rtts).or_else(|| rtt_summary(&sampled_rtts(log, life.id))),
     }
 }
@@ -194,10 +196,21 @@ fn rtt_summary(rtts: &[i64]) -> Option<RttSummary> {
     })
 }
 
-fn last_sample(log: &Log<'_>, wanted: u64) -> Option<(u64, u64)> {
+/// The counters of a path's last sample.
+#[derive(Clone, Copy)]
+struct LastSample {
+    bytes_sent: u64,
+    bytes_received: u64,
+    packets_sent: Option<u64>,
+    packets_lost: Option<u64>,
+}
+
+fn last_sample(log: &Log<'_>, wanted: u64) -> Option<LastSample> {
     let samples = log.of(log.client()).filter_map(|event| match event.what {
-        EventKind::PathSample { path, bytes_sent, bytes_received, .. } if path == wanted => {
-            Some((bytes_sent, bytes_received))
+        EventKind::PathSample { path, bytes_sent, bytes_received, packets_sent, packets_lost, .. }
+            if path == wanted =>
+        {
+            Some(LastSample { bytes_sent, bytes_received, packets_sent, packets_lost })
         }
         _ => None,
     });

@@ -21,6 +21,7 @@ fn run(seed: u64, interruption: i64) -> Run {
         client: "laptop".into(),
         server: "desktop".into(),
         expectations: vec![],
+        link_rates: None,
         invalid_why: None,
     };
     let results = Results {
@@ -55,6 +56,7 @@ fn metrics(interruption: i64) -> Metrics {
         probes: vec![],
         disturbances: vec![disturbance(interruption)],
         call: Some(CallMetrics { up: flow, down: flow }),
+        bulk: None,
     }
 }
 
@@ -75,6 +77,8 @@ fn path() -> PathMetrics {
         check_interval_ms: Some(IntervalSummary { median: ms(100), p95: ms(101) }),
         bytes_sent: None,
         bytes_received: None,
+        packets_sent: None,
+        packets_lost: None,
         rtt_ms: None,
     }
 }
@@ -94,6 +98,7 @@ fn disturbance(interruption: i64) -> DisturbanceMetrics {
         how: How::Multipath,
         same_connection: true,
         bytes_resent: None,
+        bulk_stall_ms: None,
     }
 }
 
@@ -116,9 +121,16 @@ fn events() -> Vec<Event> {
         what: DisturbanceKind::Down,
         target_host: Some("laptop".into()),
         target_interface: Some("wlan0".into()),
+        target_network: None,
         due_t_ns: ms(15_000).as_ns(),
     };
-    let noticed = EventKind::Detected { interface: "wwan0".into(), path: Some(0), by: DetectedBy::Peer };
+    let noticed = EventKind::Detected {
+        interface: "wwan0".into(),
+        path: Some(0),
+        by: DetectedBy::Peer,
+        silence_ns: None,
+        expected_ns: None,
+    };
     [(200, "laptop", pair), (15_000, "testbed", down), (15_045, "desktop", noticed)]
         .map(|(t, host, what)| Event { t_ns: ms(t).as_ns(), host: host.into(), what })
         .into()

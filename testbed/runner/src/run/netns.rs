@@ -287,6 +287,7 @@ impl<'a> Stage<'a> {
                 what: step.action.kind(),
                 target_host: Some(target.host.clone()),
                 target_interface: Some(target.interface.clone()),
+                target_network: None,
                 due_t_ns: nanoseconds_since(zero, due),
             },
         ));

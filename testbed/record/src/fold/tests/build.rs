@@ -22,6 +22,7 @@ pub(super) fn facts(seconds: u64) -> RunFacts {
         client: "laptop".into(),
         server: "desktop".into(),
         expectations: vec![],
+        link_rates: None,
         invalid_why: None,
     }
 }
@@ -97,6 +98,7 @@ impl Log {
             what,
             target_host: Some("laptop".into()),
             target_interface: Some(interface.into()),
+            target_network: None,
             due_t_ns: ms(t).as_ns() - 500_000,
         };
         self.push(t, "testbed", what);
@@ -171,7 +173,10 @@ impl Log {
     }
 
     pub(super) fn detected(&mut self, t: i64, host: &str, interface: &str, by: DetectedBy) {
-        self.push(t, host, EventKind::Detected { interface: interface.into(), path: Some(0), by });
+        let (silence_ns, expected_ns) = (None, None);
+        let what =
+            EventKind::Detected { interface: interface.into(), path: Some(0), by, silence_ns, expected_ns };
+        self.push(t, host, what);
     }
 }
 
@@ -212,6 +217,9 @@ pub(super) fn wifi_off() -> (Log, RunFacts) {
         bytes_sent: 5_000,
         bytes_received: 4_000,
         rtt_ns: Some(112_000_000),
+        packets_sent: Some(50),
+        packets_lost: Some(2),
+        congestion_window: Some(12_000),
     };
     log.push(19_500, "laptop", sample);
     log.flow(("laptop", "desktop"), 5, 20_000, |t| match t {

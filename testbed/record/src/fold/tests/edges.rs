@@ -184,8 +184,7 @@ fn what_a_peer_sees_before_the_step_is_read_back_is_noticed_at_once() {
     let mut log = on_one_path(true);
     log.call(20_000, 0..0);
     log.step(10_000, DisturbanceKind::Down, "wlan0");
-    let early = EventKind::Detected { interface: "wlan0".into(), path: None, by: DetectedBy::InterfaceDown };
-    log.push(10_000, "laptop", early);
+    log.detected(10_000, "laptop", "wlan0", DetectedBy::InterfaceDown);
     // The step was due half a millisecond before it was read back.
     log.events.last_mut().unwrap().t_ns -= 200_000;
     assert_eq!(steps(&log, 20)[0].detected_ms, Some(ms(0)));

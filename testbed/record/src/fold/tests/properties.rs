@@ -103,6 +103,7 @@ fn step() -> impl Strategy<Value = EventKind> {
             what,
             target_host,
             target_interface,
+            target_network: None,
             due_t_ns,
         },
     )
@@ -120,7 +121,13 @@ fn rest() -> impl Strategy<Value = EventKind> {
             multipath
         }),
         name.prop_map(|connection| EventKind::ConnectionClosed { connection, why: "any".into() }),
-        (interface(), by).prop_map(|(interface, by)| EventKind::Detected { interface, path: None, by }),
+        (interface(), by).prop_map(|(interface, by)| EventKind::Detected {
+            interface,
+            path: None,
+            by,
+            silence_ns: None,
+            expected_ns: None
+        }),
         interface().prop_map(|interface| EventKind::Interface {
             interface,
             kind: InterfaceKind::Cellular,
@@ -129,7 +136,15 @@ fn rest() -> impl Strategy<Value = EventKind> {
             addresses: vec![]
         }),
         (0..4u64, any::<u64>(), any::<Option<u64>>()).prop_map(|(path, bytes, rtt_ns)| {
-            EventKind::PathSample { path, bytes_sent: bytes, bytes_received: bytes, rtt_ns }
+            EventKind::PathSample {
+                path,
+                bytes_sent: bytes,
+                bytes_received: bytes,
+                rtt_ns,
+                packets_sent: rtt_ns,
+                packets_lost: rtt_ns,
+                congestion_window: None,
+            }
         }),
     ]
 }

@@ -1,0 +1,173 @@
+//! The form on disk: what is written is read back, and what earlier versions wrote is still read.
+
+use super::*;
+use crate::parse_line;
+use proptest::prelude::*;
+
+fn event(what: EventKind) -> Event {
+    Event { t_ns: 15_084_000_000, host: "desktop".into(), what }
+}
+
+/// Writes it as a line, compares that, and reads it back.
+fn on_disk(what: EventKind, fields: &str) {
+    let written = serde_json::to_string(&event(what.clone())).unwrap();
+    assert_eq!(written, format!(r#"{{"t_ns":15084000000,"host":"desktop",{fields}}}"#));
+    assert_eq!(parse_line(&written).unwrap(), event(what));
+}
+
+#[test]
+fn a_detection_by_silence_tells_what_was_expected() {
+    let detected = |silence_ns, expected_ns| EventKind::Detected {
+        interface: "wwan0".into(),
+        path: Some(0),
+        by: DetectedBy::ReceiveSilence,
+        silence_ns,
+        expected_ns,
+    };
+    on_disk(
+        detected(Some(84_000_000), Some(62_000_000)),
+        r#""kind":"detected","fields":{"interface":"wwan0","path":0,"by":"receive-silence","silence_ns":84000000,"expected_ns":62000000}"#,
+    );
+    on_disk(
+        detected(None, None),
+        r#""kind":"detected","fields":{"interface":"wwan0","path":0,"by":"receive-silence","silence_ns":null,"expected_ns":null}"#,
+    );
+}
+
+#[test]
+fn the_steps_have_the_words_of_the_scenario() {
+    for what in DisturbanceKind::ALL {
+        assert_eq!(serde_json::to_value(what).unwrap(), what.word());
+        assert_eq!(what.to_string(), what.word());
+    }
+    assert_eq!(
+        DisturbanceKind::ALL.map(DisturbanceKind::word).join(" "),
+        "down up carrier_off carrier_on silence restore address nat_rebind"
+    );
+    let rebind = EventKind::Disturbance {
+        index: 0,
+        what: DisturbanceKind::NatRebind,
+        target_host: None,
+        target_interface: None,
+        target_network: Some("home".into()),
+        due_t_ns: 15_000_000_000,
+    };
+    on_disk(
+        rebind,
+        r#""kind":"disturbance","fields":{"index":0,"what":"nat_rebind","target_host":null,"target_interface":null,"target_network":"home","due_t_ns":15000000000}"#,
+    );
+}
+
+#[test]
+fn a_transfer_is_told_from_its_beginning_to_its_end() {
+    let begins = |bytes| EventKind::BulkBegins { object: 3, direction: Direction::Up, bytes, sending: true };
+    on_disk(
+        begins(Some(20_000_000)),
+        r#""kind":"bulk_begins","fields":{"object":3,"direction":"up","bytes":20000000,"sending":true}"#,
+    );
+    on_disk(
+        begins(None),
+        r#""kind":"bulk_begins","fields":{"object":3,"direction":"up","bytes":null,"sending":true}"#,
+    );
+    on_disk(
+        EventKind::BulkSent { object: 3, bytes: 70_000, resent: 1_200 },
+        r#""kind":"bulk_sent","fields":{"object":3,"bytes":70000,"resent":1200}"#,
+    );
+    on_disk(
+        EventKind::BulkArrived { object: 3, bytes: 60_000, duplicate: 17, newest_t_ns: 15_083_000_001 },
+        r#""kind":"bulk_arrived","fields":{"object":3,"bytes":60000,"duplicate":17,"newest_t_ns":15083000001}"#,
+    );
+    on_disk(
+        EventKind::BulkResent { object: 3, bytes: 1_200, why: "path 0 lost".into() },
+        r#""kind":"bulk_resent","fields":{"object":3,"bytes":1200,"why":"path 0 lost"}"#,
+    );
+    on_disk(
+        EventKind::BulkEnded {
+            object: 3,
+            bytes: 70_000,
+            sha256: "00ff".into(),
+            sha256_ok: Some(true),
+            why: "complete".into(),
+        },
+        r#""kind":"bulk_ended","fields":{"object":3,"bytes":70000,"sha256":"00ff","sha256_ok":true,"why":"complete"}"#,
+    );
+}
+
+#[test]
+fn a_silenced_packet_and_a_bulk_workload_have_their_words() {
+    assert_eq!(serde_json::to_value(DropCause::Silenced).unwrap(), "silenced");
+    assert_eq!(serde_json::to_value(WorkloadKind::Bulk).unwrap(), "bulk");
+    assert_eq!(serde_json::to_value(DetectedBy::ReceiveSilence).unwrap(), "receive-silence");
+    assert_eq!(DetectedBy::ReceiveSilence.to_string(), "receive-silence");
+}
+
+/// Lines as version 0.1.0 wrote them before these fields existed.
+#[test]
+fn older_lines_are_read_with_nothing_in_the_newer_fields() {
+    let detected = r#"{"t_ns":1,"host":"laptop","kind":"detected","fields":{"interface":"wlan0","path":0,"by":"interface-down"}}"#;
+    assert_eq!(
+        parse_line(detected).unwrap().what,
+        EventKind::Detected {
+            interface: "wlan0".into(),
+            path: Some(0),
+            by: DetectedBy::InterfaceDown,
+            silence_ns: None,
+            expected_ns: None,
+        }
+    );
+    let step = r#"{"t_ns":1,"host":"testbed","kind":"disturbance","fields":{"index":0,"what":"down","target_host":"laptop","target_interface":"wlan0","due_t_ns":15000000000}}"#;
+    assert_eq!(
+        parse_line(step).unwrap().what,
+        EventKind::Disturbance {
+            index: 0,
+            what: DisturbanceKind::Down,
+            target_host: Some("laptop".into()),
+            target_interface: Some("wlan0".into()),
+            target_network: None,
+            due_t_ns: 15_000_000_000,
+        }
+    );
+    let sample = r#"{"t_ns":1,"host":"laptop","kind":"path_sample","fields":{"path":1,"bytes_sent":7,"bytes_received":8,"rtt_ns":null}}"#;
+    assert_eq!(
+        parse_line(sample).unwrap().what,
+        EventKind::PathSample {
+            path: 1,
+            bytes_sent: 7,
+            bytes_received: 8,
+            rtt_ns: None,
+            packets_sent: None,
+            packets_lost: None,
+            congestion_window: None,
+        }
+    );
+}
+
+#[test]
+fn an_unknown_word_is_an_error_and_not_something_else() {
+    let line = r#"{"t_ns":1,"host":"testbed","kind":"disturbance","fields":{"index":0,"what":"eclipse","target_host":null,"target_interface":null,"due_t_ns":0}}"#;
+    assert!(parse_line(line).unwrap_err().to_string().contains("eclipse"));
+}
+
+proptest! {
+    #[test]
+    fn counters_of_any_size_survive(
+        (path, object) in any::<(u64, u32)>(),
+        (bytes, duplicate, newest_t_ns) in any::<(u64, u64, i64)>(),
+        (packets_sent, packets_lost, congestion_window) in any::<(Option<u64>, Option<u64>, Option<u64>)>(),
+    ) {
+        let sample = EventKind::PathSample {
+            path,
+            bytes_sent: bytes,
+            bytes_received: duplicate,
+            rtt_ns: packets_sent,
+            packets_sent,
+            packets_lost,
+            congestion_window,
+        };
+        let arrived = EventKind::BulkArrived { object, bytes, duplicate, newest_t_ns };
+        for what in [sample, arrived] {
+            let line = serde_json::to_string(&event(what.clone())).unwrap();
+            prop_assert_eq!(parse_line(&line).unwrap().what, what);
+        }
+    }
+}
