@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Instant,
 };
 
@@ -85,6 +85,12 @@ impl Border {
         packet.is_udp()
             && !known.contains(&far)
             && self.blocks.iter().any(|block| matches_udp_peer(block, far, direction))
+    }
+
+    /// The NAT forgets its mappings and chooses other outside ports from now on: what was mapped, and to where. None
+    /// without a NAT.
+    pub(crate) fn rebind(&mut self) -> Option<Vec<(Inside, SocketAddr)>> {
+        self.nat.as_mut().map(Nat::rebind)
     }
 
     pub(crate) fn expire(&mut self, now: Instant, key: SessionKey) -> Expiry {

@@ -66,6 +66,8 @@ pub enum DropCause {
     QueueFull,
     /// The interface was down or had no carrier, or became so while the packet was on its link.
     InterfaceDown,
+    /// The interface was silent, or became so while the packet was on its link ([`crate::Change::Silence`]).
+    Silenced,
     /// No NAT mapping for it.
     NatNoMapping,
     /// There is a mapping, but its inside host has not lately sent to where the packet comes from.
@@ -107,6 +109,7 @@ pub struct LinkCounts {
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
-    /// Packets dropped on the link or at the border behind it (up) or before it (down).
+    /// Packets dropped on the link, at the border behind it (up) or before it (down), or at an interface that no longer
+    /// has the address (down).
     pub dropped: BTreeMap<DropCause, u64>,
 }

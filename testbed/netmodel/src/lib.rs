@@ -51,6 +51,7 @@
 //!   and fragments included, ends at a NAT or firewall as [`DropCause::UnsupportedProtocol`].
 //! * **Firewall**: lets an inside host's own flows out and their answers in, with the default timers of [`NatSpec`].
 //!   What arrives for a host that has not sent to just that address and port is dropped.
+//! * **What may happen** to interfaces and NATs while all this runs: see [`Change`].
 //! * **Nothing is ever answered** by the model itself: no ICMP errors, no resets.
 //!
 //! # Limits
@@ -63,6 +64,7 @@
 //!
 //! Loss, reordering, MTUs, ICMP errors, multicast, stacked NATs, changing links while they run.
 
+mod addresses;
 mod border;
 mod event;
 mod link;
@@ -73,10 +75,11 @@ mod plan;
 mod sessions;
 mod topology;
 
+pub use addresses::Addresses;
 pub use event::{Direction, DropCause, LinkCounts, NetworkEvent, Protocol};
 pub use network::{Change, ChangeError, Network, Output};
 pub use packet::{PacketError, Udp, build_udp, parse_udp};
-pub use plan::{INTERNET, Owner, Plan, PlanError, Port, PortId, SERVER_INTERFACE};
+pub use plan::{INTERNET, NetworkId, Owner, Plan, PlanError, Port, PortId, SERVER_INTERFACE};
 pub use topology::{
     BitRate, Block, BlockDirection, ByteSize, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
     NatSpec, NetworkSpec, ServerSpec, Topology,

@@ -21,12 +21,22 @@ pub(crate) struct Nat {
     outside: Ipv4Addr,
     sessions: Sessions,
     /// Outside ports in use, and by whom.
-    ports: BTreeMap<(Protocol, u16), Inside>,
+    ports: Ports,
+    /// Outside ports that rebinding took away, and from whom. Nobody gets one of these while there are others, so that
+    /// what is still sent to an old mapping reaches nobody.
+    retired: Ports,
 }
+
+type Ports = BTreeMap<(Protocol, u16), Inside>;
 
 impl Nat {
     pub(crate) fn new(outside: Ipv4Addr, spec: &NatSpec) -> Self {
-        Self { outside, sessions: Sessions::new(Timeouts::of(spec)), ports: BTreeMap::new() }
+        Self {
+            outside,
+            sessions: Sessions::new(Timeouts::of(spec)),
+            ports: Ports::new(),
+            retired: Ports::new(),
+        }
     }
 
     pub(crate) fn is_outside(&self, address: IpAddr) -> bool {
@@ -43,7 +53,7 @@ impl Nat {
             packet.flow(Direction::Up).ok_or(DropCause::UnsupportedProtocol)?;
         let key = SessionKey { inside: Inside { protocol, address: near }, remote: far };
         let allocate = || {
-            let port = free_port(&self.ports, protocol, near.port())?;
+            let port = free_port(&self.ports, &self.retired, key.inside)?;
             Some(SocketAddr::new(self.outside.into(), port))
         };
         let outbound = self.sessions.outbound(now, key, allocate).ok_or(DropCause::NatExhausted)?;
@@ -72,6 +82,12 @@ impl Nat {
         self.ports.get(&(protocol, near.port())).map(|inside| inside.address.ip())
     }
 
+    /// Forgets all mappings and retires their ports: what was mapped, and to where.
+    pub(crate) fn rebind(&mut self) -> Vec<(Inside, SocketAddr)> {
+        self.retired.append(&mut self.ports);
+        self.sessions.forget()
+    }
+
     pub(crate) fn expire(&mut self, now: Instant, key: SessionKey) -> Expiry {
         let expiry = self.sessions.expire(now, key);
         if let Expiry::MappingEnded(outside) = expiry {
@@ -81,13 +97,18 @@ impl Nat {
     }
 }
 
-/// The wanted port, or the next free one of its range.
-fn free_port(used: &BTreeMap<(Protocol, u16), Inside>, protocol: Protocol, wanted: u16) -> Option<u16> {
+/// The wanted port, or the next free one of its range; one that was taken away from another only when no other is left,
+/// and never the inside's own that was.
+fn free_port(used: &Ports, retired: &Ports, inside: Inside) -> Option<u16> {
+    let Inside { protocol, address } = inside;
+    let wanted = address.port();
     let range = port_range(protocol, wanted);
     let start = wanted.max(*range.start());
-    let above = start..=*range.end();
-    let below = *range.start()..=start;
-    above.chain(below).find(|port| !used.contains_key(&(protocol, *port)))
+    let candidates = || (start..=*range.end()).chain(*range.start()..=start);
+    let is_free = |port: &u16| !used.contains_key(&(protocol, *port));
+    let is_fresh = |port: &u16| is_free(port) && !retired.contains_key(&(protocol, *port));
+    let was_anothers = |port: &u16| is_free(port) && retired.get(&(protocol, *port)) != Some(&inside);
+    candidates().find(is_fresh).or_else(|| candidates().find(was_anothers))
 }
 
 /// RFC 4787 REQ-3: a well-known port is not given to one that has none, nor the other way round. Echo identifiers

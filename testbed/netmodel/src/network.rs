@@ -1,19 +1,23 @@
 //! The event loop of the model: packets on links, what becomes of them at each end, and the sessions that time out.
 //! Everything is done at its theoretical time and in the order of those times, however late the driver comes.
 
+mod change;
+
+pub use change::{Change, ChangeError};
+
 use crate::{
-    Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkEvent, Owner, Plan, Port, PortId,
+    Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkEvent, Owner, Plan, Port, PortId,
+    addresses::Pool,
     border::{Border, Opened},
     link::Link,
     packet::Packet,
-    sessions::{Expiry, SessionKey},
+    sessions::{Expiry, Inside, SessionKey},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
-use thiserror::Error;
 
 /// All links and borders of a plan, and every packet in flight.
 ///
@@ -59,34 +63,14 @@ pub enum Output {
     },
 }
 
-/// What may happen to the network from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// An interface is down or without carrier, or can be reached again. What is on its links when it goes vanishes;
-    /// mappings and firewall states stay, since nobody tells a NAT.
-    InterfaceState {
-        /// Which one.
-        port: PortId,
-        /// Whether packets pass.
-        reachable: bool,
-    },
-}
-
-/// Why a change was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum ChangeError {
-    /// No such port in this network's plan.
-    #[error("port {} is not in the plan", .0.0)]
-    UnknownPort(PortId),
-}
-
 #[derive(Debug)]
 struct PortState {
     owner: Owner,
-    addresses: Vec<IpAddr>,
+    addresses: Addresses,
     /// None for a server.
     network: Option<usize>,
     reachable: bool,
+    silent: bool,
     up: Link,
     down: Link,
 }
@@ -95,6 +79,8 @@ struct PortState {
 struct NetworkState {
     name: String,
     border: Border,
+    /// From which interfaces get other addresses.
+    pool: Pool,
     /// Dropped at the border on the way in, for nobody knows whom.
     unclaimed: BTreeMap<DropCause, u64>,
 }
@@ -120,11 +106,13 @@ impl Network {
     pub fn new(plan: &Plan, seed: u64) -> Self {
         let topology = plan.topology();
         let hosts = plan.ports().iter().flat_map(|port| addresses(port).map(|address| (address, port.id)));
-        let nat_outside = |index| plan.nat_outside(index).map(|outside| (IpAddr::V4(outside), index));
         let known = topology.servers.iter().filter(|server| server.known_to_carriers);
-        let networks = topology.networks.iter().enumerate().map(|(index, spec)| NetworkState {
+        let nat_outside = |index| plan.nat_outside(index).map(|outside| (IpAddr::V4(outside), index));
+        let planned = topology.networks.iter().zip(plan.pools()).enumerate();
+        let networks = planned.map(|(index, (spec, pool))| NetworkState {
             name: spec.name.clone(),
             border: Border::new(spec, plan.nat_outside(index)),
+            pool: pool.clone(),
             unclaimed: BTreeMap::new(),
         });
         Self {
@@ -155,21 +143,6 @@ impl Network {
         }
     }
 
-    /// Makes a change, at once. A change to what is the case already does nothing.
-    pub fn apply(&mut self, now: Instant, change: Change) -> Result<(), ChangeError> {
-        let now = self.advance(now);
-        let Change::InterfaceState { port, reachable } = change;
-        let state = self.port_mut(port).ok_or(ChangeError::UnknownPort(port))?;
-        let lost = state.reachable && !reachable;
-        state.reachable = reachable;
-        if lost {
-            state.up.reset();
-            state.down.reset();
-            self.drop_in_flight(now, port);
-        }
-        Ok(())
-    }
-
     /// The next thing that is due by now. Call until it gives nothing.
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
         self.advance(now);
@@ -184,6 +157,11 @@ impl Network {
             Output::Event { at, .. } => *at,
         });
         waiting.or_else(|| self.scheduled.keys().next().map(|(due, _)| *due))
+    }
+
+    /// The addresses of a port, which [`Change::Address`] changes; none for a port that is not in the plan.
+    pub fn addresses(&self, port: PortId) -> Option<Addresses> {
+        self.port(port).map(|state| state.addresses)
     }
 
     /// What every link has done so far, then what borders dropped without knowing whose it was.
@@ -234,15 +212,19 @@ impl Network {
         if is_multicast(packet.destination(), &state.addresses) {
             return Some(DropCause::Multicast);
         }
-        (!state.addresses.contains(&packet.source())).then_some(DropCause::SourceSpoofed)
+        if state.silent {
+            return Some(DropCause::Silenced);
+        }
+        (!state.addresses.contains(packet.source())).then_some(DropCause::SourceSpoofed)
     }
 
     /// Puts a packet on a link.
     fn send(&mut self, now: Instant, port: PortId, direction: Direction, packet: Packet) {
         let Some(state) = self.port_mut(port) else { return };
-        let sent = match state.reachable {
-            true => state.link(direction).send(now, packet.len()),
-            false => Err(DropCause::InterfaceDown),
+        let sent = match (state.reachable, state.silent) {
+            (false, _) => Err(DropCause::InterfaceDown),
+            (true, true) => Err(DropCause::Silenced),
+            (true, false) => state.link(direction).send(now, packet.len()),
         };
         match sent {
             Ok(due) => self.schedule(due, Scheduled::LinkEnd { port, direction, packet }),
@@ -251,10 +233,13 @@ impl Network {
     }
 
     fn link_end(&mut self, now: Instant, port: PortId, direction: Direction, packet: Packet) {
-        if let Some(state) = self.port_mut(port) {
-            state.link(direction).arrived(packet.len());
-        }
-        match (direction, self.network_of(port)) {
+        let Some(state) = self.port_mut(port) else { return };
+        state.link(direction).arrived(packet.len());
+        match (direction, state.network) {
+            // Its address was taken away meanwhile: a host takes no packet that is for another.
+            (Direction::Down, _) if !state.addresses.contains(packet.destination()) => {
+                self.drop_packet(now, self.place(port, direction), DropCause::NoRoute, &packet);
+            }
             (Direction::Down, _) => {
                 self.outputs.push_back(Output::Deliver { port, packet: packet.into_bytes(), due: now });
             }
@@ -353,7 +338,7 @@ impl Network {
         let Some(Opened { key, outbound, check }) = opened else { return };
         self.schedule(check, Scheduled::Session { network, key });
         if outbound.new_mapping {
-            self.tell_mapping(now, network, key, outbound.outside, true);
+            self.tell_mapping(now, network, key.inside, outbound.outside, true);
         }
     }
 
@@ -362,19 +347,7 @@ impl Network {
         match state.border.expire(now, key) {
             Expiry::AliveUntil(check) => self.schedule(check, Scheduled::Session { network, key }),
             Expiry::Ended => {}
-            Expiry::MappingEnded(outside) => self.tell_mapping(now, network, key, outside, false),
-        }
-    }
-
-    /// What was on the links of a port that has just become unreachable.
-    fn drop_in_flight(&mut self, now: Instant, lost: PortId) {
-        let is_lost =
-            |_: &_, what: &mut Scheduled| matches!(what, Scheduled::LinkEnd { port, .. } if *port == lost);
-        let vanished: Vec<_> = self.scheduled.extract_if(.., is_lost).collect();
-        for (_, what) in vanished {
-            if let Scheduled::LinkEnd { port, direction, packet } = what {
-                self.drop_packet(now, self.place(port, direction), DropCause::InterfaceDown, &packet);
-            }
+            Expiry::MappingEnded(outside) => self.tell_mapping(now, network, key.inside, outside, false),
         }
     }
 
@@ -421,14 +394,14 @@ impl Network {
         &mut self,
         now: Instant,
         network: usize,
-        key: SessionKey,
+        inside: Inside,
         outside: SocketAddr,
         created: bool,
     ) {
         let event = NetworkEvent::Mapping {
             network: self.name(Some(network)),
-            protocol: key.inside.protocol,
-            inside: key.inside.address,
+            protocol: inside.protocol,
+            inside: inside.address,
             outside,
             created,
         };
@@ -479,9 +452,10 @@ impl PortState {
         let number = 2 * u64::from(port.id.0);
         Self {
             owner: port.owner.clone(),
-            addresses: addresses(port).collect(),
+            addresses: port.addresses(),
             network,
             reachable: true,
+            silent: false,
             up: Link::new(up, seed, number),
             down: Link::new(down, seed, number + 1),
         }
@@ -507,17 +481,13 @@ fn server_link(plan: &Plan, port: &Port) -> LinkSpec {
 }
 
 fn addresses(port: &Port) -> impl Iterator<Item = IpAddr> + use<> {
-    let ipv4 = port.ipv4.map(|(address, _)| IpAddr::V4(address));
-    let ipv6 = port.ipv6.map(|(address, _)| IpAddr::V6(address));
-    ipv4.into_iter().chain(ipv6)
+    port.addresses().iter().map(|(address, _)| address)
 }
 
 /// Multicast, limited broadcast, or the broadcast address of the sender's own subnet.
-fn is_multicast(destination: IpAddr, own: &[IpAddr]) -> bool {
+fn is_multicast(destination: IpAddr, own: &Addresses) -> bool {
     let IpAddr::V4(to) = destination else { return destination.is_multicast() };
-    let subnet_broadcast = |address: &IpAddr| match address {
-        IpAddr::V4(own) => to.octets()[3] == u8::MAX && to.octets()[..3] == own.octets()[..3],
-        IpAddr::V6(_) => false,
-    };
-    to.is_multicast() || to.is_broadcast() || own.iter().any(subnet_broadcast)
+    let subnet_broadcast =
+        |(own, _): (Ipv4Addr, u8)| to.octets()[3] == u8::MAX && to.octets()[..3] == own.octets()[..3];
+    to.is_multicast() || to.is_broadcast() || own.ipv4.is_some_and(subnet_broadcast)
 }

@@ -11,7 +11,11 @@
 //! | outside of a NAT | 203.0.113.N (RFC 5737) | |
 //! | server | 198.51.100.0/24 (RFC 5737) | 2001:db8:ffff::/64 |
 
-use crate::topology::{HostSpec, LinkSpec, NatKind, NetworkSpec, ServerSpec, Topology};
+use crate::{
+    Addresses,
+    addresses::{IPV4_PREFIX, IPV6_PREFIX, MAX_INTERFACES, Pool},
+    topology::{HostSpec, LinkSpec, NetworkSpec, ServerSpec, Topology},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
@@ -32,7 +36,13 @@ pub struct Plan {
     ports: Vec<Port>,
     /// For each port the index of its network; none for servers.
     networks: Vec<Option<usize>>,
+    /// For each network what is left of its addresses.
+    pools: Vec<Pool>,
 }
+
+/// A network; its index in [`Topology::networks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(pub u16);
 
 /// An interface of a host or server; its index in [`Plan::ports`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,15 +156,11 @@ pub enum PlanError {
 }
 
 const MAX_NETWORKS: usize = 254;
-const MAX_INTERFACES: usize = 253;
 const MAX_SERVERS: usize = 254;
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// One packet of the usual Ethernet MTU.
 const MIN_QUEUE: u64 = 1500;
-const FIRST_HOST: usize = 2;
-const IPV4_PREFIX: u8 = 24;
-const IPV6_PREFIX: u8 = 64;
 
 impl Plan {
     /// Checks a topology and numbers it.
@@ -165,7 +171,9 @@ impl Plan {
         for server in &topology.servers {
             check_duration("delay", &server.name, server.delay, MAX_DELAY)?;
         }
-        let mut plan = Self { ports: Vec::new(), networks: Vec::new(), topology };
+        let pools = topology.networks.iter().enumerate();
+        let pools = pools.map(|(index, spec)| Pool::new(number(index), spec)).collect();
+        let mut plan = Self { ports: Vec::new(), networks: Vec::new(), pools, topology };
         plan.number_hosts()?;
         plan.number_servers();
         Ok(plan)
@@ -201,10 +209,14 @@ impl Plan {
         self.topology.networks.get(self.network_index(id)?)
     }
 
+    /// The network of this name.
+    pub fn network(&self, name: &str) -> Option<NetworkId> {
+        self.index_of(name).map(|index| NetworkId(index as u16))
+    }
+
     /// The public address of a network's NAT.
     pub fn nat_address(&self, network: &str) -> Option<Ipv4Addr> {
-        let index = self.topology.networks.iter().position(|spec| spec.name == network)?;
-        self.nat_outside(index)
+        self.nat_outside(self.index_of(network)?)
     }
 
     /// Whether two hosts have an interface each in one and the same network.
@@ -219,6 +231,10 @@ impl Plan {
         !networks_of(host_a).is_disjoint(&networks_of(host_b))
     }
 
+    pub(crate) fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
     pub(crate) fn network_index(&self, id: PortId) -> Option<usize> {
         self.networks.get(usize::from(id.0)).copied().flatten()
     }
@@ -228,28 +244,30 @@ impl Plan {
         Some(Ipv4Addr::new(203, 0, 113, number(network)))
     }
 
+    fn index_of(&self, network: &str) -> Option<usize> {
+        self.topology.networks.iter().position(|spec| spec.name == network)
+    }
+
     fn number_hosts(&mut self) -> Result<(), PlanError> {
         let mut attached = vec![0_usize; self.topology.networks.len()];
         for HostSpec { name: host, interfaces } in &self.topology.hosts {
             for interface in interfaces {
-                let network = self
-                    .topology
-                    .networks
-                    .iter()
-                    .position(|network| network.name == interface.network)
-                    .ok_or_else(|| PlanError::UnknownNetwork {
-                        host: host.clone(),
-                        interface: interface.name.clone(),
-                        network: interface.network.clone(),
-                    })?;
-                attached[network] += 1;
-                at_most(MAX_INTERFACES, attached[network], || {
-                    format!("interfaces in network `{}`", interface.network)
+                let network = self.index_of(&interface.network).ok_or_else(|| PlanError::UnknownNetwork {
+                    host: host.clone(),
+                    interface: interface.name.clone(),
+                    network: interface.network.clone(),
                 })?;
-                let host_number = attached[network] + FIRST_HOST - 1;
-                let (ipv4, ipv6) = host_addresses(network, &self.topology.networks[network], host_number);
+                attached[network] += 1;
+                let too_many = || PlanError::TooMany {
+                    what: format!("interfaces in network `{}`", interface.network),
+                    count: attached[network],
+                    limit: MAX_INTERFACES,
+                };
+                // As many as there are host numbers, so that a number comes up again exactly when they are used up.
+                let held = attached[network] > MAX_INTERFACES;
+                let Addresses { ipv4, ipv6 } = self.pools[network].take(|_| held).ok_or_else(too_many)?;
                 let owner = Owner::Host { host: host.clone(), interface: interface.name.clone() };
-                self.ports.push(Port { id: port_id(self.ports.len()), owner, ipv4: Some(ipv4), ipv6 });
+                self.ports.push(Port { id: port_id(self.ports.len()), owner, ipv4, ipv6 });
                 self.networks.push(Some(network));
             }
         }
@@ -269,6 +287,13 @@ impl Plan {
             });
             self.networks.push(None);
         }
+    }
+}
+
+impl Port {
+    /// Its addresses, until a [`crate::Change::Address`] gives it others.
+    pub fn addresses(&self) -> Addresses {
+        Addresses { ipv4: self.ipv4, ipv6: self.ipv6 }
     }
 }
 
@@ -292,27 +317,6 @@ impl Owner {
     fn is(&self, host: &str, interface: &str) -> bool {
         self.host() == host && self.interface() == interface
     }
-}
-
-type Ipv4Interface = (Ipv4Addr, u8);
-type Ipv6Interface = (Ipv6Addr, u8);
-
-fn host_addresses(
-    index: usize,
-    network: &NetworkSpec,
-    host: usize,
-) -> (Ipv4Interface, Option<Ipv6Interface>) {
-    // Both numbers were bounded before: MAX_NETWORKS, MAX_INTERFACES.
-    let (network_number, host_number) = (number(index), host as u8);
-    let [high, low] = match network.nat.as_ref().map(|nat| nat.kind) {
-        Some(NatKind::Home) => [192, 168],
-        Some(NatKind::CarrierGrade) => [100, 64],
-        None => [198, 18],
-    };
-    let ipv4 = Ipv4Addr::new(high, low, network_number, host_number);
-    let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, network_number.into(), 0, 0, 0, 0, host_number.into());
-    let has_ipv6 = network.ipv6 != crate::Ipv6Access::None;
-    ((ipv4, IPV4_PREFIX), has_ipv6.then_some((ipv6, IPV6_PREFIX)))
 }
 
 /// Networks and servers count from 1 and were bounded before.

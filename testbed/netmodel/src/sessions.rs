@@ -85,6 +85,13 @@ impl Sessions {
         Self { mappings: BTreeMap::new(), count: 0, timeouts }
     }
 
+    /// Forgets everything: what was mapped, and to where.
+    pub(crate) fn forget(&mut self) -> Vec<(Inside, SocketAddr)> {
+        self.count = 0;
+        let mappings = std::mem::take(&mut self.mappings);
+        mappings.into_iter().map(|(inside, mapping)| (inside, mapping.outside)).collect()
+    }
+
     /// An inside endpoint sends. `allocate` finds an outside address if it has none yet. None when there is no room.
     pub(crate) fn outbound(
         &mut self,

@@ -100,13 +100,18 @@ impl World {
         port.expect("a host of the topology").id
     }
 
+    /// What a host has now.
+    pub(crate) fn addresses(&self, name: &str) -> Addresses {
+        self.network.addresses(self.port(name)).expect("a port of the plan")
+    }
+
     pub(crate) fn ipv4(&self, name: &str, port: u16) -> SocketAddr {
-        let (address, _) = self.plan.port(self.port(name)).and_then(|port| port.ipv4).expect("IPv4");
+        let (address, _) = self.addresses(name).ipv4.expect("IPv4");
         SocketAddr::new(IpAddr::V4(address), port)
     }
 
     pub(crate) fn ipv6(&self, name: &str, port: u16) -> SocketAddr {
-        let (address, _) = self.plan.port(self.port(name)).and_then(|port| port.ipv6).expect("IPv6");
+        let (address, _) = self.addresses(name).ipv6.expect("IPv6");
         SocketAddr::new(IpAddr::V6(address), port)
     }
 
@@ -126,9 +131,15 @@ impl World {
     }
 
     pub(crate) fn set_reachable(&mut self, name: &str, reachable: bool) {
-        let port = self.port(name);
-        let change = Change::InterfaceState { port, reachable };
-        self.network.apply(self.start + self.now, change).expect("the port exists");
+        self.change(Change::InterfaceState { port: self.port(name), reachable }).expect("the port exists");
+    }
+
+    pub(crate) fn set_silent(&mut self, name: &str, silent: bool) {
+        self.change(Change::Silence { port: self.port(name), silent }).expect("the port exists");
+    }
+
+    pub(crate) fn change(&mut self, change: Change) -> Result<(), ChangeError> {
+        self.network.apply(self.start + self.now, change)
     }
 
     /// Lets time pass, waking up at every deadline.

@@ -1,6 +1,7 @@
 //! The model from outside: packets in, time passes, packets and events out.
 
 mod borders;
+mod changes;
 mod common;
 mod links;
 mod nat;

@@ -6,7 +6,7 @@ use netmodel::*;
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -37,6 +37,16 @@ enum Step {
         port: usize,
         reachable: bool,
     },
+    Silent {
+        port: usize,
+        silent: bool,
+    },
+    Address {
+        port: usize,
+    },
+    Rebind {
+        network: u16,
+    },
     Pass {
         milliseconds: u64,
         oversleep: bool,
@@ -59,7 +69,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(from, bytes)| Step::Rubbish { from, bytes }),
         2 => (name.clone(), name.clone(), 0..60_usize, any::<u8>())
             .prop_map(|(from, to, at, with)| Step::Damaged { from, to, at, with }),
-        1 => (name, any::<bool>()).prop_map(|(port, reachable)| Step::Reachable { port, reachable }),
+        1 => (name.clone(), any::<bool>()).prop_map(|(port, reachable)| Step::Reachable { port, reachable }),
+        1 => (name.clone(), any::<bool>()).prop_map(|(port, silent)| Step::Silent { port, silent }),
+        1 => name.prop_map(|port| Step::Address { port }),
+        1 => (0..4_u16).prop_map(|network| Step::Rebind { network }),
         6 => (prop_oneof![0..50_u64, 0..40_000_u64], any::<bool>())
             .prop_map(|(milliseconds, oversleep)| Step::Pass { milliseconds, oversleep }),
     ]
@@ -122,6 +135,15 @@ fn play(world: &mut World, ledger: &mut Ledger, step: &Step) {
             world.inject(from, packet);
         }
         &Step::Reachable { port, reachable } => world.set_reachable(NAMES[port], reachable),
+        &Step::Silent { port, silent } => world.set_silent(NAMES[port], silent),
+        // Refused for servers.
+        &Step::Address { port } => {
+            let _ = world.change(Change::Address { port: world.port(NAMES[port]) });
+        }
+        // Refused for the network without a NAT, and for the one that does not exist.
+        &Step::Rebind { network } => {
+            let _ = world.change(Change::NatRebind { network: NetworkId(network) });
+        }
         &Step::Pass { milliseconds, oversleep: true } => world.oversleep(ms(milliseconds)),
         &Step::Pass { milliseconds, oversleep: false } => world.run(ms(milliseconds)),
     }
@@ -137,14 +159,15 @@ fn ipv6_endpoints(packet: &[u8]) -> (SocketAddr, SocketAddr) {
 /// A delivery to a host behind a border must answer something that this host has sent to just there.
 fn assert_wanted(world: &World, ledger: &Ledger) {
     let guarded: BTreeSet<_> = ["alice", "carol", "bob"].map(|name| world.port(name)).into();
-    let neighbours: BTreeSet<_> = ["alice", "carol"]
-        .iter()
-        .flat_map(|name| [world.ipv4(name, 0).ip(), world.ipv6(name, 0).ip()])
-        .collect();
+    // Whatever addresses the network gives: its IPv4 /24 and its IPv6 /64.
+    let at_home = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets()[..3] == [192, 168, 1],
+        IpAddr::V6(address) => address.segments()[..4] == [0x2001, 0xdb8, 1, 0],
+    };
     for delivery in world.deliveries.iter().filter(|delivery| guarded.contains(&delivery.port)) {
         // Damaged packets are not held against filtering: their checksums are for the receiver.
         let Ok(udp) = parse_udp(&delivery.packet) else { continue };
-        let on_the_lan = delivery.port != world.port("bob") && neighbours.contains(&udp.source.ip());
+        let on_the_lan = delivery.port != world.port("bob") && at_home(udp.source.ip());
         let to_itself = udp.source.ip() == udp.destination.ip();
         if on_the_lan || to_itself {
             continue;
