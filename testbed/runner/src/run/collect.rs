@@ -259,6 +259,7 @@ pub(crate) fn drop_cause(cause: netmodel::DropCause) -> record::DropCause {
     match cause {
         Model::QueueFull => Recorded::QueueFull,
         Model::InterfaceDown => Recorded::InterfaceDown,
+        Model::Silenced => Recorded::Silenced,
         Model::NatNoMapping => Recorded::NatNoMapping,
         Model::NatFiltered => Recorded::NatFiltered,
         Model::NatExhausted => Recorded::NatExhausted,
