@@ -7,7 +7,9 @@
 //!
 //! Left out: how figures of several runs are put together, and comparing.
 
+mod arrivals;
 pub mod behaviour;
+mod bulk;
 mod disturbances;
 mod flow;
 mod log;
@@ -18,6 +20,8 @@ mod timeline;
 pub use timeline::{TimelineEntry, timeline};
 
 use crate::{BitRate, CallMetrics, Direction, Event, Expectation, Metrics, Results};
+use arrivals::Arrivals;
+use bulk::Transfer;
 use flow::Flow;
 use log::Log;
 use std::time::Duration;
@@ -91,45 +95,69 @@ fn metrics(log: &Log<'_>, flows: &Flows) -> Metrics {
         paths: paths::paths(log),
         probes: probes::probes(log),
         disturbances: disturbances::disturbances(log, flows),
-        call: flows.metrics(),
-        bulk: None,
+        call: flows.call(),
+        bulk: flows.bulk.as_ref().map(|bulk| bulk.metrics(log.link_rates())),
     }
 }
 
-/// The call, both ways.
+/// What was carried: the call, both ways, and the transfer.
 struct Flows {
     up: Flow,
     down: Flow,
+    bulk: Option<Transfer>,
+    none: Arrivals,
 }
 
 impl Flows {
     fn new(log: &Log<'_>) -> Self {
         let (client, server) = (log.client(), log.server());
-        Self { up: Flow::new(log, client, server), down: Flow::new(log, server, client) }
-    }
-
-    fn of(&self, direction: Direction) -> &Flow {
-        match direction {
-            Direction::Up => &self.up,
-            Direction::Down => &self.down,
+        Self {
+            up: Flow::new(log, client, server),
+            down: Flow::new(log, server, client),
+            bulk: Transfer::new(log),
+            none: Arrivals::default(),
         }
     }
 
-    fn both(&self) -> [&Flow; 2] {
-        [&self.up, &self.down]
+    fn has_call(&self) -> bool {
+        [&self.up, &self.down].into_iter().any(|flow| !flow.is_empty())
     }
 
-    fn metrics(&self) -> Option<CallMetrics> {
-        let any = self.both().into_iter().any(|flow| !flow.is_empty());
-        any.then(|| CallMetrics { up: self.up.metrics(), down: self.down.metrics() })
+    /// The transfer, where there was no call beside it.
+    fn bulk_alone(&self) -> Option<&Transfer> {
+        self.bulk.as_ref().filter(|_| !self.has_call())
     }
 
-    /// A datagram that arrived without ever having been sent: the record has lost an event.
+    /// What a run is judged by, one way: its call, or its transfer when it has none.
+    fn of(&self, direction: Direction) -> &Arrivals {
+        match (self.bulk_alone(), direction) {
+            (Some(bulk), _) if bulk.direction == direction => &bulk.arrivals,
+            (Some(_), _) => &self.none,
+            (None, Direction::Up) => &self.up.arrivals,
+            (None, Direction::Down) => &self.down.arrivals,
+        }
+    }
+
+    fn both(&self) -> [&Arrivals; 2] {
+        [self.of(Direction::Up), self.of(Direction::Down)]
+    }
+
+    fn call(&self) -> Option<CallMetrics> {
+        self.has_call().then(|| CallMetrics { up: self.up.metrics(), down: self.down.metrics() })
+    }
+
+    /// Payload that arrived without ever having been sent: the record has lost an event.
     fn unrecorded(&self) -> Option<String> {
-        [("up", &self.up), ("down", &self.down)].into_iter().find_map(|(way, flow)| {
+        let call = [("up", &self.up), ("down", &self.down)].into_iter().find_map(|(way, flow)| {
             let count = flow.unrecorded();
             (count > 0).then(|| {
                 format!("record: {count} datagrams of the call arrived ({way}) whose sending is not recorded")
+            })
+        });
+        let bulk = || self.bulk.as_ref().map(|bulk| bulk.unrecorded).filter(|bytes| *bytes > 0);
+        call.or_else(|| {
+            bulk().map(|bytes| {
+                format!("record: {bytes} bytes of the transfer arrived whose sending is not recorded")
             })
         })
     }

@@ -115,7 +115,7 @@ pub struct PathMetrics {
     /// Those of them that the engine took for lost.
     #[serde(default)]
     pub packets_lost: Option<u64>,
-    /// Round-trip time of the answered checks; QUIC's smoothed estimates when no check tells one.
+    /// QUIC's smoothed round-trip time, sampled every 100 ms; that of the answered checks when no sample tells one.
     pub rtt_ms: Option<RttSummary>,
 }
 

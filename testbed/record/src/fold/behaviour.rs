@@ -5,7 +5,7 @@
 
 use super::{
     Flows, RunFacts,
-    disturbances::{Step, detections, disturbances, has_call, steps},
+    disturbances::{Step, detections, disturbances, steps, was_connected},
     log::Log,
     paths::lives,
 };
@@ -66,7 +66,7 @@ pub fn fallback_kind(events: &[Event], facts: &RunFacts) -> Option<Seen> {
     let after = result.path_after.and_then(|path| lives.get(&path));
     let detail = match (result.how, after) {
         (How::None, _) => "stayed on its path".to_owned(),
-        (How::Failed, None) if !has_call(&log) => "there was no call".to_owned(),
+        (How::Failed, None) if !was_connected(&log) => "there was no call".to_owned(),
         (How::Failed, _) => "the call never came back".to_owned(),
         (_, Some(path)) => format!("over {path}"),
         (_, None) => String::new(),
@@ -139,7 +139,8 @@ pub fn far_end_noticed_silence(events: &[Event], facts: &RunFacts) -> Option<Mil
     let log = Log::new(events, facts);
     let (step, host, _) = loss(&log)?;
     let (event, by) = detections(&log, &step).find(|(event, _)| event.host != host)?;
-    (by == DetectedBy::CheckSilence)
+    [DetectedBy::CheckSilence, DetectedBy::ReceiveSilence]
+        .contains(&by)
         .then(|| Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
 }
 

@@ -2,12 +2,14 @@
 
 use super::{
     Flows, HORIZON,
-    flow::{Flow, Silence},
+    arrivals::{Arrivals, Silence},
     log::Log,
-    paths::{Life, active_before, lives},
+    paths::{Life, active_before, has_moved, lives},
 };
-use crate::{CandidateKind, DetectedBy, DisturbanceKind, DisturbanceMetrics, Event, EventKind, How, Millis};
-use std::collections::BTreeMap;
+use crate::{
+    CandidateKind, DetectedBy, Direction, DisturbanceKind, DisturbanceMetrics, Event, EventKind, How, Millis,
+};
+use std::{collections::BTreeMap, ops::Range};
 
 const HORIZON_NS: i64 = HORIZON.as_nanos() as i64;
 
@@ -83,9 +85,11 @@ fn step(event: &Event) -> Option<Step<'_>> {
 }
 
 /// The client had a connection at some time, or something arrived.
-pub(super) fn has_call(log: &Log<'_>) -> bool {
+pub(super) fn was_connected(log: &Log<'_>) -> bool {
     let connected = log.of(log.client()).any(|event| matches!(event.what, EventKind::Connected { .. }));
-    connected || log.peers().any(|event| matches!(event.what, EventKind::PayloadReceived { .. }))
+    let arrived =
+        |what: &EventKind| matches!(what, EventKind::PayloadReceived { .. } | EventKind::BulkArrived { .. });
+    connected || log.peers().any(|event| arrived(&event.what))
 }
 
 /// The first that either peer noticed of a step.
@@ -124,8 +128,8 @@ impl<'a> Observed<'a> {
         lives: &'a BTreeMap<u64, Life<'a>>,
         step: &'a Step<'a>,
     ) -> Self {
-        let interruption = |flow: &Flow| flow.interruption(step.at_ns, step.next_ns);
-        let (up, down) = (interruption(&flows.up), interruption(&flows.down));
+        let interruption = |arrivals: &Arrivals| arrivals.interruption(step.at_ns, step.next_ns);
+        let [up, down] = flows.both().map(interruption);
         let mut observed = Self { log, lives, flows, step, up, down, path_before: None, path_after: None };
         observed.path_before = observed.path_just_before(step.effect_ns);
         observed.path_after = observed.path_just_before(observed.settled_ns().saturating_add(1));
@@ -151,9 +155,20 @@ impl<'a> Observed<'a> {
             path_after: self.path_after,
             how: self.how(),
             same_connection: self.same_connection(),
-            bytes_resent: None,
-            bulk_stall_ms: None,
+            bytes_resent: self.flows.bulk.as_ref().map(|bulk| bulk.resent(&self.span())),
+            bulk_stall_ms: self.bulk_stall(),
         }
+    }
+
+    /// From the step on, while effects are still its own.
+    fn span(&self) -> Range<i64> {
+        self.step.effect_ns..self.step.next_ns.unwrap_or(i64::MAX)
+    }
+
+    /// Only where the other figures are those of a call.
+    fn bulk_stall(&self) -> Option<Millis> {
+        let bulk = self.flows.bulk.as_ref().filter(|_| self.flows.has_call())?;
+        bulk.arrivals.interruption(self.step.at_ns, self.step.next_ns).map(|silence| silence.beyond)
     }
 
     fn silences(&self) -> impl Iterator<Item = Silence> {
@@ -164,13 +179,16 @@ impl<'a> Observed<'a> {
     /// payload moves again, if that is later. Until then nothing has settled, whatever is done next.
     fn settled_ns(&self) -> i64 {
         let moving = self.silences().map(|silence| silence.to_ns).max().unwrap_or(i64::MIN);
-        self.step.at_ns.saturating_add(HORIZON_NS).min(self.step.until_ns).max(moving)
+        // Peers that have carried all they had to may leave.
+        let over = self.flows.bulk_alone().and_then(|bulk| bulk.over_ns).unwrap_or(i64::MAX);
+        let settled = self.step.at_ns.saturating_add(HORIZON_NS).min(self.step.until_ns);
+        settled.min(over.max(self.step.at_ns)).max(moving)
     }
 
     /// By the client's own word; else by what it last received, unless that path is closed by then.
     fn path_just_before(&self, t_ns: i64) -> Option<u64> {
         let is_closed = |path: &u64| self.lives.get(path).is_some_and(|life| life.is_closed_before(t_ns));
-        let received = || self.flows.down.last_before(t_ns)?.path.filter(|path| !is_closed(path));
+        let received = || self.flows.of(Direction::Down).path_before(t_ns).filter(|path| !is_closed(path));
         active_before(self.lives, t_ns).or_else(received)
     }
 
@@ -185,13 +203,24 @@ impl<'a> Observed<'a> {
         // Heard again, though not on which path: not on the one that is closed.
         let Some(after) = self.path_after else { return How::Migrated };
         if before == after {
-            return How::None;
+            return if self.has_moved(before) { How::Migrated } else { How::None };
         }
         if self.is_relayed(after) && !self.is_relayed(before) {
             return How::Relay;
         }
         let was_open = self.lives.get(&after).is_some_and(|life| life.is_open_before(self.step.effect_ns));
         if was_open && self.is_multipath() { How::Multipath } else { How::Migrated }
+    }
+
+    /// The path goes on, but not between the addresses of before, at either end.
+    fn has_moved(&self, path: u64) -> bool {
+        let span = self.step.effect_ns..self.settled_ns().saturating_add(1);
+        let moved = |host: &str, life: &Life<'_>| has_moved(self.log, host, life, &span);
+        let servers = lives(self.log, self.log.server());
+        let of_server = active_before(&servers, span.start).and_then(|path| servers.get(&path));
+        let of_client = self.lives.get(&path);
+        of_client.is_some_and(|life| moved(self.log.client(), life))
+            || of_server.is_some_and(|life| moved(self.log.server(), life))
     }
 
     /// A step may find a connection that has lost every path; what carries it afterwards was not open.
@@ -202,13 +231,13 @@ impl<'a> Observed<'a> {
 
     fn is_failed(&self) -> bool {
         let for_good = self.silences().any(|silence| silence.for_good);
-        let dead = self.flows.both().into_iter().any(|flow| flow.is_dead_after(self.step.at_ns));
-        for_good || dead || self.is_pathless() || !has_call(self.log)
+        let dead = self.flows.both().into_iter().any(|arrivals| arrivals.is_dead_after(self.step.at_ns));
+        for_good || dead || self.is_pathless() || !was_connected(self.log)
     }
 
     /// No path was left, and nothing came back on one that is not known.
     fn is_pathless(&self) -> bool {
-        let heard = self.flows.both().into_iter().any(|flow| flow.is_heard_from(self.settled_ns()));
+        let heard = self.flows.both().into_iter().any(|arrivals| arrivals.is_heard_from(self.settled_ns()));
         self.path_before.is_some() && self.path_after.is_none() && !heard
     }
 
@@ -237,7 +266,7 @@ impl<'a> Observed<'a> {
         let Some((name, _)) = self.connection(self.step.effect_ns) else { return false };
         let span = self.step.effect_ns..self.settled_ns().min(self.log.end_ns());
         let mut events = self.log.of(self.log.client()).filter(|event| span.contains(&event.t_ns));
-        let silent = self.flows.both().into_iter().all(|flow| flow.is_empty());
+        let silent = self.flows.both().into_iter().all(|arrivals| !arrivals.is_expected);
         // With payload, its arriving again is the proof; an orderly close just before the end is no loss.
         silent && events.any(|event| {
             matches!(&event.what, EventKind::ConnectionClosed { connection, .. } if connection == name)

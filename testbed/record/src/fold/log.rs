@@ -1,6 +1,6 @@
 //! The events of a run in order of time, with the few questions that every metric asks of them.
 
-use super::RunFacts;
+use super::{LinkRates, RunFacts};
 use crate::{Event, EventKind};
 
 /// A run's events, sorted.
@@ -31,6 +31,11 @@ impl<'a> Log<'a> {
 
     pub(super) fn server(&self) -> &'a str {
         &self.facts.server
+    }
+
+    /// What the links of the client's host carry together.
+    pub(super) fn link_rates(&self) -> Option<LinkRates> {
+        self.facts.link_rates
     }
 
     /// The end of the observed time.

@@ -5,7 +5,7 @@ use crate::{
     CandidateKind, EventKind, Family, IntervalSummary, Millis, PairState, PathMetrics, PathState, RttSummary,
     statistics::{median, percentile},
 };
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::Range};
 
 /// Time zero to the first pair that came up and is relayed or not as `wanted` says. A pair that was up before time
 /// zero could carry data at time zero: 0.
@@ -31,11 +31,20 @@ pub(super) struct Life<'a> {
     pair: u32,
     interface: &'a str,
     remote_interface: Option<&'a str>,
-    local: SocketAddr,
     pub(super) candidate: CandidateKind,
+    /// Between which addresses it ran, in order of time.
+    links: Vec<(i64, Link)>,
     /// Every state that it was told to be in, in order of time.
     states: Vec<(i64, PathState)>,
     closed_why: Option<&'a str>,
+}
+
+/// What carries a path at a time.
+#[derive(Clone, Copy)]
+struct Link {
+    pair: u32,
+    local: SocketAddr,
+    remote: SocketAddr,
 }
 
 /// For people: number, interfaces, IP version, candidate type.
@@ -48,7 +57,13 @@ impl fmt::Display for Life<'_> {
 
 impl Life<'_> {
     fn family(&self) -> Family {
-        Family::of(self.local.ip())
+        // A path is told with its first link.
+        self.links.first().map_or(Family::Ipv6, |(_, link)| Family::of(link.local.ip()))
+    }
+
+    /// Between which addresses it ran just before an instant.
+    fn link_before(&self, t_ns: i64) -> Option<Link> {
+        self.links.iter().take_while(|(at, _)| *at < t_ns).last().map(|(_, link)| *link)
     }
 
     /// Validated before an instant, and not closed before it.
@@ -77,7 +92,16 @@ pub(super) fn lives<'a>(log: &Log<'a>, host: &str) -> BTreeMap<u64, Life<'a>> {
     let mut lives = BTreeMap::new();
     for event in log.of(host) {
         let EventKind::Path {
-            path, pair, interface, remote_interface, local, candidate, state, cause, ..
+            path,
+            pair,
+            interface,
+            remote_interface,
+            local,
+            remote,
+            candidate,
+            state,
+            cause,
+            ..
         } = &event.what
         else {
             continue;
@@ -87,14 +111,15 @@ pub(super) fn lives<'a>(log: &Log<'a>, host: &str) -> BTreeMap<u64, Life<'a>> {
             pair: *pair,
             interface,
             remote_interface: None,
-            local: *local,
             candidate: *candidate,
+            links: vec![],
             states: vec![],
             closed_why: None,
         });
         // The other end's name for its interface may become known later than the path.
         life.remote_interface = life.remote_interface.or(remote_interface.as_deref());
         life.states.push((event.t_ns, *state));
+        life.links.push((event.t_ns, Link { pair: *pair, local: *local, remote: *remote }));
         if *state == PathState::Closed && life.closed_why.is_none() {
             life.closed_why = Some(cause);
         }
@@ -116,6 +141,25 @@ pub(super) fn active_before(lives: &BTreeMap<u64, Life<'_>>, t_ns: i64) -> Optio
         }
     }
     active.last().copied()
+}
+
+/// Whether a path of a host ran between other addresses at the end of a span than at its beginning: its own, the other
+/// end's, or those that the other end sees, which only the answers to checks tell.
+pub(super) fn has_moved(log: &Log<'_>, host: &str, life: &Life<'_>, span: &Range<i64>) -> bool {
+    let (before, after) = (life.link_before(span.start), life.link_before(span.end));
+    let seen = |t_ns| mapped_before(log, host, before?.pair, t_ns);
+    let differ = seen(span.start).zip(seen(span.end)).is_some_and(|(before, after)| before != after);
+    let ends = |link: Link| (link.local, link.remote);
+    before.map(ends) != after.map(ends) || differ
+}
+
+/// The address that the other end saw last before an instant, of one pair.
+fn mapped_before(log: &Log<'_>, host: &str, wanted: u32, t_ns: i64) -> Option<SocketAddr> {
+    let answers = log.of(host).take_while(|event| event.t_ns < t_ns).filter_map(|event| match event.what {
+        EventKind::CheckAnswered { pair: Some(pair), mapped, .. } if pair == wanted => Some(mapped),
+        _ => None,
+    });
+    answers.last()
 }
 
 fn path_metrics(log: &Log<'_>, life: &Life<'_>, lives: &BTreeMap<u64, Life<'_>>) -> PathMetrics {
@@ -141,7 +185,7 @@ fn path_metrics(log: &Log<'_>, life: &Life<'_>, lives: &BTreeMap<u64, Life<'_>>)
         bytes_received: last.map(|last| last.bytes_received),
         packets_sent: last.and_then(|last| last.packets_sent),
         packets_lost: last.and_then(|last| last.packets_lost),
-        rtt_ms: rtt_summary(&checks.rtts).or_else(|| rtt_summary(&sampled_rtts(log, life.id))),
+        rtt_ms: rtt_summary(&sampled_rtts(log, life.id)).or_else(|| rtt_summary(&checks.rtts)),
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod build;
 mod edges;
+mod losses;
 mod properties;
+mod transfers;
 mod words;
 
 use super::{results, timeline};
@@ -56,7 +58,9 @@ fn the_paths_tell_their_pairs_checks_and_bytes() {
     assert_eq!(wifi.rtt_ms.unwrap().p95, ms(80));
     let cellular = &metrics.paths[1];
     assert_eq!((cellular.bytes_sent, cellular.bytes_received), (Some(5_000), Some(4_000)));
-    assert_eq!(cellular.rtt_ms.unwrap().min, ms(110));
+    assert_eq!((cellular.packets_sent, cellular.packets_lost), (Some(50), Some(2)));
+    // The check took 110 ms; the connection's own samples go first.
+    assert_eq!(cellular.rtt_ms.unwrap().min, ms(112));
 }
 
 #[test]

@@ -2,16 +2,18 @@
 
 use super::{
     Flows, RunFacts,
+    arrivals::{Arrivals, Silence},
     disturbances::{Step, steps},
-    flow::{Flow, Silence},
     log::Log,
     paths::{Life, lives},
 };
-use crate::{Direction, Event, EventKind, Family, Millis, PairState, PathState};
-use std::{collections::BTreeMap, fmt};
+use crate::{DetectedBy, Direction, Event, EventKind, Family, Millis, PairState, PathState};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Shorter silences beyond the sending interval are jitter.
-const WORTH_TELLING: Millis = Millis::from_ns(1_000_000);
+/// Shorter silences of a call beyond the sending interval are jitter.
+const CALL_WORTH_TELLING: Millis = Millis::from_ns(1_000_000);
+/// Shorter silences of a transfer are pacing.
+const BULK_WORTH_TELLING: Millis = Millis::from_ns(10_000_000);
 
 /// One line of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +50,38 @@ struct Teller<'a> {
     client_paths: BTreeMap<u64, Life<'a>>,
     server_paths: BTreeMap<u64, Life<'a>>,
     steps: Vec<Step<'a>>,
+    /// What is carried, in a word.
+    payload: &'static str,
 }
 
 impl<'a> Teller<'a> {
     fn new(log: &'a Log<'a>) -> Self {
         let client_paths = lives(log, log.client());
         let server_paths = lives(log, log.server());
-        Self { log, client_paths, server_paths, steps: steps(log) }
+        Self { log, client_paths, server_paths, steps: steps(log), payload: payload(log) }
     }
 
     fn entry(&self, event: &Event) -> Option<TimelineEntry> {
         let is_client = event.host == self.log.client();
         let text = match &event.what {
-            EventKind::Started {} if is_client => "time zero: ICE and the call start".to_owned(),
+            EventKind::Started {} if is_client => format!("time zero: ICE and {} start", self.payload),
             EventKind::Connected { engine, multipath, .. } if is_client => {
                 let paths = if *multipath { "several paths at once" } else { "one path at a time" };
                 format!("QUIC connection is up ({engine}, {paths})")
             }
             EventKind::ConnectionClosed { why, .. } if is_client => format!("QUIC connection closed: {why}"),
             EventKind::Path { path, state, cause, .. } => self.path(&event.host, *path, *state, cause)?,
-            EventKind::Detected { interface, by, .. } => self.detected(event, interface, &by.to_string()),
+            EventKind::Detected { interface, by, silence_ns, expected_ns, .. } => {
+                self.detected(event, interface, &cause(*by, *silence_ns, *expected_ns))
+            }
+            EventKind::BulkBegins { bytes, sending: true, .. } => match bytes {
+                Some(bytes) => format!("begins to send {}", Size(*bytes)),
+                None => "begins to send until the end".to_owned(),
+            },
+            EventKind::BulkResent { bytes, why, .. } => format!("sends {} again: {why}", Size(*bytes)),
+            EventKind::BulkEnded { object, bytes, sha256_ok, why, .. } if !self.is_sender(event, *object) => {
+                received(*bytes, *sha256_ok, why)
+            }
             EventKind::Stopped { why } => format!("stopped: {why}"),
             EventKind::Disturbance { .. } => return self.disturbance(event),
             _ => return None,
@@ -80,13 +94,19 @@ impl<'a> Teller<'a> {
         let lives = if is_client { &self.client_paths } else { &self.server_paths };
         let life = lives.get(&path)?;
         match state {
-            PathState::Active => Some(format!("sends the call on {life}")),
+            PathState::Active => Some(format!("sends {} on {life}", self.payload)),
             PathState::Closed => Some(format!("{life} closed: {cause}")),
             // The rest is the same on both hosts: once is enough.
             PathState::Validated if is_client => Some(format!("{life} open")),
             PathState::Backup if is_client => Some(format!("{life} kept in reserve")),
             _ => None,
         }
+    }
+
+    fn is_sender(&self, event: &Event, object: u32) -> bool {
+        self.log.of(&event.host).any(|other| {
+            matches!(other.what, EventKind::BulkBegins { object: begun, sending: true, .. } if begun == object)
+        })
     }
 
     fn detected(&self, event: &Event, interface: &str, by: &str) -> String {
@@ -103,6 +123,55 @@ impl<'a> Teller<'a> {
     }
 }
 
+fn payload(log: &Log<'_>) -> &'static str {
+    let bulk = log.peers().any(|event| matches!(event.what, EventKind::BulkBegins { .. }));
+    let call = Flows::new(log).has_call();
+    match (call, bulk) {
+        (_, false) => "the call",
+        (false, true) => "the transfer",
+        (true, true) => "the call and the transfer",
+    }
+}
+
+/// The word, and for a silence how long it was and how long it could have been.
+fn cause(by: DetectedBy, silence_ns: Option<u64>, expected_ns: Option<u64>) -> String {
+    let shown = |ns: u64| Millis::from(Duration::from_nanos(ns));
+    match (silence_ns, expected_ns) {
+        (Some(silence), Some(expected)) => {
+            format!("{by}: nothing for {}, at most {} expected", shown(silence), shown(expected))
+        }
+        (Some(silence), None) => format!("{by}: nothing for {}", shown(silence)),
+        (None, _) => by.to_string(),
+    }
+}
+
+fn received(bytes: u64, sha256_ok: Option<bool>, why: &str) -> String {
+    let hash = match sha256_ok {
+        Some(true) => "SHA-256 as sent",
+        Some(false) => "SHA-256 DIFFERS from what was sent",
+        None => "SHA-256 not compared",
+    };
+    format!("has received {}, {hash}: {why}", Size(bytes))
+}
+
+/// A number of bytes for people.
+struct Size(u64);
+
+/// With the largest decimal unit that leaves a number of 1 or more, to one digit after the point.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+        let bytes = self.0 as f64;
+        match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+            Some((unit, name)) => {
+                let number = format!("{:.1}", bytes / unit);
+                write!(f, "{} {name}", number.trim_end_matches('0').trim_end_matches('.'))
+            }
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
 fn first_pair(log: &Log<'_>) -> Option<TimelineEntry> {
     log.of(log.client()).find_map(|event| match &event.what {
         EventKind::Pair { interface, remote_interface, local, remote_kind, state: PairState::Up, .. } => {
@@ -115,30 +184,43 @@ fn first_pair(log: &Log<'_>) -> Option<TimelineEntry> {
     })
 }
 
-/// The silence that each step is charged with, per direction, told by the host that hears.
+/// The silences that each step is charged with, per direction, told by the host that hears.
 fn silences(log: &Log<'_>, steps: &[Step<'_>]) -> Vec<TimelineEntry> {
     let flows = Flows::new(log);
-    let ways = [(Direction::Up, log.server()), (Direction::Down, log.client())];
+    let receiver = |direction| match direction {
+        Direction::Up => log.server(),
+        Direction::Down => log.client(),
+    };
     let mut entries = vec![];
-    for (direction, receiver) in ways {
-        // Two steps may be charged with one silence.
-        let mut told: Option<Silence> = None;
-        for step in steps {
-            let silence = worth_telling(flows.of(direction), step);
-            if silence.is_some() && silence != told {
-                entries.extend(silence.map(|silence| hears(receiver, silence)));
-                told = silence;
-            }
+    if flows.has_call() {
+        for (direction, flow) in [(Direction::Up, &flows.up), (Direction::Down, &flows.down)] {
+            entries.extend(charged(&flow.arrivals, steps, CALL_WORTH_TELLING, |silence| {
+                hears_call(receiver(direction), silence)
+            }));
         }
+    }
+    if let Some(bulk) = &flows.bulk {
+        entries.extend(charged(&bulk.arrivals, steps, BULK_WORTH_TELLING, |silence| {
+            receives_bulk(receiver(bulk.direction), silence)
+        }));
     }
     entries
 }
 
-fn worth_telling(flow: &Flow, step: &Step<'_>) -> Option<Silence> {
-    flow.interruption(step.at_ns, step.next_ns).filter(|silence| silence.beyond >= WORTH_TELLING)
+fn charged(
+    arrivals: &Arrivals,
+    steps: &[Step<'_>],
+    least: Millis,
+    tell: impl Fn(Silence) -> TimelineEntry,
+) -> Vec<TimelineEntry> {
+    let each = steps.iter().filter_map(|step| arrivals.interruption(step.at_ns, step.next_ns));
+    let mut silences: Vec<Silence> = each.filter(|silence| silence.beyond >= least).collect();
+    // Two steps may be charged with one silence.
+    silences.dedup();
+    silences.into_iter().map(tell).collect()
 }
 
-fn hears(receiver: &str, silence: Silence) -> TimelineEntry {
+fn hears_call(receiver: &str, silence: Silence) -> TimelineEntry {
     let (t, text) = if silence.for_good {
         (silence.from_ns, "hears the call for the last time".to_owned())
     } else {
@@ -147,6 +229,15 @@ fn hears(receiver: &str, silence: Silence) -> TimelineEntry {
             silence.to_ns,
             format!("hears the call again after {length}: {} more than the sending interval", silence.beyond),
         )
+    };
+    TimelineEntry { t: Millis::from_ns(t), host: receiver.to_owned(), text }
+}
+
+fn receives_bulk(receiver: &str, silence: Silence) -> TimelineEntry {
+    let (t, text) = if silence.for_good {
+        (silence.from_ns, "receives the last of the transfer".to_owned())
+    } else {
+        (silence.to_ns, format!("receives the transfer again after {}", silence.beyond))
     };
     TimelineEntry { t: Millis::from_ns(t), host: receiver.to_owned(), text }
 }

@@ -1,7 +1,7 @@
 //! Building logs.
 
 use crate::{
-    CandidateKind, CheckPurpose, DetectedBy, DisturbanceKind, Event, EventKind, Expectation, How,
+    CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, Event, EventKind, Expectation, How,
     InterfaceKind, Millis, PairState, PathState, Percent, RunFacts, WorkloadKind,
 };
 use std::{net::SocketAddr, time::Duration};
@@ -93,15 +93,81 @@ impl Log {
     }
 
     pub(super) fn step(&mut self, t: i64, what: DisturbanceKind, interface: &str) {
+        self.step_at(t, what, Some("laptop"), Some(interface), None);
+    }
+
+    pub(super) fn rebind(&mut self, t: i64, network: &str) {
+        self.step_at(t, DisturbanceKind::NatRebind, None, None, Some(network));
+    }
+
+    fn step_at(
+        &mut self,
+        t: i64,
+        what: DisturbanceKind,
+        host: Option<&str>,
+        interface: Option<&str>,
+        network: Option<&str>,
+    ) {
         let what = EventKind::Disturbance {
             index: 0,
             what,
-            target_host: Some("laptop".into()),
-            target_interface: Some(interface.into()),
-            target_network: None,
+            target_host: host.map(str::to_owned),
+            target_interface: interface.map(str::to_owned),
+            target_network: network.map(str::to_owned),
             due_t_ns: ms(t).as_ns() - 500_000,
         };
         self.push(t, "testbed", what);
+    }
+
+    /// Both ends say that the laptop sends.
+    pub(super) fn bulk_begins(&mut self, t: i64, bytes: Option<u64>) {
+        for (host, sending) in [("laptop", true), ("desktop", false)] {
+            let what = EventKind::BulkBegins { object: 0, direction: Direction::Up, bytes, sending };
+            self.push(t, host, what);
+        }
+    }
+
+    /// 1000 new bytes arrive at the desktop at each of these instants (ns), told as a receiver tells them: at once, or
+    /// 5 ms after what was told before.
+    pub(super) fn arrive(&mut self, times: impl IntoIterator<Item = i64>) {
+        const PAUSE: i64 = 5_000_000;
+        let mut last_told = None;
+        let mut untold: Option<(i64, u64)> = None;
+        for (bytes, t_ns) in (1_000..).step_by(1_000).zip(times) {
+            let told_ns = last_told.map(|last: i64| last + PAUSE);
+            if let (Some((newest, bytes)), Some(due)) = (untold, told_ns)
+                && due <= t_ns
+            {
+                self.arrived(due, bytes, newest);
+                (last_told, untold) = (Some(due), None);
+            }
+            if last_told.is_none_or(|last| last + PAUSE <= t_ns) {
+                self.arrived(t_ns, bytes, t_ns);
+                last_told = Some(t_ns);
+            } else {
+                untold = Some((t_ns, bytes));
+            }
+        }
+        if let (Some((newest, bytes)), Some(last)) = (untold, last_told) {
+            self.arrived(last + PAUSE, bytes, newest);
+        }
+    }
+
+    fn arrived(&mut self, t_ns: i64, bytes: u64, newest_t_ns: i64) {
+        let what = EventKind::BulkArrived { object: 0, bytes, duplicate: 0, newest_t_ns };
+        self.events.push(Event { t_ns, host: "desktop".into(), what });
+    }
+
+    pub(super) fn bulk_ended(
+        &mut self,
+        t: i64,
+        host: &str,
+        bytes: u64,
+        sha256: &str,
+        sha256_ok: Option<bool>,
+    ) {
+        let (sha256, why) = (sha256.into(), "complete".into());
+        self.push(t, host, EventKind::BulkEnded { object: 0, bytes, sha256, sha256_ok, why });
     }
 
     pub(super) fn connected(&mut self, t: i64, connection: &str, multipath: bool) {

@@ -1,9 +1,9 @@
 //! Whatever a log holds, the fold is total and its figures are well formed.
 
-use super::build::{facts, wifi_off};
+use super::build::{Log, facts, wifi_off};
 use crate::{
-    CandidateKind, CheckPurpose, DetectedBy, DisturbanceKind, Event, EventKind, InterfaceKind, Millis,
-    PairState, PathState, Results, RunFacts, WorkloadKind,
+    CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, Event, EventKind, InterfaceKind,
+    Millis, PairState, PathState, Results, RunFacts, WorkloadKind,
     fold::{behaviour, results, timeline},
 };
 use proptest::{prelude::*, sample::select};
@@ -94,16 +94,44 @@ fn payload() -> impl Strategy<Value = EventKind> {
     ]
 }
 
+fn bulk() -> impl Strategy<Value = EventKind> {
+    let object = 0..2u32;
+    let direction = select(vec![Direction::Up, Direction::Down]);
+    let hash = select(vec!["", "aa", "bb"]).prop_map(str::to_owned);
+    prop_oneof![
+        (object.clone(), direction, any::<Option<u64>>(), any::<bool>()).prop_map(
+            |(object, direction, bytes, sending)| EventKind::BulkBegins { object, direction, bytes, sending }
+        ),
+        (object.clone(), any::<u64>(), time()).prop_map(|(object, bytes, newest_t_ns)| {
+            EventKind::BulkArrived { object, bytes, duplicate: 0, newest_t_ns }
+        }),
+        (object.clone(), any::<u64>()).prop_map(|(object, bytes)| EventKind::BulkSent {
+            object,
+            bytes,
+            resent: bytes
+        }),
+        (object.clone(), any::<u64>()).prop_map(|(object, bytes)| EventKind::BulkResent {
+            object,
+            bytes,
+            why: "any".into()
+        }),
+        (object, any::<u64>(), hash, any::<Option<bool>>()).prop_map(|(object, bytes, sha256, sha256_ok)| {
+            EventKind::BulkEnded { object, bytes, sha256, sha256_ok, why: "any".into() }
+        }),
+    ]
+}
+
 fn step() -> impl Strategy<Value = EventKind> {
-    let what = select(vec![DisturbanceKind::Down, DisturbanceKind::Up, DisturbanceKind::CarrierOff]);
+    let what = select(DisturbanceKind::ALL.to_vec());
+    let network = proptest::option::of(Just("home".to_owned()));
     let host = proptest::option::of(select(vec!["laptop", "desktop"]).prop_map(str::to_owned));
-    (what, host, proptest::option::of(interface()), time()).prop_map(
-        |(what, target_host, target_interface, due_t_ns)| EventKind::Disturbance {
+    (what, host, proptest::option::of(interface()), network, time()).prop_map(
+        |(what, target_host, target_interface, target_network, due_t_ns)| EventKind::Disturbance {
             index: 0,
             what,
             target_host,
             target_interface,
-            target_network: None,
+            target_network,
             due_t_ns,
         },
     )
@@ -111,7 +139,7 @@ fn step() -> impl Strategy<Value = EventKind> {
 
 fn rest() -> impl Strategy<Value = EventKind> {
     let name = select(vec!["one", "two"]).prop_map(str::to_owned);
-    let by = select(vec![DetectedBy::Peer, DetectedBy::NoCarrier]);
+    let by = select(vec![DetectedBy::Peer, DetectedBy::NoCarrier, DetectedBy::ReceiveSilence]);
     prop_oneof![
         Just(EventKind::Started {}),
         select(vec!["finished", "refused"]).prop_map(|why| EventKind::Stopped { why: why.into() }),
@@ -121,13 +149,15 @@ fn rest() -> impl Strategy<Value = EventKind> {
             multipath
         }),
         name.prop_map(|connection| EventKind::ConnectionClosed { connection, why: "any".into() }),
-        (interface(), by).prop_map(|(interface, by)| EventKind::Detected {
-            interface,
-            path: None,
-            by,
-            silence_ns: None,
-            expected_ns: None
-        }),
+        (interface(), by, any::<Option<u64>>(), any::<Option<u64>>()).prop_map(
+            |(interface, by, silence_ns, expected_ns)| EventKind::Detected {
+                interface,
+                path: None,
+                by,
+                silence_ns,
+                expected_ns
+            }
+        ),
         interface().prop_map(|interface| EventKind::Interface {
             interface,
             kind: InterfaceKind::Cellular,
@@ -150,7 +180,8 @@ fn rest() -> impl Strategy<Value = EventKind> {
 }
 
 fn log() -> impl Strategy<Value = Vec<Event>> {
-    let what = prop_oneof![path(), pair(), check(), payload(), payload(), payload(), step(), rest()];
+    let call = prop_oneof![payload(), Just(EventKind::Started {})];
+    let what = prop_oneof![path(), pair(), check(), call.clone(), call, bulk(), bulk(), step(), rest()];
     let host = select(vec!["laptop", "desktop", "testbed"]);
     let event = (time(), host, what).prop_map(|(t_ns, host, what)| Event { t_ns, host: host.into(), what });
     proptest::collection::vec(event, 0..120)
@@ -169,6 +200,12 @@ fn is_well_formed(results: &Results) -> Result<(), TestCaseError> {
             [call.up, call.down].iter().all(|flow| flow.lost <= flow.sent && flow.late <= flow.received)
         );
     }
+    if let Some(bulk) = &results.metrics.bulk {
+        prop_assert!(bulk.longest_stall_ms.is_none_or(|stall| stall >= zero));
+        prop_assert_eq!(bulk.aggregation, None);
+    }
+    let has_bulk = results.metrics.bulk.is_some();
+    prop_assert!(results.metrics.disturbances.iter().all(|step| step.bytes_resent.is_some() == has_bulk));
     let first = results.metrics.first_path_ms;
     let either = [results.metrics.direct_path_ms, results.metrics.relay_path_ms].into_iter().flatten().min();
     prop_assert_eq!(first, either);
@@ -219,4 +256,24 @@ proptest! {
         events.sort_by_key(|event| (event.t_ns as u64).wrapping_mul(seed | 1));
         prop_assert_eq!(results(&events, &facts), expected);
     }
+
+    /// However bytes arrive: what is told every 5 ms gives every stall of more than 10 ms to the nanosecond.
+    #[test]
+    fn stalls_of_a_transfer_are_exact(gaps in proptest::collection::vec(gap(), 1..200)) {
+        let times: Vec<i64> = gaps.iter().scan(1_000_000_000, |t, gap| { *t += gap; Some(*t) }).collect();
+        let mut log = Log::default();
+        log.bulk_begins(1_000, Some(1_000 * times.len() as u64));
+        log.arrive(times.iter().copied());
+        let folded = results(&log.events, &facts(3_600)).metrics.bulk.unwrap();
+        prop_assert_eq!(folded.bytes, 1_000 * times.len() as u64);
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().map(Millis::from_ns);
+        let told = folded.longest_stall_ms;
+        let coarse = Some(Millis::from_ns(10_000_000));
+        prop_assert!(if longest > coarse { told == longest } else { told <= coarse }, "{:?} {:?}", told, longest);
+    }
+}
+
+/// Between two arrivals.
+fn gap() -> impl Strategy<Value = i64> {
+    prop_oneof![20 => 0..2_000_000i64, 3 => 2_000_000..20_000_000i64, 1 => 20_000_000..9_000_000_000i64]
 }
