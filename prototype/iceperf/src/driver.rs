@@ -341,6 +341,8 @@ impl Driver {
                 }
                 Output::Transmit(transmit) => self.transmit(transmit),
                 Output::Event(event) => self.record(now, map::event(event))?,
+                // Nothing asks for either.
+                Output::KeyLog(_) | Output::Qlog { .. } => {}
                 Output::Done(outcome) => self.outcome = Some(outcome),
             }
         }

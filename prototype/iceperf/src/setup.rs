@@ -119,6 +119,8 @@ fn peer(
     };
     let config = PeerConfig {
         role,
+        engine: peer::EngineKind::default(),
+        evidence: peer::Evidence::default(),
         policy: args.policy.clone(),
         call: Some(call.map_err(Failure::arguments)?),
         duration,

@@ -1,5 +1,5 @@
-//! What the peers tell each other inside the connection, on the first bidirectional stream: who the client is, and
-//! the candidates of each, whole each time.
+//! What the peers tell each other inside the connection, on a stream of each: who the client is, and the
+//! candidates of each, whole each time.
 
 use crate::rendezvous::{DescribedCandidate, Version};
 use serde::{Deserialize, Serialize};
@@ -35,12 +35,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// More bytes of the stream; every frame that they complete.
+    pub(crate) fn take_in(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, NotAFrame> {
         self.bytes.extend_from_slice(bytes);
+        std::iter::from_fn(|| self.next().transpose()).collect()
     }
 
     /// The next whole frame.
-    pub(crate) fn next(&mut self) -> Result<Option<Frame>, NotAFrame> {
+    fn next(&mut self) -> Result<Option<Frame>, NotAFrame> {
         let Some((length, rest)) = self.bytes.split_first_chunk() else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes(*length));
         if length > MAX_FRAME {
@@ -67,10 +69,7 @@ mod tests {
         for cut in 0..bytes.len() {
             let (mut reader, mut frames) = (Reader::default(), vec![]);
             for part in [&bytes[..cut], &bytes[cut..]] {
-                reader.push(part);
-                while let Some(frame) = reader.next().unwrap() {
-                    frames.push(frame);
-                }
+                frames.extend(reader.take_in(part).unwrap());
             }
             assert_eq!(frames, [hello.clone(), candidates.clone()], "cut at {cut}");
         }
@@ -79,16 +78,14 @@ mod tests {
     #[test]
     fn an_overlong_frame_is_refused_before_it_is_awaited() {
         let mut reader = Reader::default();
-        reader.push(&[0xff, 0xff]);
-        assert_eq!(reader.next(), Err(NotAFrame));
+        assert_eq!(reader.take_in(&[0xff, 0xff]), Err(NotAFrame));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let mut reader = Reader::default();
-            reader.push(&bytes);
-            while let Ok(Some(_)) = reader.next() {}
+            let _ = reader.take_in(&bytes);
         }
     }
 }

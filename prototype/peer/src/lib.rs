@@ -26,6 +26,7 @@ mod control;
 mod demux;
 mod engine;
 mod event;
+mod evidence;
 mod identity;
 mod interface;
 mod paths;
@@ -37,7 +38,9 @@ mod sockets;
 mod ticket;
 
 pub use call::{CallError, CallSpec};
+pub use engine::{EngineKind, UnknownEngine};
 pub use event::{DetectedBy, Event, PathState, PathView};
+pub use evidence::Evidence;
 pub use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
 pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};

@@ -3,13 +3,14 @@
 mod connection;
 mod policing;
 mod signalling;
+mod streams;
 
 use crate::{
-    CallSpec, Event, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
+    CallSpec, EngineKind, Event, Evidence, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
     call::Sender,
-    control,
     demux::{self, Protocol, Rejections},
-    engine::{Engine, EnginePath, Link, NoqEngine},
+    engine::{Engine, EnginePath, Link, NoqEngine, Stream},
+    evidence::Collector,
     paths::Paths,
     rendezvous,
     sockets::{Action, Sockets},
@@ -33,6 +34,8 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(2);
 pub struct PeerConfig {
     /// Which end, and what it needs to be that end.
     pub role: Role,
+    /// The QUIC implementation; the two ends may have different ones.
+    pub engine: EngineKind,
     /// Which pairs become paths.
     pub policy: Policy,
     /// What is sent both ways once connected; both ends name their own.
@@ -43,6 +46,8 @@ pub struct PeerConfig {
     pub connect_timeout: Duration,
     /// Port of every socket; 0 lets the kernel choose.
     pub port: u16,
+    /// What is collected for those who read the run.
+    pub evidence: Evidence,
     /// Of everything random here. TLS keys come from the operating system all the same.
     pub seed: u64,
 }
@@ -98,6 +103,15 @@ pub enum Output {
     Transmit(Transmit),
     /// Record.
     Event(Event),
+    /// A line of the TLS key log (NSS format, without its end), when [`Evidence::key_log`] asks for it.
+    KeyLog(String),
+    /// More of the engine's log, when [`Evidence::qlog`] asks for it.
+    Qlog {
+        /// Counts this peer's connections from 0; each has a log of its own.
+        connection: u32,
+        /// A JSON text sequence (RFC 7464), cut anywhere.
+        bytes: Vec<u8>,
+    },
     /// The last output.
     Done(Outcome),
 }
@@ -154,6 +168,9 @@ pub struct Peer {
     /// The newest signalled candidates of the other peer, by address.
     remote_candidates: BTreeMap<SocketAddr, ice::RemoteCandidate>,
     engine: Box<dyn Engine>,
+    evidence: Collector,
+    control: streams::Control,
+    incoming: BTreeMap<Stream, streams::Incoming>,
     connection: Connection,
     paths: Paths,
     /// A path that the client uses and that is not validated here yet.
@@ -186,11 +203,9 @@ enum Connection {
     /// The handshake is complete; a server waits for the client's proof.
     Unproven {
         name: String,
-        reader: control::Reader,
     },
     Open {
         name: String,
-        reader: control::Reader,
     },
 }
 
@@ -202,7 +217,8 @@ impl Peer {
             Role::Client { ticket } => (Side::Client, ticket.secret.clone(), ticket.rendezvous.clone()),
             Role::Server { secret, rendezvous, .. } => (Side::Server, secret.clone(), rendezvous.clone()),
         };
-        let engine = new_engine(&config.role, &mut rng)?;
+        let evidence = Collector::new(config.evidence);
+        let engine = new_engine(&config, &evidence, &mut rng)?;
         let ice_role = match side {
             Side::Client => ice::Role::Controlling,
             Side::Server => ice::Role::Controlled,
@@ -222,6 +238,9 @@ impl Peer {
             newest_taken: None,
             remote_candidates: BTreeMap::new(),
             engine,
+            evidence,
+            control: streams::Control::default(),
+            incoming: BTreeMap::new(),
             connection: Connection::None,
             paths: Paths::default(),
             used_early: None,
@@ -488,6 +507,10 @@ impl Peer {
             }
         }
         self.sample(now);
+        // Not alone: engines log even that they were asked, so that there would always be more.
+        if !self.outputs.is_empty() {
+            self.hand_out_evidence();
+        }
         while let Some(event) = self.rejections.poll(now, false).filter(|_| !self.done) {
             self.event(event);
         }
@@ -519,6 +542,12 @@ impl Peer {
         }
     }
 
+    fn hand_out_evidence(&mut self) {
+        let (secrets, traces) = self.evidence.take();
+        self.outputs.extend(secrets.into_iter().map(Output::KeyLog));
+        self.outputs.extend(traces.into_iter().map(|(connection, bytes)| Output::Qlog { connection, bytes }));
+    }
+
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -532,16 +561,21 @@ impl Peer {
         while let Some(event) = self.rejections.poll(now, true) {
             self.event(event);
         }
+        self.hand_out_evidence();
         self.done = true;
         self.outputs.push_back(Output::Done(outcome));
     }
 }
 
-fn new_engine(role: &Role, rng: &mut ChaCha8Rng) -> Result<Box<dyn Engine>, ConfigError> {
+fn new_engine(
+    config: &PeerConfig,
+    evidence: &Collector,
+    rng: &mut ChaCha8Rng,
+) -> Result<Box<dyn Engine>, ConfigError> {
     let seed = rng.random();
-    let engine = match role {
-        Role::Client { ticket } => NoqEngine::client(ticket.fingerprint, seed),
-        Role::Server { identity, .. } => NoqEngine::server(identity, seed),
+    let engine = match (config.engine, &config.role) {
+        (EngineKind::Noq, Role::Client { ticket }) => NoqEngine::client(ticket.fingerprint, seed, evidence),
+        (EngineKind::Noq, Role::Server { identity, .. }) => NoqEngine::server(identity, seed, evidence),
     };
     Ok(Box::new(engine.map_err(|error| ConfigError::Identity(error.to_string()))?))
 }

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use peer::{
-    Fingerprint, Interface, InterfaceChange, InterfaceKind, Output, Peer, PeerConfig, Policy, Role, Secret,
+    EngineKind, Evidence, Fingerprint, Interface, InterfaceChange, InterfaceKind, Output, Peer, PeerConfig, Policy, Role, Secret,
     SocketId, Ticket, rendezvous::Server,
 };
 use std::{
@@ -44,6 +44,8 @@ fn waiting_peer(now: Instant) -> Peer {
     };
     let config = PeerConfig {
         role: Role::Client { ticket },
+        engine: EngineKind::default(),
+        evidence: Evidence::default(),
         policy: Policy::multipath(),
         call: None,
         duration: None,

@@ -5,8 +5,10 @@
 //! open a path in reserve, make one the active one, close one. An engine with several paths sets statuses; one
 //! without validates in advance and migrates.
 
+mod kind;
 mod noq;
 
+pub use kind::{EngineKind, UnknownEngine};
 pub(crate) use noq::NoqEngine;
 
 use ice::SocketId;
@@ -33,6 +35,10 @@ impl fmt::Display for EnginePath {
         self.0.fmt(formatter)
     }
 }
+
+/// A stream in one direction (RFC 9000 section 2.1), by its QUIC stream ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Stream(pub(crate) u64);
 
 /// What an engine can do; recorded with every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +80,12 @@ pub(crate) enum EngineEvent {
     RemoteUse { path: EnginePath, usage: Use },
     /// A datagram (RFC 9221).
     Datagram { link: Option<Link>, bytes: Vec<u8> },
-    /// Bytes of the control stream.
-    Control(Vec<u8>),
+    /// Bytes of a stream of the other end, in order; `fin` with the last.
+    StreamData { stream: Stream, bytes: Vec<u8>, fin: bool },
+    /// The other end gave a stream up.
+    StreamReset { stream: Stream },
+    /// A stream of ours that took less than it was given may take more.
+    StreamWritable { stream: Stream },
     /// The connection is over; the last event.
     Closed(CloseReason),
 }
@@ -107,6 +117,10 @@ pub(crate) struct PathFigures {
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) rtt: Duration,
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_lost: u64,
+    /// Bytes.
+    pub(crate) congestion_window: u64,
 }
 
 /// A path could not be opened; it is worth trying again later.
@@ -135,8 +149,12 @@ pub(crate) trait Engine {
     fn close_path(&mut self, now: Instant, path: EnginePath) -> bool;
     /// False when it was not taken: too large, or the connection is not ready.
     fn send_datagram(&mut self, bytes: Vec<u8>) -> bool;
-    /// Queues bytes on the control stream.
-    fn send_control(&mut self, bytes: Vec<u8>);
+    /// A new stream to the other end; none when the connection is not ready or grants no more for now.
+    fn open_stream(&mut self) -> Option<Stream>;
+    /// How many of the bytes were taken; [`EngineEvent::StreamWritable`] tells when there is room for more.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> usize;
+    /// Gives the stream up, and with it what was not delivered.
+    fn reset(&mut self, stream: Stream);
     fn figures(&mut self, path: EnginePath) -> Option<PathFigures>;
     /// Keying material of the connection (RFC 8446 section 7.5); none before it is complete.
     fn export(&self, label: &[u8]) -> Option<[u8; 32]>;

@@ -5,15 +5,16 @@
 
 use super::{
     Capabilities, CloseReason, ClosedBy, Engine, EngineEvent, EnginePath, EngineTransmit, Link, OpenError,
-    PathFigures, Use,
+    PathFigures, Stream, Use,
 };
-use crate::{Fingerprint, Identity, identity};
+use crate::{Fingerprint, Identity, evidence::Collector, identity};
 use bytes::{Bytes, BytesMut};
 use ice::SocketId;
 use noq_proto::{
     ClientConfig, ClosePathError, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir,
     EcnCodepoint, Endpoint, EndpointConfig, Event, FourTuple, PathAbandonReason, PathEvent, PathId,
-    PathStatus, ServerConfig, StreamEvent, StreamId, Transmit, TransportConfig, TransportErrorCode, VarInt,
+    PathStatus, QlogConfig, QlogFactory, ReadError, ServerConfig, StreamEvent, StreamId, Transmit,
+    TransportConfig, TransportErrorCode, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use std::{
@@ -54,9 +55,6 @@ struct Live {
     links: BTreeMap<PathId, Link>,
     /// Every path there was; its place is its number.
     numbers: Vec<PathId>,
-    control: Option<StreamId>,
-    control_queue: VecDeque<Bytes>,
-    is_client: bool,
     connected: bool,
 }
 
@@ -66,19 +64,33 @@ struct Live {
 pub(crate) struct EngineError(String);
 
 impl NoqEngine {
-    pub(crate) fn client(pin: Fingerprint, seed: [u8; 32]) -> Result<Self, EngineError> {
-        let tls = identity::client_config(pin).map_err(|error| EngineError(error.to_string()))?;
+    pub(crate) fn client(
+        pin: Fingerprint,
+        seed: [u8; 32],
+        evidence: &Collector,
+    ) -> Result<Self, EngineError> {
+        let mut tls = identity::client_config(pin).map_err(|error| EngineError(error.to_string()))?;
+        if let Some(key_log) = evidence.key_log() {
+            tls.key_log = key_log;
+        }
         let tls = QuicClientConfig::try_from(tls).map_err(|error| EngineError(error.to_string()))?;
         let mut config = ClientConfig::new(Arc::new(tls));
-        config.transport_config(Arc::new(transport()));
+        config.transport_config(Arc::new(transport(evidence)));
         Ok(Self::new(seed, None, Some(config)))
     }
 
-    pub(crate) fn server(identity: &Identity, seed: [u8; 32]) -> Result<Self, EngineError> {
-        let tls = identity.server_config().map_err(|error| EngineError(error.to_string()))?;
+    pub(crate) fn server(
+        identity: &Identity,
+        seed: [u8; 32],
+        evidence: &Collector,
+    ) -> Result<Self, EngineError> {
+        let mut tls = identity.server_config().map_err(|error| EngineError(error.to_string()))?;
+        if let Some(key_log) = evidence.key_log() {
+            tls.key_log = key_log;
+        }
         let tls = QuicServerConfig::try_from(tls).map_err(|error| EngineError(error.to_string()))?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
-        config.transport_config(Arc::new(transport()));
+        config.transport_config(Arc::new(transport(evidence)));
         // Clients move by opening paths; an address that changes under a path is met by ICE, which opens another.
         config.migration(true);
         Ok(Self::new(seed, Some(Arc::new(config)), None))
@@ -109,13 +121,22 @@ impl NoqEngine {
             return;
         }
         match self.endpoint.accept(incoming, now, &mut buffer, None) {
-            Ok((handle, connection)) => self.live = Some(Live::new(handle, connection, link, false)),
+            Ok((handle, connection)) => self.live = Some(Live::new(handle, connection, link)),
             Err(error) => {
                 if let Some(transmit) = error.response {
                     self.responses.push_back(response(link, transmit, buffer));
                 }
             }
         }
+    }
+
+    fn send_stream<T>(
+        &mut self,
+        stream: Stream,
+        act: impl FnOnce(noq_proto::SendStream<'_>) -> T,
+    ) -> Option<T> {
+        let id = StreamId::from(VarInt::from_u64(stream.0).ok()?);
+        Some(act(self.live.as_mut()?.connection.send_stream(id)))
     }
 
     /// Moves events between endpoint and connection, and out, until neither has any.
@@ -130,7 +151,6 @@ impl NoqEngine {
             let Some(event) = live.connection.poll() else { break };
             live.translate(event, &mut self.events);
         }
-        live.flush_control();
     }
 }
 
@@ -149,7 +169,7 @@ impl Engine for NoqEngine {
             .endpoint
             .connect(now, config, link.remote, "iceperf")
             .map_err(|error| OpenError(error.to_string()))?;
-        self.live = Some(Live::new(handle, connection, link, true));
+        self.live = Some(Live::new(handle, connection, link));
         Ok(())
     }
 
@@ -247,11 +267,19 @@ impl Engine for NoqEngine {
             .is_some_and(|live| live.connection.datagrams().send(Bytes::from(bytes), true).is_ok())
     }
 
-    fn send_control(&mut self, bytes: Vec<u8>) {
-        if let Some(live) = &mut self.live {
-            live.control_queue.push_back(Bytes::from(bytes));
-            live.flush_control();
-        }
+    fn open_stream(&mut self) -> Option<Stream> {
+        let id = self.live.as_mut()?.connection.streams().open(Dir::Uni)?;
+        Some(Stream(id.into()))
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> usize {
+        // Blocked, or over: nothing is taken.
+        self.send_stream(stream, |mut stream| stream.write(bytes)).and_then(Result::ok).unwrap_or(0)
+    }
+
+    fn reset(&mut self, stream: Stream) {
+        // One that is over already needs no reset.
+        let _ = self.send_stream(stream, |mut stream| stream.reset(VarInt::from_u32(0)));
     }
 
     fn figures(&mut self, path: EnginePath) -> Option<PathFigures> {
@@ -262,6 +290,9 @@ impl Engine for NoqEngine {
             bytes_sent: stats.udp_tx.bytes,
             bytes_received: stats.udp_rx.bytes,
             rtt: stats.rtt,
+            packets_sent: stats.sent_packets,
+            packets_lost: stats.lost_packets,
+            congestion_window: stats.cwnd,
         })
     }
 
@@ -281,16 +312,13 @@ impl Engine for NoqEngine {
 }
 
 impl Live {
-    fn new(handle: ConnectionHandle, connection: Connection, first: Link, is_client: bool) -> Self {
+    fn new(handle: ConnectionHandle, connection: Connection, first: Link) -> Self {
         Self {
             handle,
             connection,
             first,
             links: BTreeMap::from([(PathId::ZERO, first)]),
             numbers: vec![PathId::ZERO],
-            control: None,
-            control_queue: VecDeque::new(),
-            is_client,
             connected: false,
         }
     }
@@ -312,9 +340,6 @@ impl Live {
         match event {
             Event::Connected => {
                 self.connected = true;
-                if self.is_client {
-                    self.control = self.connection.streams().open(Dir::Bi);
-                }
                 out.push_back(EngineEvent::Connected {
                     path: self.number(PathId::ZERO),
                     link: self.first,
@@ -322,13 +347,15 @@ impl Live {
                 });
             }
             Event::ConnectionLost { reason } => out.push_back(EngineEvent::Closed(close_reason(reason))),
-            Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
-                if self.control.is_none() {
-                    self.control = self.connection.streams().accept(Dir::Bi);
+            Event::Stream(StreamEvent::Opened { dir: Dir::Uni }) => {
+                while let Some(id) = self.connection.streams().accept(Dir::Uni) {
+                    self.read(id, out);
                 }
-                self.read_control(out);
             }
-            Event::Stream(StreamEvent::Readable { id }) if Some(id) == self.control => self.read_control(out),
+            Event::Stream(StreamEvent::Readable { id }) => self.read(id, out),
+            Event::Stream(StreamEvent::Writable { id }) => {
+                out.push_back(EngineEvent::StreamWritable { stream: Stream(id.into()) });
+            }
             Event::Path(event) => self.translate_path(event, out),
             Event::DatagramReceived => self.take_datagrams(None, out),
             _ => {}
@@ -380,34 +407,32 @@ impl Live {
         }
     }
 
-    fn read_control(&mut self, out: &mut VecDeque<EngineEvent>) {
-        let Some(id) = self.control else { return };
-        let mut stream = self.connection.recv_stream(id);
-        let Ok(mut chunks) = stream.read(true) else { return };
-        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
-            out.push_back(EngineEvent::Control(chunk.bytes.to_vec()));
+    fn read(&mut self, id: StreamId, out: &mut VecDeque<EngineEvent>) {
+        let stream = Stream(id.into());
+        let mut receiving = self.connection.recv_stream(id);
+        let Ok(mut chunks) = receiving.read(true) else { return };
+        loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => {
+                    out.push_back(EngineEvent::StreamData { stream, bytes: chunk.bytes.to_vec(), fin: false })
+                }
+                Ok(None) => {
+                    out.push_back(EngineEvent::StreamData { stream, bytes: vec![], fin: true });
+                    break;
+                }
+                Err(ReadError::Reset(_)) => {
+                    out.push_back(EngineEvent::StreamReset { stream });
+                    break;
+                }
+                Err(ReadError::Blocked) => break,
+            }
         }
         // What is to be sent because of it goes with the next transmit anyway.
         let _ = chunks.finalize();
     }
-
-    fn flush_control(&mut self) {
-        let Some(id) = self.control else { return };
-        while let Some(bytes) = self.control_queue.front_mut() {
-            match self.connection.send_stream(id).write(bytes) {
-                Ok(written) if written == bytes.len() => {
-                    self.control_queue.pop_front();
-                }
-                Ok(written) => {
-                    let _ = bytes.split_to(written);
-                }
-                Err(_) => return,
-            }
-        }
-    }
 }
 
-fn transport() -> TransportConfig {
+fn transport(evidence: &Collector) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_multipath_paths(MAX_PATHS)
@@ -416,8 +441,27 @@ fn transport() -> TransportConfig {
         // The peer's own checks tell whether a path lives; noq's path timers have abandoned healthy second paths
         // under load.
         .default_path_max_idle_timeout(None)
-        .default_path_keep_alive_interval(None);
+        .default_path_keep_alive_interval(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .qlog_factory(Arc::new(Traces(evidence.clone())));
     config
+}
+
+/// Gives each connection its log, if logs are wanted.
+struct Traces(Collector);
+
+impl QlogFactory for Traces {
+    fn for_connection(
+        &self,
+        _side: noq_proto::Side,
+        _remote: SocketAddr,
+        _initial: noq_proto::ConnectionId,
+        _now: Instant,
+    ) -> Option<QlogConfig> {
+        let mut config = QlogConfig::new(Box::new(self.0.trace()?));
+        config.title(Some("iceperf".into()));
+        Some(config)
+    }
 }
 
 fn response(link: Link, transmit: Transmit, mut bytes: Vec<u8>) -> EngineTransmit {

@@ -4,7 +4,7 @@ use super::{Connection, Outcome, Peer, new_engine};
 use crate::{
     Event, Side,
     call::Unit,
-    control::{Frame, Reader},
+    control::Frame,
     engine::{CloseReason, EngineEvent, Link},
 };
 use std::time::Instant;
@@ -36,7 +36,7 @@ impl Peer {
         };
         if dead {
             // The configuration made an engine before; it makes one again.
-            let Ok(engine) = new_engine(&self.config.role, &mut self.rng) else { return };
+            let Ok(engine) = new_engine(&self.config, &self.evidence, &mut self.rng) else { return };
             self.engine = engine;
             self.forget_connection("lost before the server confirmed it");
         }
@@ -63,7 +63,9 @@ impl Peer {
             EngineEvent::PathClosed { path, by } => self.on_path_closed(now, path, by),
             EngineEvent::RemoteUse { path, usage } => self.on_remote_use(path, usage),
             EngineEvent::Datagram { link, bytes } => self.on_payload(now, link, &bytes),
-            EngineEvent::Control(bytes) => self.on_control(now, &bytes),
+            EngineEvent::StreamData { stream, bytes, fin } => self.on_stream_data(now, stream, &bytes, fin),
+            EngineEvent::StreamReset { stream } => self.on_stream_reset(stream),
+            EngineEvent::StreamWritable { .. } => self.flush_control(),
             EngineEvent::Closed(reason) => self.on_closed(now, reason),
         }
     }
@@ -75,17 +77,20 @@ impl Peer {
         let name: String = name.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let engine = self.engine.capabilities().engine;
         self.event(Event::Connected { connection: name.clone(), engine, multipath });
-        let reader = Reader::default();
         match self.side {
-            Side::Server => self.connection = Connection::Unproven { name, reader },
+            Side::Server => self.connection = Connection::Unproven { name },
             Side::Client => {
-                self.connection = Connection::Open { name, reader };
-                let exported = self.engine.export(PROOF_LABEL).unwrap_or_default();
-                let proof = self.secret.proof(&exported);
-                self.engine.send_control(Frame::Hello { proof }.to_bytes());
+                self.connection = Connection::Open { name };
+                self.send_hello();
                 self.on_open(now);
             }
         }
+    }
+
+    pub(super) fn send_hello(&mut self) {
+        let exported = self.engine.export(PROOF_LABEL).unwrap_or_default();
+        let proof = self.secret.proof(&exported);
+        self.send_frame(&Frame::Hello { proof });
     }
 
     /// Both ends are proven: candidates and payload may flow.
@@ -99,29 +104,12 @@ impl Peer {
         }
     }
 
-    fn on_control(&mut self, now: Instant, bytes: &[u8]) {
-        if let Connection::Unproven { reader, .. } | Connection::Open { reader, .. } = &mut self.connection {
-            reader.push(bytes);
-        }
-        loop {
-            let (Connection::Unproven { reader, .. } | Connection::Open { reader, .. }) =
-                &mut self.connection
-            else {
-                return;
-            };
-            match reader.next() {
-                Ok(Some(frame)) => self.on_frame(now, frame),
-                Ok(None) => return,
-                Err(_) => {
-                    self.close(now, PROTOCOL_ERROR, "the control stream holds no frames");
-                    self.end(now, "the other peer's control stream holds no frames".into());
-                    return;
-                }
-            }
-        }
+    pub(super) fn on_no_frames(&mut self, now: Instant) {
+        self.close(now, PROTOCOL_ERROR, "the control stream holds no frames");
+        self.end(now, "the other peer's control stream holds no frames".into());
     }
 
-    fn on_frame(&mut self, now: Instant, frame: Frame) {
+    pub(super) fn on_frame(&mut self, now: Instant, frame: Frame) {
         match frame {
             Frame::Hello { proof } if self.side == Side::Server => self.on_hello(now, &proof),
             Frame::Candidates { version, candidates } if self.is_open() => {
@@ -141,8 +129,8 @@ impl Peer {
             self.reset_engine("the client does not hold the secret");
             return;
         }
-        if let Connection::Unproven { name, reader } = &mut self.connection {
-            self.connection = Connection::Open { name: std::mem::take(name), reader: std::mem::take(reader) };
+        if let Connection::Unproven { name } = &mut self.connection {
+            self.connection = Connection::Open { name: std::mem::take(name) };
             self.on_open(now);
         }
     }
@@ -215,7 +203,8 @@ impl Peer {
         self.close_all_paths(why);
         self.connection = Connection::None;
         self.newest_taken = None;
-        if let Ok(engine) = new_engine(&self.config.role, &mut self.rng) {
+        self.forget_streams();
+        if let Ok(engine) = new_engine(&self.config, &self.evidence, &mut self.rng) {
             self.engine = engine;
         }
     }
@@ -229,6 +218,7 @@ impl Peer {
         }
         self.newest_taken = None;
         self.confirmed = false;
+        self.forget_streams();
         self.connection = Connection::None;
     }
 

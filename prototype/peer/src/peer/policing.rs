@@ -114,10 +114,14 @@ impl Peer {
             self.changed = true;
             self.choose_active(now, by.as_str());
         }
+        let any = !lost.is_empty();
         for (number, engine, _) in lost {
             if self.engine.close_path(now, engine) {
                 self.paths.remove(number);
             }
+        }
+        if any {
+            self.renew_control();
         }
     }
 
@@ -191,6 +195,7 @@ impl Peer {
         self.paths.remove(number);
         self.resting.insert(link, now + REST);
         self.choose_active(now, by.as_str());
+        self.renew_control();
     }
 
     /// The client chooses; the server uses what the client uses.

@@ -78,7 +78,7 @@ impl Peer {
     pub(super) fn tell_candidates_inside(&mut self) {
         if self.is_open() {
             let Description { version, candidates, .. } = self.description();
-            self.engine.send_control(Frame::Candidates { version, candidates }.to_bytes());
+            self.send_frame(&Frame::Candidates { version, candidates });
         }
     }
 

@@ -1,19 +1,10 @@
 //! Who may connect, what is said to those who may not, and that nothing else on the wire has an effect.
 
-use crate::world::{Signal, World, host, notes_topology};
+use crate::world::{Signal, World, host, notes_topology, one_lan};
 use ice::{Config, Credentials};
 use peer::{Event, Fingerprint, Outcome, Secret, SocketId};
 use proptest::prelude::*;
 use std::{net::SocketAddr, time::Duration};
-
-fn one_lan() -> netmodel::Topology {
-    let lan = netmodel::LinkSpec::with_delay(Duration::from_millis(1));
-    netmodel::Topology {
-        networks: vec![netmodel::NetworkSpec::new("lan", lan)],
-        hosts: vec![host("laptop", &[("eth0", "lan")]), host("desktop", &[("eth0", "lan")])],
-        servers: vec![],
-    }
-}
 
 fn outcome(mut world: World, host: &str) -> Option<Outcome> {
     world.start();

@@ -6,8 +6,8 @@ use netmodel::{
     NetworkSpec, Output as NetOutput, Plan, PortId, ServerSpec, Topology, build_udp, parse_udp,
 };
 use peer::{
-    CallSpec, Event, Identity, Interface, InterfaceChange, InterfaceKind, Outcome, Output, Peer, PeerConfig,
-    Policy, Role, Secret, SocketId, Ticket, rendezvous,
+    CallSpec, EngineKind, Event, Evidence, Identity, Interface, InterfaceChange, InterfaceKind, Outcome,
+    Output, Peer, PeerConfig, Policy, Role, Secret, SocketId, Ticket, rendezvous,
 };
 use std::{
     collections::BTreeMap,
@@ -37,6 +37,8 @@ pub(crate) struct Host {
     sockets: BTreeMap<SocketId, (PortId, SocketAddr)>,
     next_port: u16,
     pub(crate) outcome: Option<Outcome>,
+    pub(crate) key_log: Vec<String>,
+    pub(crate) qlog: BTreeMap<u32, Vec<u8>>,
 }
 
 /// The certificate is made once: making one is slow, and nothing depends on it.
@@ -83,6 +85,15 @@ pub(crate) fn notes_topology() -> Topology {
     }
 }
 
+pub(crate) fn one_lan() -> netmodel::Topology {
+    let lan = netmodel::LinkSpec::with_delay(Duration::from_millis(1));
+    netmodel::Topology {
+        networks: vec![netmodel::NetworkSpec::new("lan", lan)],
+        hosts: vec![host("laptop", &[("eth0", "lan")]), host("desktop", &[("eth0", "lan")])],
+        servers: vec![],
+    }
+}
+
 pub(crate) fn host(name: &str, interfaces: &[(&str, &str)]) -> HostSpec {
     let interface =
         |(name, network): &(&str, &str)| InterfaceSpec { name: (*name).into(), network: (*network).into() };
@@ -100,6 +111,8 @@ pub(crate) enum Signal {
 pub(crate) fn call_config(role: Role, seed: u64) -> PeerConfig {
     PeerConfig {
         role,
+        engine: EngineKind::default(),
+        evidence: Evidence::default(),
         policy: Policy::multipath(),
         call: Some(CallSpec::default()),
         duration: None,
@@ -120,6 +133,17 @@ impl World {
         signal: Signal,
         seed: u64,
         change: impl Fn(&mut Ticket),
+    ) -> Self {
+        Self::with(topology, signal, seed, change, |_| {})
+    }
+
+    /// `configure` changes both peers' configurations.
+    pub(crate) fn with(
+        topology: Topology,
+        signal: Signal,
+        seed: u64,
+        change: impl Fn(&mut Ticket),
+        configure: impl Fn(&mut PeerConfig),
     ) -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -142,7 +166,10 @@ impl World {
         };
         change(&mut ticket);
         let server = Role::Server { identity: identity(), secret: secret(), rendezvous };
-        let server = PeerConfig { port: 4433, ..call_config(server, seed ^ 0x5e7) };
+        let mut server = PeerConfig { port: 4433, ..call_config(server, seed ^ 0x5e7) };
+        let mut client = call_config(Role::Client { ticket: ticket.clone() }, seed);
+        configure(&mut server);
+        configure(&mut client);
         let mut world = Self {
             epoch,
             now: epoch,
@@ -151,17 +178,24 @@ impl World {
             hosts: BTreeMap::new(),
             meet: rendezvous::Server::new(),
             events: vec![],
-            ticket: ticket.clone(),
+            ticket,
             unclaimed: 0,
         };
-        world.add("laptop", call_config(Role::Client { ticket }, seed));
+        world.add("laptop", client);
         world.add("desktop", server);
         world
     }
 
     fn add(&mut self, name: &str, config: PeerConfig) {
         let peer = Peer::new(config).unwrap();
-        let host = Host { peer, sockets: BTreeMap::new(), next_port: 40_000, outcome: None };
+        let host = Host {
+            peer,
+            sockets: BTreeMap::new(),
+            next_port: 40_000,
+            outcome: None,
+            key_log: vec![],
+            qlog: BTreeMap::new(),
+        };
         self.hosts.insert(name.into(), host);
         let interfaces: Vec<String> = self
             .plan
@@ -343,6 +377,8 @@ impl World {
                 Output::Event(event) => {
                     self.events.push((self.now - self.epoch, name.to_owned(), event));
                 }
+                Output::KeyLog(line) => host.key_log.push(line),
+                Output::Qlog { connection, bytes } => host.qlog.entry(connection).or_default().extend(bytes),
                 Output::Done(outcome) => host.outcome = Some(outcome),
             }
         }
