@@ -1,0 +1,280 @@
+//! The words of the events: small enumerations, each with its form on disk.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::IpAddr};
+
+/// Kind of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceKind {
+    /// Wired.
+    Lan,
+    /// IEEE 802.11.
+    Wifi,
+    /// A modem (wwan).
+    Cellular,
+}
+
+/// Candidate types of RFC 8445 section 5.1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CandidateKind {
+    /// On the interface itself.
+    Host,
+    /// Server reflexive.
+    Srflx,
+    /// Peer reflexive.
+    Prflx,
+    /// Relayed.
+    Relay,
+}
+
+/// Why a STUN request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckPurpose {
+    /// Gathering from a STUN server.
+    Gather,
+    /// An ordinary check, in its turn.
+    Ordinary,
+    /// A triggered check (RFC 8445 section 7.3.1.4).
+    Triggered,
+    /// Keeps a valid pair known to be alive.
+    Liveness,
+    /// Carries USE-CANDIDATE.
+    Nomination,
+}
+
+/// State of a candidate pair: the four of RFC 8445 section 6.1.2.6, then what we know of valid ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairState {
+    /// Not yet to be checked.
+    Frozen,
+    /// Will be checked.
+    Waiting,
+    /// A check is under way.
+    InProgress,
+    /// No answer came.
+    Failed,
+    /// Checked and alive: it can carry data.
+    Up,
+    /// An answer is overdue.
+    Suspect,
+    /// Taken for dead; still checked now and then.
+    Down,
+    /// Its socket or candidate is gone.
+    Removed,
+}
+
+/// State of a QUIC path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathState {
+    /// Being validated (RFC 9000 section 8.2).
+    Opening,
+    /// Validated.
+    Validated,
+    /// Carries payload.
+    Active,
+    /// Validated and kept in reserve.
+    Backup,
+    /// Over.
+    Closed,
+}
+
+/// What gave a loss away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectedBy {
+    /// The kernel says that the interface is down or gone.
+    InterfaceDown,
+    /// The kernel says that the link is lost.
+    NoCarrier,
+    /// The kernel says that the address is gone.
+    AddressGone,
+    /// The kernel refused to send.
+    SendError,
+    /// Checks were not answered in time.
+    CheckSilence,
+    /// Nothing arrives any more, against the expectation of the receiver.
+    ReceiveSilence,
+    /// The other peer said so over a living path.
+    Peer,
+    /// The QUIC engine gave the path up.
+    Engine,
+}
+
+/// Which workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadKind {
+    /// Small datagrams at a fixed rate, both ways.
+    Call,
+    /// One object as fast as it goes, one way.
+    Bulk,
+}
+
+/// What a step of the timeline did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisturbanceKind {
+    /// Interface set administratively down.
+    Down,
+    /// Interface set administratively up, addresses and routes restored.
+    Up,
+    /// Link lost.
+    CarrierOff,
+    /// Link back.
+    CarrierOn,
+    /// Packets vanish, both ways, and nothing tells.
+    Silence,
+    /// Packets arrive again.
+    Restore,
+    /// The interface has new addresses, the old ones are gone.
+    Address,
+    /// The NAT of a network has forgotten every mapping, and gives others from then on.
+    NatRebind,
+}
+
+/// Which way a packet went, seen from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the host.
+    Up,
+    /// To the host.
+    Down,
+}
+
+/// Why the network model dropped a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropCause {
+    /// The queue of a link was full.
+    QueueFull,
+    /// Random loss of a link.
+    Loss,
+    /// The interface was down or had no carrier.
+    InterfaceDown,
+    /// The interface was silenced.
+    Silenced,
+    /// No NAT mapping for it.
+    NatNoMapping,
+    /// The NAT's filtering forbids it.
+    NatFiltered,
+    /// The NAT has no free port.
+    NatExhausted,
+    /// The firewall has no state for it.
+    Firewall,
+    /// The carrier blocks UDP between peers.
+    CarrierUdpP2p,
+    /// No network holds the destination.
+    NoRoute,
+    /// The source address is not the interface's.
+    SourceSpoofed,
+    /// Not a packet that the model can carry.
+    Malformed,
+    /// A protocol that the NAT does not translate.
+    UnsupportedProtocol,
+    /// TTL or hop limit ended.
+    HopLimit,
+    /// Larger than the link's MTU.
+    TooBig,
+}
+
+/// IP version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
+/// As people write it.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for CandidateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            CandidateKind::Host => "host",
+            CandidateKind::Srflx => "srflx",
+            CandidateKind::Prflx => "prflx",
+            CandidateKind::Relay => "relay",
+        })
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for DetectedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DetectedBy::InterfaceDown => "interface-down",
+            DetectedBy::NoCarrier => "no-carrier",
+            DetectedBy::AddressGone => "address-gone",
+            DetectedBy::SendError => "send-error",
+            DetectedBy::CheckSilence => "check-silence",
+            DetectedBy::ReceiveSilence => "receive-silence",
+            DetectedBy::Peer => "peer",
+            DetectedBy::Engine => "engine",
+        })
+    }
+}
+
+impl DisturbanceKind {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Down,
+        Self::Up,
+        Self::CarrierOff,
+        Self::CarrierOn,
+        Self::Silence,
+        Self::Restore,
+        Self::Address,
+        Self::NatRebind,
+    ];
+
+    /// The word on disk and in a scenario.
+    pub fn word(self) -> &'static str {
+        match self {
+            DisturbanceKind::Down => "down",
+            DisturbanceKind::Up => "up",
+            DisturbanceKind::CarrierOff => "carrier_off",
+            DisturbanceKind::CarrierOn => "carrier_on",
+            DisturbanceKind::Silence => "silence",
+            DisturbanceKind::Restore => "restore",
+            DisturbanceKind::Address => "address",
+            DisturbanceKind::NatRebind => "nat_rebind",
+        }
+    }
+
+    /// Something that carried packets is taken away. A NAT that forgets its mappings takes nothing away: its network
+    /// carries packets as before, though from another address.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::Down | Self::CarrierOff | Self::Silence | Self::Address)
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for DisturbanceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
