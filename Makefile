@@ -1,5 +1,6 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
+# make man    the manual pages of iceperf, in target/man
 # make bench  the figures of the README, measured on this machine
 #
 # make ends with its own code 2 whatever went wrong; the message says what `testbed` would end with (3: this machine).
@@ -12,7 +13,7 @@ DURATION ?= 25s
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
-.PHONY: demo test bench build
+.PHONY: demo test bench build man
 
 demo: build
 	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
@@ -31,3 +32,8 @@ test:
 
 bench: build
 	cargo bench --locked --package runner --bench first_light
+
+man:
+	@testbed/setup build
+	cargo run --quiet --locked --package iceperf -- man target/man
+	@echo "man -l target/man/iceperf.1"

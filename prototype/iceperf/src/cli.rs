@@ -1,15 +1,18 @@
-//! The command line. Long options are named as in iperf3 and quicheperf where they mean the same.
+//! The command line. Options are named as in iperf3 where they mean the same; those of iperf3 that are not here are
+//! refused with what to do instead (`iperf3`).
 //!
 //! Everything is parsed once, here, into types whose values are valid; what the contract knows and this version does
 //! not is refused by name.
 
 use crate::{
     future_words,
-    interfaces::Named,
+    interfaces::{Named, OfKind},
+    iperf3,
     units::{self, CallRate, PayloadSize},
 };
 use clap::{
-    Args, CommandFactory as _, Parser, Subcommand,
+    ArgAction, Args, CommandFactory as _, Parser, Subcommand,
+    builder::StyledStr,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use peer::{Policy, Ticket};
@@ -20,6 +23,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 #[command(
     name = "iceperf",
     version,
+    propagate_version = true,
+    disable_version_flag = true,
     arg_required_else_help = true,
     subcommand_required = true,
     disable_help_subcommand = true,
@@ -28,6 +33,8 @@ Examples:
   iceperf rendezvous                             on a public host, if the peers share no network
   iceperf server --rendezvous 198.51.100.9:3478  prints the command for the client
   iceperf client iceperf1-...                    calls for 10 s over all interfaces
+
+Every option is explained by `iceperf client --help` and `iceperf server --help`.
 
 Sockets are bound to their interfaces: client and server must be on different hosts (or in \
 different network namespaces); loopback carries nothing.
@@ -38,6 +45,9 @@ Exit codes: 0 done; 2 arguments; 3 this machine (rights, port, device); 5 peer u
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) mode: Mode,
+    /// Print the version
+    #[arg(short = 'v', long, global = true, action = ArgAction::Version, help_heading = "Output")]
+    version: Option<bool>,
 }
 
 /// What to be.
@@ -51,11 +61,7 @@ Examples:
   iceperf server --identity ~/.iceperf --ticket-file t    the same ticket at every start")]
     Server(ServerArgs),
     /// Call a server
-    #[command(after_help = "\
-Examples:
-  iceperf client iceperf1-... --time 1min
-  iceperf client --ticket-file t --interface wlan0 --interface wwan0 --json
-  iceperf client --ticket-file t --interface usb0=cellular")]
+    #[command(after_help = CLIENT_EXAMPLES, after_long_help = client_long_help())]
     Client(ClientArgs),
     /// Bring peers together that share no network; answers STUN Binding requests too
     #[command(after_help = "\
@@ -63,26 +69,66 @@ Examples:
   iceperf rendezvous
   iceperf rendezvous --bind 198.51.100.9:3478 --bind '[2001:db8::9]:3478'")]
     Rendezvous(RendezvousArgs),
+    /// Print a shell's completions
+    #[command(after_help = "\
+Examples:
+  iceperf completions bash > ~/.local/share/bash-completion/completions/iceperf
+  iceperf completions zsh > \"${fpath[1]}/_iceperf\"
+  iceperf completions fish > ~/.config/fish/completions/iceperf.fish")]
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// Which; made if missing
+        directory: PathBuf,
+    },
+}
+
+const CLIENT_EXAMPLES: &str = "\
+Examples:
+  iceperf client iceperf1-... -t 60
+  iceperf client --ticket-file t --interface wlan0 --interface wwan0 --json
+  iceperf client --ticket-file t --interface-kind usb0=cellular";
+
+fn client_long_help() -> StyledStr {
+    format!(
+        "\
+{CLIENT_EXAMPLES}
+
+Coming from iperf3:
+  iperf3 -s                 iceperf server                 prints a ticket
+  iperf3 -c HOST            iceperf client TICKET          with addresses, certificate, secret
+  iperf3 -c HOST -u         the default: a call, small datagrams at a fixed rate, both ways at once
+  -t -i -J -V -v            the same; --connect-timeout, with a unit
+  --cport, --bind-dev       the same; --bind-dev is --interface, and repeatable
+  -b, -l                    --call-rate, --call-payload
+  -p of the client          not needed: the ticket names the server's ports
+Any other option of iperf3 is refused with what takes its place."
+    )
+    .into()
 }
 
 /// `iceperf server`.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// UDP port of every socket; 0 for any
-    #[arg(short, long, value_name = "PORT", default_value_t = 7443, help_heading = "Network")]
-    pub(crate) port: u16,
-    /// Meet clients at this rendezvous server (repeatable); it becomes part of the ticket
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Network")]
-    pub(crate) rendezvous: Vec<SocketAddr>,
     /// End this long after a client has connected (default: when the client has left)
-    #[arg(short, long, value_name = "DURATION", value_parser = units::duration, help_heading = "Call")]
+    #[arg(short, long, value_name = "DURATION", value_parser = units::seconds, help_heading = "Workload")]
     pub(crate) time: Option<Duration>,
-    /// Keep certificate, key and secret in this directory; made if missing (default: new ones each time)
-    #[arg(long, value_name = "DIR", help_heading = "Ticket")]
-    pub(crate) identity: Option<PathBuf>,
+    /// Meet clients at this rendezvous server (repeatable); it becomes part of the ticket
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Connection")]
+    pub(crate) rendezvous: Vec<SocketAddr>,
     /// Serve the ticket in this file, or write the ticket there if there is no such file
-    #[arg(long, value_name = "FILE", help_heading = "Ticket")]
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
     pub(crate) ticket_file: Option<PathBuf>,
+    /// Keep certificate, key and secret in this directory; made if missing (default: new ones each time)
+    #[arg(long, value_name = "DIR", help_heading = "Connection")]
+    pub(crate) identity: Option<PathBuf>,
+    /// UDP port of every socket; 0 for any
+    #[arg(short, long, value_name = "PORT", default_value_t = 7443, help_heading = "Connection")]
+    pub(crate) port: u16,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -90,21 +136,21 @@ pub(crate) struct ServerArgs {
 /// `iceperf client`.
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
-    /// What `iceperf server` printed
-    #[arg(value_name = "TICKET", required_unless_present = "ticket_file")]
+    /// What `iceperf server` printed on the other host
+    #[arg(value_name = "TICKET", required_unless_present = "ticket_file", value_parser = ticket)]
     pub(crate) ticket: Option<Ticket>,
-    /// Read the ticket from this file
-    #[arg(long, value_name = "FILE", conflicts_with = "ticket", help_heading = "Ticket")]
-    pub(crate) ticket_file: Option<PathBuf>,
-    /// UDP port of every socket; 0 for any
-    #[arg(short, long, value_name = "PORT", default_value_t = 0, help_heading = "Network")]
-    pub(crate) port: u16,
-    /// How long to call, from the connection on
-    #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = units::duration, help_heading = "Call")]
+    /// How long to call, from the connection on; seconds, if there is no unit
+    #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = units::seconds, help_heading = "Workload")]
     pub(crate) time: Duration,
+    /// Read the ticket from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket", help_heading = "Connection")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// Give up if there is no connection after this time
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration, help_heading = "Network")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration, help_heading = "Connection")]
     pub(crate) connect_timeout: Duration,
+    /// UDP port of every socket of this end; 0 for any. The server's is in the ticket
+    #[arg(long, value_name = "PORT", default_value_t = 0, help_heading = "Connection")]
+    pub(crate) cport: u16,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -112,19 +158,27 @@ pub(crate) struct ClientArgs {
 /// What client and server share.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// Use this interface (repeatable; default: all), optionally with its kind: NAME=lan, NAME=wifi, NAME=cellular.
-    /// Without one the kind is what sysfs says, else what the name begins with (wl: wifi; ww, rmnet, ppp: cellular)
-    #[arg(short = 'I', long = "interface", value_name = "NAME", help_heading = "Network")]
-    pub(crate) interfaces: Vec<Named>,
-    /// How paths are opened, watched and left: multipath
-    #[arg(long, value_name = "POLICY", default_value = "multipath", value_parser = policy, help_heading = "Network")]
-    pub(crate) policy: Policy,
-    /// Datagrams a second that this end sends
-    #[arg(long, value_name = "RATE", default_value = "50/s", help_heading = "Call")]
+    /// Datagrams a second that this end of a call sends
+    #[arg(long, value_name = "RATE", default_value = "50/s", help_heading = "Workload")]
     pub(crate) call_rate: CallRate,
     /// Payload of each of them
-    #[arg(long, value_name = "SIZE", default_value = "58B", help_heading = "Call")]
+    #[arg(long, value_name = "SIZE", default_value = "58B", help_heading = "Workload")]
     pub(crate) call_payload: PayloadSize,
+    /// How paths are opened, watched and left: multipath
+    #[arg(long, value_name = "POLICY", default_value = "multipath", value_parser = policy, help_heading = "Connection")]
+    pub(crate) policy: Policy,
+    /// Use this interface (repeatable; default: all but virtual ones, which -VV tells of), optionally with its kind:
+    /// NAME=lan, NAME=wifi, NAME=cellular
+    #[arg(long = "interface", visible_alias = "bind-dev", value_name = "NAME", help_heading = "Interfaces")]
+    pub(crate) interfaces: Vec<Named>,
+    /// What kind of interface this is (repeatable): NAME=lan, NAME=wifi, NAME=cellular. Without it netlink and sysfs are
+    /// asked, then the name (wl: wifi; ww, rmnet, ppp: cellular). A modem that poses as Ethernet needs it
+    #[arg(long = "interface-kind", value_name = "NAME=KIND", help_heading = "Interfaces")]
+    pub(crate) interface_kinds: Vec<OfKind>,
+    /// A line for each path this often: rates, RTT, loss, and * where the payload goes. Seconds, if there is no unit;
+    /// 0 for none (default: 1s, with --json none)
+    #[arg(short, long, value_name = "DURATION", value_parser = units::interval, help_heading = "Output")]
+    pub(crate) interval: Option<Duration>,
     /// One JSON document on standard output at the end; everything else goes to standard error. Wrong arguments are
     /// told there too: then there is no document, and the exit code is 2
     #[arg(short = 'J', long, help_heading = "Output")]
@@ -140,7 +194,7 @@ pub(crate) struct CommonArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RendezvousArgs {
     /// Listen here (repeatable; default: port 3478 of every address, IPv4 and IPv6)
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Network")]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Connection")]
     pub(crate) bind: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) bed: BedArgs,
@@ -150,7 +204,7 @@ pub(crate) struct RendezvousArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BedArgs {
     /// More on standard error (repeatable); RUST_LOG overrides it
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    #[arg(short = 'V', long, action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
     /// Write events to this descriptor, as JSON lines
     #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Test bed")]
@@ -167,16 +221,15 @@ pub(crate) struct BedArgs {
 impl Cli {
     /// Parses the program's arguments.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(arguments).map_err(explain_future_words)
+        Self::try_parse_from(arguments).map_err(explain)
     }
+}
 
-    /// What all modes share.
-    pub(crate) fn bed(&self) -> &BedArgs {
-        match &self.mode {
-            Mode::Server(args) => &args.common.bed,
-            Mode::Client(args) => &args.common.bed,
-            Mode::Rendezvous(args) => &args.bed,
-        }
+impl CommonArgs {
+    /// How often people read of each path; none if they do not.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        let default = if self.json { Duration::ZERO } else { Duration::from_secs(1) };
+        Some(self.interval.unwrap_or(default)).filter(|interval| !interval.is_zero())
     }
 }
 
@@ -187,20 +240,88 @@ fn policy(name: &str) -> Result<Policy, String> {
     name.parse().map_err(|error: peer::UnknownPolicy| error.to_string())
 }
 
-/// A known word of a later version says so, instead of being "unexpected".
-fn explain_future_words(error: clap::Error) -> clap::Error {
-    let (context, known): (_, fn(&str) -> bool) = match error.kind() {
-        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, future_words::is_option),
-        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, future_words::is_subcommand),
-        _ => return error,
-    };
-    match error.get(context) {
-        Some(ContextValue::String(word)) if known(word) => {
-            let word = word.split('=').next().unwrap_or(word);
-            Cli::command().error(ErrorKind::InvalidValue, format!("'{word}' is not in this version"))
+const WHENCE: &str =
+    "run `iceperf server` on the other host: it prints the command for this one, with the ticket";
+
+/// Who knows iperf3 names a host here.
+fn ticket(text: &str) -> Result<Ticket, String> {
+    text.parse().map_err(|error: peer::TicketError| {
+        if looks_like_a_ticket(text) {
+            return error.to_string();
         }
-        _ => error,
+        if std::path::Path::new(text).is_file() {
+            return format!("{error}; to read it from a file, write --ticket-file {text}");
+        }
+        format!(
+            "{error}. Unlike iperf3's, a client is given no host, but a ticket, which holds the server's addresses, \
+             certificate and secret; {WHENCE}"
+        )
+    })
+}
+
+fn looks_like_a_ticket(text: &str) -> bool {
+    text.starts_with("iceperf")
+}
+
+/// Says what to write instead, where that is known.
+fn explain(error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let what = match error.kind() {
+        ErrorKind::UnknownArgument => text(ContextKind::InvalidArg).and_then(unknown_argument),
+        ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand).and_then(unknown_subcommand),
+        ErrorKind::MissingRequiredArgument => missing_ticket(&error),
+        _ => None,
+    };
+    match what {
+        Some(what) => Cli::command().error(ErrorKind::InvalidValue, what),
+        None => error,
     }
+}
+
+fn unknown_argument(word: &str) -> Option<String> {
+    if future_words::is_option(word) {
+        let word = word.split('=').next().unwrap_or(word);
+        return Some(format!("'{word}' is not in this version"));
+    }
+    if looks_like_a_ticket(word) {
+        return Some("a ticket goes to a client: `iceperf client TICKET`; a server makes its own".to_owned());
+    }
+    iperf3::instead(word).or_else(|| misplaced(word))
+}
+
+/// An option of a subcommand that is written before it.
+fn misplaced(word: &str) -> Option<String> {
+    let name = word.split('=').next().unwrap_or(word);
+    let is = |argument: &clap::Arg| match name.strip_prefix("--") {
+        Some(long) => argument.get_long() == Some(long),
+        None => name
+            .strip_prefix('-')
+            .and_then(|rest| rest.chars().next())
+            .is_some_and(|letter| argument.get_short() == Some(letter)),
+    };
+    let command = Cli::command();
+    let mut modes = command.get_subcommands().filter(|mode| mode.get_arguments().any(is));
+    let mode = modes.find(|mode| mode.get_name() == "client").or_else(|| modes.next())?;
+    Some(format!(
+        "'{name}' is no option here: write it after the subcommand that has it, as in `iceperf {} {name}`",
+        mode.get_name()
+    ))
+}
+
+fn unknown_subcommand(word: &str) -> Option<String> {
+    if future_words::is_subcommand(word) {
+        return Some(format!("'{word}' is not in this version"));
+    }
+    looks_like_a_ticket(word).then(|| "a ticket goes to a client: `iceperf client TICKET`".to_owned())
+}
+
+fn missing_ticket(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else { return None };
+    let ticket = missing.iter().any(|argument| argument.contains("TICKET"));
+    ticket.then(|| format!("TICKET is missing, or --ticket-file FILE; {WHENCE}"))
 }
 
 #[cfg(test)]
@@ -245,14 +366,18 @@ mod tests {
 
     #[test]
     fn values_are_typed() {
-        let cli = parse("iceperf client --ticket-file t -t 1min --call-rate 25/s -I wlan0 -I usb0=cellular")
+        let cli = parse("iceperf client --ticket-file t -t 60 --call-rate 25/s --interface wlan0 --bind-dev usb0=cellular")
             .unwrap();
         let Mode::Client(args) = cli.mode else { panic!("a client") };
         assert_eq!(args.time, Duration::from_secs(60));
         assert_eq!(args.common.call_rate.per_second(), 25);
         assert_eq!(args.common.interfaces.len(), 2);
         for (line, why) in [
-            ("iceperf client --ticket-file t --time 10", "a unit is missing"),
+            ("iceperf client --ticket-file t --connect-timeout 10", "a unit is missing"),
+            ("iceperf client --ticket-file t --time ten", "is no number"),
+            ("iceperf client --ticket-file t -i 10ms", "between 100ms (or 0 for none) and 24h"),
+            ("iceperf server --interface-kind wlan0", "as in wlan0=wifi"),
+            ("iceperf server --interface-kind wlan0=fast", "lan, wifi or cellular"),
             ("iceperf client --ticket-file t --call-rate 50", "a unit is missing"),
             ("iceperf client --ticket-file t --call-payload 5B", "between 17B and 1000B"),
             ("iceperf client nonsense", "a ticket begins with"),

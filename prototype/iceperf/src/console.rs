@@ -1,13 +1,15 @@
-//! What people read: the connection, changes of path as they happen, a line each second, a summary.
+//! What people read: the connection, changes of path as they happen, lines each interval, a summary.
 //!
 //! A fold of the same events that go into the record. With `--json` all of it goes to standard error, and standard
 //! output gets one document at the end.
 
 use crate::{
     interfaces::Interface,
-    summary::{Counts, Document, Path, Summary},
+    intervals::{Intervals, byte_count, candidate_word, direction_word, route},
+    summary::{Counts, Document, Summary},
+    transfer::Transfer,
 };
-use record::{CandidateKind, DetectedBy, EventKind, InterfaceKind, PathState};
+use record::{DetectedBy, EventKind, InterfaceKind, PathState};
 use std::{
     io::{self, Write},
     time::{Duration, Instant},
@@ -17,14 +19,14 @@ use std::{
 pub(crate) struct Console {
     json: bool,
     summary: Summary,
-    told: Counts,
+    intervals: Intervals,
     role: &'static str,
 }
 
 impl Console {
     /// For a `server` or a `client`.
     pub(crate) fn new(role: &'static str, json: bool) -> Self {
-        Self { json, summary: Summary::new(), told: Counts::default(), role }
+        Self { json, summary: Summary::new(), intervals: Intervals::default(), role }
     }
 
     /// Takes an event in, and tells of it if it matters to people.
@@ -65,24 +67,14 @@ impl Console {
         self.line("");
     }
 
-    /// The second that ends at `at`; nothing before the connection.
+    /// The interval that ends at `at`; nothing before the connection.
     pub(crate) fn interval(&mut self, at: Instant) {
         if self.summary.connected().is_none() {
             return;
         }
-        let counts = self.summary.counts();
-        let told = std::mem::replace(&mut self.told, counts);
-        let (sent, received) = (counts.sent - told.sent, counts.received - told.received);
-        // A late datagram fills a hole of an earlier second.
-        let missing = counts.missing.saturating_sub(told.missing);
-        let path = match self.summary.active() {
-            None => "no path".to_owned(),
-            Some(path) => match path.rtt_ms {
-                Some(rtt) => format!("{}  RTT {rtt:.1} ms", route(path)),
-                None => route(path),
-            },
-        };
-        self.stamped(at, &format!("sent {sent:>4}  received {received:>4}  missing {missing:>3}  {path}"));
+        for line in self.intervals.lines(at, &self.summary) {
+            self.stamped(at, &line);
+        }
     }
 
     /// The end.
@@ -97,25 +89,22 @@ impl Console {
     }
 
     fn summarise(&mut self, now: Instant) {
-        let Counts { sent, received, missing } = self.summary.counts();
-        let expected = received + missing;
-        let share = if expected == 0 { 0.0 } else { missing as f64 * 100.0 / expected as f64 };
-        let mut lines = vec![
-            String::new(),
-            format!(
-                "{:.1} s: sent {sent}, received {received}, missing between arrivals {missing} ({share:.1} %)",
-                self.summary.since_start(now).as_secs_f64()
-            ),
-        ];
+        let since_start = self.summary.since_start(now);
+        let mut lines = vec![String::new(), format!("{:.1} s:", since_start.as_secs_f64())];
+        if self.summary.has_call() {
+            lines.push(call_total(self.summary.counts()));
+        }
         if let Some(silent) = self.summary.notably_silent(now) {
             lines.push(format!("  nothing arrived for the last {:.1} s", silent.as_secs_f64()));
         }
-        for path in self.summary.paths() {
+        let transfers = self.summary.transfers().values();
+        lines.extend(transfers.map(|transfer| transfer_total(transfer, since_start)));
+        for path in self.summary.paths().values() {
             lines.push(format!(
-                "  {:<40} {:>9} B sent {:>9} B received  {}",
+                "  {:<44} {:>10} sent {:>10} received  {}",
                 route(path),
-                path.bytes_sent,
-                path.bytes_received,
+                byte_count(path.sample.bytes_sent),
+                byte_count(path.sample.bytes_received),
                 path.rtt_ms.map(|rtt| format!("RTT {rtt:.1} ms")).unwrap_or_default()
             ));
         }
@@ -146,6 +135,34 @@ impl Console {
         if let Err(error) = result {
             tracing::debug!(%error, "nobody reads");
         }
+    }
+}
+
+fn call_total(counts: Counts) -> String {
+    let Counts { sent, received, missing } = counts;
+    let expected = received + missing;
+    let share = if expected == 0 { 0.0 } else { missing as f64 * 100.0 / expected as f64 };
+    format!("  call: sent {sent}, received {received}, missing between arrivals {missing} ({share:.1} %)")
+}
+
+fn transfer_total(transfer: &Transfer, now: Duration) -> String {
+    let of = transfer.size.map(|size| format!(" of {size}")).unwrap_or_default();
+    let mut text = format!("  bulk {}: {}{of} bytes", direction_word(transfer), transfer.bytes);
+    if let Some(goodput) = transfer.goodput() {
+        text += &format!(", {:.2} Mbit/s", goodput as f64 / 1e6);
+    }
+    if let Some(stall) = transfer.longest_stall(now) {
+        text += &format!(", longest stall {:.1} ms", stall.as_secs_f64() * 1e3);
+    }
+    if transfer.again > 0 {
+        let how = if transfer.sending { "sent again" } else { "arrived again" };
+        text += &format!(", {} bytes {how}", transfer.again);
+    }
+    text + match transfer.ended.as_ref().map(|ended| ended.sha256_ok) {
+        Some(Some(true)) => ", SHA-256 equal at both ends",
+        Some(Some(false)) => ", SHA-256 DIFFERS between the ends",
+        Some(None) => ", SHA-256 not compared",
+        None => ", not finished",
     }
 }
 
@@ -182,26 +199,11 @@ fn describe(event: &EventKind, since_start: Duration) -> Option<String> {
     })
 }
 
-fn route(path: &Path) -> String {
-    let to = path.remote_interface.clone().unwrap_or_else(|| path.remote.to_string());
-    let family = if path.remote.is_ipv4() { "IPv4" } else { "IPv6" };
-    format!("{} -> {to} ({}, {family})", path.local_interface, candidate_word(path.kind))
-}
-
 fn kind_word(kind: InterfaceKind) -> &'static str {
     match kind {
         InterfaceKind::Lan => "lan",
         InterfaceKind::Wifi => "wifi",
         InterfaceKind::Cellular => "cellular",
-    }
-}
-
-fn candidate_word(kind: CandidateKind) -> &'static str {
-    match kind {
-        CandidateKind::Host => "host",
-        CandidateKind::Srflx => "server-reflexive",
-        CandidateKind::Prflx => "peer-reflexive",
-        CandidateKind::Relay => "relayed",
     }
 }
 

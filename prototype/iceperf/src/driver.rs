@@ -37,6 +37,7 @@ pub(crate) struct Driver {
     timer: Timer,
     signals: Signals,
     phase: Phase,
+    interval: Option<Duration>,
     next_interval: Option<Instant>,
     /// The newest time that the peer was told; it is never told an older one.
     told: Option<Instant>,
@@ -50,6 +51,8 @@ pub(crate) struct Surroundings {
     pub(crate) events: Events,
     pub(crate) control: Control,
     pub(crate) json: bool,
+    /// How often people read of each path.
+    pub(crate) interval: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +95,6 @@ impl Signals {
     }
 }
 
-/// People read a line each second.
-const INTERVAL: Duration = Duration::from_secs(1);
-
 /// Runs a peer to its end. Needs the runtime.
 pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), Failure> {
     let Setup { peer, role, offer } = setup;
@@ -113,6 +113,7 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         timer: Timer::new(surroundings.clock).map_err(|error| machine("cannot make a timer", error))?,
         signals: Signals::new().map_err(|error| machine("cannot watch for signals", error))?,
         phase: Phase::Opening,
+        interval: surroundings.interval,
         next_interval: None,
         told: None,
         outcome: None,
@@ -131,6 +132,9 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
 
 fn check_selection(selection: &Selection, watcher: &Watcher) -> Result<(), Failure> {
     let all = watcher.all();
+    for name in selection.awaited(&all) {
+        tracing::warn!("no interface {name} yet; --interface-kind is kept for when it comes");
+    }
     let missing = selection.missing(&all);
     if missing.is_empty() {
         return Ok(());
@@ -252,7 +256,7 @@ impl Driver {
             self.peer.handle_timeout(now);
         }
         if let Some(at) = self.next_interval.filter(|at| *at <= now) {
-            self.next_interval = Some(at + INTERVAL);
+            self.next_interval = self.interval.map(|interval| at + interval);
             self.console.interval(at);
         }
         self.carry_out()
@@ -283,7 +287,7 @@ impl Driver {
 
     fn start(&mut self, zero: Instant) -> Result<(), Failure> {
         self.phase = Phase::Running;
-        self.next_interval = Some(zero + INTERVAL);
+        self.next_interval = self.interval.map(|interval| zero + interval);
         self.record(zero, EventKind::Started {})?;
         // The peer's clock starts at time zero, unless it has been told a later time already.
         let start = self.told.map_or(zero, |told| told.max(zero));

@@ -25,7 +25,7 @@ pub(crate) enum Failure {
     #[error("the peer cannot be reached: {why}")]
     #[diagnostic(help(
         "is the server still running, is the ticket its newest, and can both reach the rendezvous server (or each \
-         other) over UDP? `-v` tells what was tried"
+         other) over UDP? `-V` tells what was tried"
     ))]
     Unreachable { why: String },
     /// The other peer, or we, refused.

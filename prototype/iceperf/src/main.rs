@@ -14,15 +14,19 @@ mod failure;
 mod future_words;
 mod identity;
 mod interfaces;
+mod intervals;
+mod iperf3;
+mod manual;
 mod map;
 mod rendezvous;
 mod setup;
 mod summary;
 mod timer;
+mod transfer;
 mod udp;
 mod units;
 
-use cli::{BedArgs, Cli, Mode};
+use cli::{BedArgs, Cli, CommonArgs, Mode};
 use clock::Clock;
 use control::Control;
 use driver::Surroundings;
@@ -52,11 +56,45 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.mode {
+        Mode::Server(args) => on_this_machine(&args.common.bed, async |machine| {
+            driver::run(setup::server(&args)?, machine.around(&args.common)).await
+        }),
+        Mode::Client(args) => on_this_machine(&args.common.bed, async |machine| {
+            driver::run(setup::client(&args)?, machine.around(&args.common)).await
+        }),
+        Mode::Rendezvous(args) => on_this_machine(&args.bed, async |machine| {
+            rendezvous::run(&args.bind, machine.clock, machine.events, machine.control).await
+        }),
+        Mode::Completions { shell } => manual::completions(shell),
+        Mode::Man { directory } => manual::pages(&directory),
+    }
+}
+
+/// What every mode needs of the machine.
+struct Machine {
+    clock: Clock,
+    events: Events,
+    control: Control,
+}
+
+impl Machine {
+    fn around(self, args: &CommonArgs) -> Surroundings {
+        let Self { clock, events, control } = self;
+        let selection = Selection::new(&args.interfaces, &args.interface_kinds);
+        Surroundings { clock, selection, events, control, json: args.json, interval: args.interval() }
+    }
+}
+
+fn on_this_machine(
+    args: &BedArgs,
+    what: impl AsyncFnOnce(Machine) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     // Before anything else is opened: see `descriptor::inherited`.
-    let Descriptors { events, control } = Descriptors::take(cli.bed())?;
-    log_to_stderr(cli.bed().verbose);
+    let Descriptors { events, control } = Descriptors::take(args)?;
+    log_to_stderr(args.verbose);
     let clock = Clock::measure().map_err(Failure::machine)?;
-    let events = Events::new(events, host_name(cli.bed()));
+    let events = Events::new(events, host_name(args));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::machine)?;
     runtime.block_on(async {
@@ -64,13 +102,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Some(descriptor) => Control::read(descriptor).map_err(Failure::machine)?,
             None => Control::none(),
         };
-        let (setup, common) = match &cli.mode {
-            Mode::Server(args) => (setup::server(args)?, &args.common),
-            Mode::Client(args) => (setup::client(args)?, &args.common),
-            Mode::Rendezvous(args) => return rendezvous::run(&args.bind, clock, events, control).await,
-        };
-        let selection = Selection::new(&common.interfaces);
-        driver::run(setup, Surroundings { clock, selection, events, control, json: common.json }).await
+        what(Machine { clock, events, control }).await
     })
 }
 

@@ -101,7 +101,8 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
         })?,
         (None, None) => return Err(Failure::arguments("a ticket is missing")),
     };
-    let peer = peer(Role::Client { ticket }, &args.common, Some(args.time), args.connect_timeout, args.port)?;
+    let peer =
+        peer(Role::Client { ticket }, &args.common, Some(args.time), args.connect_timeout, args.cport)?;
     Ok(Setup { peer, role: "client", offer: None })
 }
 

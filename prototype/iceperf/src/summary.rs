@@ -1,7 +1,8 @@
-//! The state of a call, folded from its events: what people read as it goes, and the document of `--json`.
+//! The state of a call and of transfers, folded from its events: what people read as it goes, and the document of `--json`.
 //!
 //! Interruptions are left out: they are measured from both ends' records, by `testbed`.
 
+use crate::transfer::{self, Transfer};
 use record::{CandidateKind, EventKind, PathState};
 use serde::Serialize;
 use std::{
@@ -21,6 +22,7 @@ pub(crate) struct Summary {
     received: Received,
     /// Between two datagrams that this end sends.
     interval: Duration,
+    transfers: BTreeMap<u32, Transfer>,
     rejected: BTreeMap<String, u64>,
 }
 
@@ -56,10 +58,25 @@ pub(crate) struct Path {
     pub(crate) cause: String,
     /// Newest.
     pub(crate) rtt_ms: Option<f64>,
+    /// Newest.
+    #[serde(flatten)]
+    pub(crate) sample: Sample,
+}
+
+/// What a path carried up to one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Sample {
+    /// That moment; none before the first sample.
+    #[serde(skip)]
+    pub(crate) at: Option<Instant>,
     /// UDP payload.
     pub(crate) bytes_sent: u64,
     /// UDP payload.
     pub(crate) bytes_received: u64,
+    /// QUIC packets, where the engine counts them.
+    pub(crate) packets_sent: Option<u64>,
+    /// Those that the engine took for lost.
+    pub(crate) packets_lost: Option<u64>,
 }
 
 /// What arrived, by sequence numbers.
@@ -97,6 +114,7 @@ pub(crate) struct Document<'a> {
     duration_ms: f64,
     connection: Option<&'a Connected>,
     call: Counts,
+    bulk: Vec<transfer::Told<'a>>,
     /// Since the newest arrival, or since the connection if there was none.
     silent_at_end_ms: Option<f64>,
     paths: Vec<&'a Path>,
@@ -114,6 +132,7 @@ impl Summary {
             sent: 0,
             received: Received::default(),
             interval: Duration::ZERO,
+            transfers: BTreeMap::new(),
             rejected: BTreeMap::new(),
         }
     }
@@ -132,11 +151,36 @@ impl Summary {
                 });
             }
             EventKind::Path { .. } => self.path(event),
-            EventKind::PathSample { path, bytes_sent, bytes_received, rtt_ns, .. } => {
+            EventKind::PathSample {
+                path,
+                bytes_sent,
+                bytes_received,
+                rtt_ns,
+                packets_sent,
+                packets_lost,
+                ..
+            } => {
                 if let Some(path) = self.paths.get_mut(path) {
-                    path.bytes_sent = *bytes_sent;
-                    path.bytes_received = *bytes_received;
+                    path.sample = Sample {
+                        at: Some(at),
+                        bytes_sent: *bytes_sent,
+                        bytes_received: *bytes_received,
+                        packets_sent: *packets_sent,
+                        packets_lost: *packets_lost,
+                    };
                     path.rtt_ms = rtt_ns.map(|rtt| rtt as f64 / 1e6).or(path.rtt_ms);
+                }
+            }
+            EventKind::BulkBegins { object, .. } => {
+                let transfer = Transfer::begin(self.since_start(at), event);
+                self.transfers.extend(transfer.map(|transfer| (*object, transfer)));
+            }
+            EventKind::BulkSent { object, .. }
+            | EventKind::BulkArrived { object, .. }
+            | EventKind::BulkEnded { object, .. } => {
+                let at = self.since_start(at);
+                if let Some(transfer) = self.transfers.get_mut(object) {
+                    transfer.apply(at, event);
                 }
             }
             EventKind::PayloadSent { .. } => self.sent += 1,
@@ -173,8 +217,7 @@ impl Summary {
             state: *state,
             cause: cause.clone(),
             rtt_ms: old.and_then(|old| old.rtt_ms),
-            bytes_sent: old.map_or(0, |old| old.bytes_sent),
-            bytes_received: old.map_or(0, |old| old.bytes_received),
+            sample: old.map(|old| old.sample).unwrap_or_default(),
         };
         self.paths.insert(*path, new);
     }
@@ -207,13 +250,26 @@ impl Summary {
 
     /// The same, if it is more than jitter: than five intervals of whichever end sends less often.
     pub(crate) fn notably_silent(&self, now: Instant) -> Option<Duration> {
+        if !self.has_call() && !self.transfers.is_empty() {
+            return None;
+        }
         let interval = self.interval.max(self.received.mean_interval());
         self.silent(now).filter(|silent| *silent > interval * 5)
     }
 
-    /// All paths, also closed ones.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.paths.values()
+    /// All paths by number, also closed ones.
+    pub(crate) fn paths(&self) -> &BTreeMap<u64, Path> {
+        &self.paths
+    }
+
+    /// All transfers by number, also those that are over.
+    pub(crate) fn transfers(&self) -> &BTreeMap<u32, Transfer> {
+        &self.transfers
+    }
+
+    /// Whether either end sends datagrams of a call.
+    pub(crate) fn has_call(&self) -> bool {
+        !self.interval.is_zero() || self.received.count > 0
     }
 
     /// Datagrams dropped without effect, by reason.
@@ -237,6 +293,7 @@ impl Summary {
             duration_ms: milliseconds(self.since_start(now)),
             connection: self.connected.as_ref(),
             call: self.counts(),
+            bulk: self.transfers.values().map(|transfer| transfer.told(self.since_start(now))).collect(),
             silent_at_end_ms: self.silent(now).map(milliseconds),
             paths: self.paths.values().collect(),
             rejected: &self.rejected,
@@ -268,7 +325,8 @@ impl Received {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// With three decimals.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
@@ -288,6 +346,18 @@ pub(crate) mod tests {
             candidate: CandidateKind::Srflx,
             state,
             cause: "test".into(),
+        }
+    }
+
+    pub(crate) fn sample(path: u64, sent: u64, received: u64, packets: Option<(u64, u64)>) -> EventKind {
+        EventKind::PathSample {
+            path,
+            bytes_sent: sent,
+            bytes_received: received,
+            rtt_ns: Some(2_500_000),
+            packets_sent: packets.map(|(sent, _)| sent),
+            packets_lost: packets.map(|(_, lost)| lost),
+            congestion_window: None,
         }
     }
 
@@ -346,21 +416,12 @@ pub(crate) mod tests {
         summary.apply(now, &path(0, "wlan0", PathState::Active));
         summary.apply(now, &path(1, "wwan0", PathState::Backup));
         assert_eq!(summary.active().unwrap().local_interface, "wlan0");
-        let sample = EventKind::PathSample {
-            path: 1,
-            bytes_sent: 7,
-            bytes_received: 8,
-            rtt_ns: Some(2_500_000),
-            packets_sent: None,
-            packets_lost: None,
-            congestion_window: None,
-        };
-        summary.apply(now, &sample);
+        summary.apply(now, &sample(1, 7, 8, None));
         summary.apply(now, &path(1, "wwan0", PathState::Active));
         summary.apply(now, &path(0, "wlan0", PathState::Closed));
         let active = summary.active().unwrap();
         assert_eq!((active.local_interface.as_str(), active.rtt_ms), ("wwan0", Some(2.5)));
-        assert_eq!(summary.paths().count(), 2);
+        assert_eq!(summary.paths().len(), 2);
         summary.apply(now, &path(1, "wwan0", PathState::Closed));
         assert!(summary.active().is_none());
     }

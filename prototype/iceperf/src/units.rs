@@ -1,4 +1,7 @@
-//! Durations, rates and sizes as people write them: always with a unit, never rounded silently.
+//! Durations, rates and sizes as people write them: with a unit, never rounded silently.
+//!
+//! Where iperf3 has the same option, a number alone means what it means there; what iperf3 counts otherwise (or in
+//! milliseconds) keeps its unit.
 
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 use thiserror::Error;
@@ -20,27 +23,47 @@ pub(crate) enum UnitError {
     Range { least: &'static str, most: &'static str },
 }
 
-/// `--time`: a positive duration in ns, us, ms, s, m (or min) or h.
+const DURATIONS: [(&str, u64); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("min", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+/// A positive duration in ns, us, ms, s, m (or min) or h.
 pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
-    let nanoseconds = scaled(
-        text,
-        &[
-            ("ns", 1),
-            ("us", 1_000),
-            ("ms", 1_000_000),
-            ("s", 1_000_000_000),
-            ("m", 60_000_000_000),
-            ("min", 60_000_000_000),
-            ("h", 3_600_000_000_000),
-        ],
-        "ns, us, ms, s, m, min, h",
-        "10s",
-    )?;
-    let range = UnitError::Range { least: "1ms", most: "24h" };
+    let nanoseconds = scaled(text, &DURATIONS, "ns, us, ms, s, m, min, h", "10s")?;
     match nanoseconds {
         1_000_000..=86_400_000_000_000 => Ok(Duration::from_nanos(nanoseconds)),
-        _ => Err(range),
+        _ => Err(UnitError::Range { least: "1ms", most: "24h" }),
     }
+}
+
+/// `--time`: a duration; a number alone is in seconds, as in iperf3.
+pub(crate) fn seconds(text: &str) -> Result<Duration, UnitError> {
+    duration(&with_unit(text, "s"))
+}
+
+/// `--interval`: the same, or 0 for none; paths are sampled every 100 ms, so that nothing shorter makes sense.
+pub(crate) fn interval(text: &str) -> Result<Duration, UnitError> {
+    let text = with_unit(text, "s");
+    let nanoseconds = scaled(&text, &DURATIONS, "ns, us, ms, s, m, min, h", "1s")?;
+    match Duration::from_nanos(nanoseconds) {
+        Duration::ZERO => Ok(Duration::ZERO),
+        interval if interval < Duration::from_millis(100) => {
+            Err(UnitError::Range { least: "100ms (or 0 for none)", most: "24h" })
+        }
+        _ => duration(&text),
+    }
+}
+
+fn with_unit(text: &str, unit: &str) -> String {
+    let text = text.trim();
+    let bare = text.ends_with(|c: char| c.is_ascii_digit());
+    if bare { format!("{text}{unit}") } else { text.to_owned() }
 }
 
 /// Datagrams in a second, `50/s`.
@@ -174,10 +197,25 @@ mod tests {
         assert!("58".parse::<PayloadSize>().is_err());
     }
 
+    #[test]
+    fn numbers_alone_mean_what_they_mean_in_iperf3() {
+        assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("2min"), duration("2min"));
+        assert!(matches!(seconds(""), Err(UnitError::NoNumber { .. })));
+        assert!(matches!(seconds("ten"), Err(UnitError::NoNumber { .. })));
+        assert_eq!(interval("0"), Ok(Duration::ZERO));
+        assert_eq!(interval("0s"), Ok(Duration::ZERO));
+        assert_eq!(interval("0.1"), Ok(Duration::from_millis(100)));
+        let error = interval("50ms").unwrap_err().to_string();
+        assert_eq!(error, "must be between 100ms (or 0 for none) and 24h");
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,40}") {
             let _ = duration(&text);
+            let _ = interval(&text);
             let _ = text.parse::<CallRate>();
             let _ = text.parse::<PayloadSize>();
         }

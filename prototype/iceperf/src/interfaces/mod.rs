@@ -1,15 +1,23 @@
 //! The kernel's interfaces, watched: the state of each at the start, and its full new state after every change.
 //!
 //! Nothing is lost: when the kernel had to drop events, the whole state is read again and compared. Which interface to
-//! use is no business of this module; it leaves out loopback and what the user did not ask for.
+//! use is no business of this module; it leaves out loopback, what the user did not ask for, and virtual links unless
+//! the user asks for them.
 
 mod kind;
+mod link;
 mod netlink;
 mod table;
 
+use link::Device;
 use netlink::{Events, Heard};
 use record::InterfaceKind;
-use std::{collections::BTreeMap, io, net::IpAddr, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    str::FromStr,
+};
 use table::{Effect, Table};
 use thiserror::Error;
 
@@ -39,10 +47,13 @@ pub(crate) enum Change {
     Removed(String),
 }
 
-/// Which interfaces to look at (`--interface NAME` or `NAME=KIND`, repeatable; all without one).
+/// Which interfaces to look at, and what the user said of their kinds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
-    named: BTreeMap<String, Option<InterfaceKind>>,
+    /// `--interface`; all that are not virtual, if empty.
+    named: BTreeSet<String>,
+    /// `--interface-kind`, and `--interface NAME=KIND`.
+    kinds: BTreeMap<String, InterfaceKind>,
 }
 
 /// One `--interface`.
@@ -52,7 +63,14 @@ pub(crate) struct Named {
     kind: Option<InterfaceKind>,
 }
 
-/// `--interface` could not be read.
+/// One `--interface-kind`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfKind {
+    name: String,
+    kind: InterfaceKind,
+}
+
+/// `--interface` or `--interface-kind` could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum NameError {
     /// Longer than the kernel allows, empty, or with characters that no name has.
@@ -61,6 +79,9 @@ pub(crate) enum NameError {
     /// After the equals sign.
     #[error("unknown kind {0:?}: write lan, wifi or cellular, as in wlan0=wifi")]
     Kind(String),
+    /// Nothing after the name.
+    #[error("the kind is missing: write lan, wifi or cellular, as in {0}=wifi")]
+    NoKind(String),
     /// Never usable.
     #[error("lo is loopback: peers reach each other over real interfaces (or veth, TUN) only")]
     Loopback,
@@ -89,23 +110,56 @@ impl FromStr for Named {
     }
 }
 
+impl FromStr for OfKind {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let Named { name, kind } = text.parse()?;
+        match kind {
+            Some(kind) => Ok(Self { name, kind }),
+            None => Err(NameError::NoKind(name)),
+        }
+    }
+}
+
 impl Selection {
-    /// All interfaces, if none is named.
-    pub(crate) fn new(named: &[Named]) -> Self {
-        Self { named: named.iter().map(|one| (one.name.clone(), one.kind)).collect() }
+    /// All interfaces that are not virtual, if none is named.
+    pub(crate) fn new(named: &[Named], kinds: &[OfKind]) -> Self {
+        let along = named.iter().filter_map(|one| Some((one.name.clone(), one.kind?)));
+        let apart = kinds.iter().map(|one| (one.name.clone(), one.kind));
+        Self {
+            named: named.iter().map(|one| one.name.clone()).collect(),
+            kinds: along.chain(apart).collect(),
+        }
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.named.is_empty() || self.named.contains_key(name)
+    /// Virtual links are left out for a reason; the user may know better.
+    fn wants(&self, name: &str, left_out: Option<&str>) -> bool {
+        if self.named.is_empty() {
+            left_out.is_none() || self.kinds.contains_key(name)
+        } else {
+            self.named.contains(name)
+        }
     }
 
-    fn kind(&self, name: &str, index: u32) -> InterfaceKind {
-        self.named.get(name).copied().flatten().unwrap_or_else(|| kind::detect(name, index))
+    fn kind(&self, device: &Device) -> InterfaceKind {
+        if let Some(kind) = self.kinds.get(&device.name) {
+            return *kind;
+        }
+        let kind::Detected { kind, by } = kind::detect(device);
+        tracing::debug!(interface = device.name, ?kind, by, "kind of interface");
+        kind
     }
 
     /// The named interfaces that are not there.
-    pub(crate) fn missing<'a>(&'a self, there: &'a BTreeMap<String, Interface>) -> Vec<&'a str> {
-        self.named.keys().map(String::as_str).filter(|name| !there.contains_key(*name)).collect()
+    pub(crate) fn missing<'a>(&'a self, there: &BTreeMap<String, Interface>) -> Vec<&'a str> {
+        self.named.iter().map(String::as_str).filter(|name| !there.contains_key(*name)).collect()
+    }
+
+    /// Those that only their kind is told of: a modem may be plugged in later.
+    pub(crate) fn awaited<'a>(&'a self, there: &BTreeMap<String, Interface>) -> Vec<&'a str> {
+        let known = |name: &&str| there.contains_key(*name) || self.named.contains(*name);
+        self.kinds.keys().map(String::as_str).filter(|name| !known(name)).collect()
     }
 }
 
@@ -116,13 +170,16 @@ pub(crate) struct Watcher {
     selection: Selection,
     table: Table,
     told: BTreeMap<String, Interface>,
+    /// Virtual ones, and why.
+    left_out: BTreeMap<String, &'static str>,
 }
 
 impl Watcher {
     /// Subscribes first and reads the state then, so that no change falls between. Needs the runtime.
     pub(crate) fn new(selection: Selection) -> io::Result<Self> {
         let events = Events::subscribe()?;
-        let mut watcher = Self { events, selection, table: Table::default(), told: BTreeMap::new() };
+        let (table, told, left_out) = Default::default();
+        let mut watcher = Self { events, selection, table, told, left_out };
         watcher.resynchronise()?;
         watcher.told = watcher.visible();
         Ok(watcher)
@@ -155,7 +212,7 @@ impl Watcher {
                 Heard::Messages(messages) => {
                     for message in messages {
                         let selection = &self.selection;
-                        let effect = self.table.apply(&message, |name, index| selection.kind(name, index));
+                        let effect = self.table.apply(&message, |device| selection.kind(device));
                         routes_may_differ |= effect != Effect::None;
                         if effect == Effect::Interfaces {
                             self.tell(&mut changes);
@@ -177,7 +234,7 @@ impl Watcher {
     fn resynchronise(&mut self) -> io::Result<()> {
         loop {
             while !matches!(self.events.hear()?, Heard::Empty) {}
-            self.table = netlink::snapshot(|name, index| self.selection.kind(name, index))?;
+            self.table = netlink::snapshot(|device| self.selection.kind(device))?;
             if self.drain()? {
                 return Ok(());
             }
@@ -193,7 +250,7 @@ impl Watcher {
                 Heard::Messages(messages) => {
                     for message in messages {
                         let selection = &self.selection;
-                        self.table.apply(&message, |name, index| selection.kind(name, index));
+                        self.table.apply(&message, |device| selection.kind(device));
                     }
                 }
             }
@@ -202,9 +259,15 @@ impl Watcher {
         Ok(true)
     }
 
-    fn visible(&self) -> BTreeMap<String, Interface> {
+    fn visible(&mut self) -> BTreeMap<String, Interface> {
+        let mut left_out = self.table.left_out();
         let mut interfaces = self.table.interfaces();
-        interfaces.retain(|name, _| self.selection.wants(name));
+        interfaces.retain(|name, _| self.selection.wants(name, left_out.get(name).copied()));
+        left_out.retain(|name, _| !interfaces.contains_key(name));
+        for (name, why) in left_out.iter().filter(|(name, _)| !self.left_out.contains_key(*name)) {
+            tracing::debug!(interface = name, why, "left out; --interface asks for it");
+        }
+        self.left_out = left_out;
         interfaces
     }
 
@@ -258,19 +321,32 @@ mod tests {
 
     #[test]
     fn an_interface_can_be_named_with_its_kind() {
-        let named: Named = "tun3=cellular".parse().unwrap();
-        let selection = Selection::new(&[named, "eth0".parse().unwrap()]);
-        assert_eq!(selection.kind("tun3", 0), InterfaceKind::Cellular);
-        assert!(selection.wants("eth0") && !selection.wants("eth1"));
-        assert!(Selection::default().wants("eth1"));
+        let named = ["tun3=cellular".parse().unwrap(), "eth0".parse().unwrap()];
+        let selection = Selection::new(&named, &["usb0=cellular".parse().unwrap()]);
+        assert_eq!(selection.kinds["tun3"], InterfaceKind::Cellular);
+        assert_eq!(selection.kinds["usb0"], InterfaceKind::Cellular);
+        assert!(selection.wants("eth0", None) && !selection.wants("eth1", None));
+        assert!(!selection.wants("usb0", None), "its kind does not ask for it");
         let there = state(&[interface("eth0", true)]);
         assert_eq!(selection.missing(&there), ["tun3"]);
+        assert_eq!(selection.awaited(&there), ["usb0"]);
+    }
+
+    #[test]
+    fn virtual_links_are_used_when_the_user_asks_for_them() {
+        let why = Some("a tunnel or a VPN");
+        let all = Selection::default();
+        assert!(all.wants("eth1", None) && !all.wants("wg0", why));
+        assert!(Selection::new(&["wg0".parse().unwrap()], &[]).wants("wg0", why));
+        let kinds = Selection::new(&[], &["tun0=wifi".parse().unwrap()]);
+        assert!(kinds.wants("tun0", why) && kinds.wants("eth0", None) && !kinds.wants("wg0", why));
     }
 
     #[test]
     fn names_that_cannot_be_are_refused() {
         assert_eq!("eth0=fast".parse::<Named>(), Err(NameError::Kind("fast".into())));
         assert_eq!("lo".parse::<Named>(), Err(NameError::Loopback));
+        assert_eq!("eth0".parse::<OfKind>(), Err(NameError::NoKind("eth0".into())));
         for bad in ["", "sixteen-letters-", "a b", "a/b", "a:1", "=wifi"] {
             assert!(matches!(bad.parse::<Named>(), Err(NameError::Name(_))), "{bad}");
         }

@@ -3,7 +3,10 @@
 //! Dumps are asked for on a socket of their own and waited for: the kernel answers from memory within microseconds,
 //! and an overrun of the event socket cannot tear a dump that way.
 
-use super::table::{Routes, Table};
+use super::{
+    link::Device,
+    table::{Routes, Table},
+};
 use crate::descriptor::{Watched, attempt, watch};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -80,7 +83,7 @@ impl Events {
 }
 
 /// Asks for links, addresses and routes.
-pub(crate) fn snapshot(kind: impl Fn(&str, u32) -> InterfaceKind) -> io::Result<Table> {
+pub(crate) fn snapshot(kind: impl Fn(&Device) -> InterfaceKind) -> io::Result<Table> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     let mut table = Table::default();
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_state_of_this_namespace_can_be_read() {
-        let table = snapshot(|_, _| InterfaceKind::Lan).unwrap();
+        let table = snapshot(|_| InterfaceKind::Lan).unwrap();
         assert!(!table.interfaces().contains_key("lo"));
         routes().unwrap();
     }

@@ -3,11 +3,14 @@
 //! Pure: messages in, state out. What a socket cannot be bound to is left out here: loopback, link-local, tentative,
 //! failed and deprecated addresses.
 
-use super::Interface;
+use super::{
+    Interface,
+    link::{Device, Link, Links},
+};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
-    link::{LinkAttribute, LinkFlags, LinkMessage},
+    link::LinkMessage,
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use record::InterfaceKind;
@@ -19,7 +22,7 @@ use std::{
 /// Everything that the kernel said so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
-    links: BTreeMap<u32, Link>,
+    links: Links,
     /// By interface index, in the kernel's order: it lists primary addresses first.
     addresses: BTreeMap<u32, Vec<Address>>,
     routes: Routes,
@@ -34,15 +37,6 @@ pub(crate) enum Effect {
     Interfaces,
     /// Routes alone.
     Routes,
-}
-
-#[derive(Debug, Clone)]
-struct Link {
-    name: String,
-    kind: InterfaceKind,
-    loopback: bool,
-    up: bool,
-    carrier: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +58,7 @@ impl Table {
     pub(crate) fn apply(
         &mut self,
         message: &RouteNetlinkMessage,
-        kind: impl FnOnce(&str, u32) -> InterfaceKind,
+        kind: impl FnOnce(&Device) -> InterfaceKind,
     ) -> Effect {
         match message {
             RouteNetlinkMessage::NewLink(link) => self.new_link(link, kind),
@@ -84,12 +78,19 @@ impl Table {
     /// The state of every interface but loopback, by name.
     pub(crate) fn interfaces(&self) -> BTreeMap<String, Interface> {
         let visible = self.links.iter().filter(|(_, link)| !link.loopback);
-        visible.map(|(index, link)| (link.name.clone(), self.interface(*index, link))).collect()
+        visible.map(|(index, link)| (link.device.name.clone(), self.interface(*index, link))).collect()
+    }
+
+    /// Which of them are not to be used unless the user asks for them, and why.
+    pub(crate) fn left_out(&self) -> BTreeMap<String, &'static str> {
+        let with_reason =
+            |link: &Link| link.left_out(&self.links).map(|reason| (link.device.name.clone(), reason));
+        self.links.values().filter(|link| !link.loopback).filter_map(with_reason).collect()
     }
 
     fn interface(&self, index: u32, link: &Link) -> Interface {
         Interface {
-            name: link.name.clone(),
+            name: link.device.name.clone(),
             kind: link.kind,
             up: link.up,
             carrier: link.carrier,
@@ -111,27 +112,18 @@ impl Table {
         usable.into_iter().map(|address| address.ip).collect()
     }
 
-    fn new_link(&mut self, message: &LinkMessage, kind: impl FnOnce(&str, u32) -> InterfaceKind) -> Effect {
-        let header = &message.header;
-        let name = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        });
+    fn new_link(&mut self, message: &LinkMessage, kind: impl FnOnce(&Device) -> InterfaceKind) -> Effect {
         // A bridge tells of its ports in messages of its own family.
-        let (AddressFamily::Unspec, Some(name)) = (header.interface_family, name) else {
+        if message.header.interface_family != AddressFamily::Unspec {
             return Effect::None;
+        }
+        let known = self.links.get(&message.header.index);
+        let kind = |device: &Device| match known.filter(|link| link.device.name == device.name) {
+            Some(link) => link.kind,
+            None => kind(device),
         };
-        let flags = header.flags;
-        let known = self.links.get(&header.index).filter(|link| link.name == name);
-        let kind = known.map(|link| link.kind).unwrap_or_else(|| kind(&name, header.index));
-        let link = Link {
-            name,
-            kind,
-            loopback: flags.contains(LinkFlags::Loopback),
-            up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
-        };
-        self.links.insert(header.index, link);
+        let Some(link) = Link::parse(message, kind) else { return Effect::None };
+        self.links.insert(message.header.index, link);
         Effect::Interfaces
     }
 
@@ -270,7 +262,7 @@ mod tests {
     use super::*;
     use netlink_packet_route::{
         address::{AddressHeader, AddressHeaderFlags},
-        link::LinkHeader,
+        link::{LinkAttribute, LinkFlags, LinkHeader},
         route::RouteNextHop,
     };
 
@@ -304,7 +296,7 @@ mod tests {
         message
     }
 
-    fn lan(_: &str, _: u32) -> InterfaceKind {
+    fn lan(_: &Device) -> InterfaceKind {
         InterfaceKind::Lan
     }
 
@@ -391,7 +383,7 @@ mod tests {
     fn a_rename_takes_the_addresses_along() {
         let mut table = table();
         add(&mut table, "192.0.2.2", PERMANENT);
-        table.apply(&RouteNetlinkMessage::NewLink(link(2, "wlan0", UP)), |_, _| InterfaceKind::Wifi);
+        table.apply(&RouteNetlinkMessage::NewLink(link(2, "wlan0", UP)), |_| InterfaceKind::Wifi);
         let interfaces = table.interfaces();
         assert_eq!(interfaces.len(), 1);
         assert_eq!(interfaces["wlan0"].kind, InterfaceKind::Wifi);

@@ -20,7 +20,11 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
         ("relay", "'relay' is not in this version"),
         ("client iceperf1-abc", "checksum"),
         ("client --ticket-file /nonexistent/ticket", "/nonexistent/ticket: no such file"),
-        ("client --ticket-file t --time 10", "a unit is missing"),
+        ("client --ticket-file t --connect-timeout 10", "a unit is missing"),
+        ("client 192.0.2.1", "Unlike iperf3's"),
+        ("client", "TICKET is missing"),
+        ("-c 192.0.2.1", "`iceperf client TICKET`"),
+        ("server -P 4", "'-P' (iperf3's --parallel) is not in this version"),
         ("server --policy fastest", "fastest"),
         ("server --engine quiche", "'--engine' is not in this version"),
         ("server --events-fd 99", "--events-fd: Bad file descriptor"),
@@ -62,4 +66,44 @@ fn help_and_version_end_with_0() {
         assert_eq!(code, 0, "{line}");
         assert!(stdout.contains(what), "{line}: {stdout}");
     }
+}
+
+/// The help of a mode as it is on a terminal of 100 columns.
+fn help(mode: &str) -> String {
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("iceperf"))
+        .args([mode, "--help"])
+        .env("COLUMNS", "100")
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_help_of_a_client_and_a_server() {
+    insta::assert_snapshot!("client", help("client"));
+    insta::assert_snapshot!("server", help("server"));
+}
+
+#[test]
+fn completions_and_manual_pages_know_the_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, stdout, _) = iceperf(&format!("completions {shell}"));
+        assert_eq!(code, 0, "{shell}");
+        assert!(stdout.contains("ticket-file") && stdout.contains("interface-kind"), "{shell}: {stdout}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("pages");
+    let (code, _, stderr) = iceperf(&format!("man {}", pages.display()));
+    assert_eq!(code, 0, "{stderr}");
+    let page = std::fs::read_to_string(pages.join("iceperf-client.1")).unwrap();
+    for text in ["ticket\\-file", "Coming from iperf3", "WORKLOAD", "OUTPUT"] {
+        assert!(page.to_uppercase().contains(&text.to_uppercase()), "{text}: {page}");
+    }
+    for page in ["iceperf.1", "iceperf-server.1", "iceperf-rendezvous.1", "iceperf-completions.1"] {
+        assert!(pages.join(page).exists(), "{page}");
+    }
+    let (code, _, stderr) = iceperf("man /dev/null/pages");
+    assert!(code == 3 && stderr.contains("/dev/null/pages"), "{stderr}");
+    let (code, _, stderr) = iceperf("completions tcsh");
+    assert!(code == 2 && stderr.contains("bash"), "{stderr}");
 }

@@ -1,0 +1,176 @@
+//! One bulk transfer as this end sees it, folded from its events.
+//!
+//! The receiver knows what arrived and when; the sender what it handed over, what it sent again, and what the receiver
+//! said of the checksum.
+
+use record::{Direction, EventKind};
+use serde::Serialize;
+use std::time::Duration;
+
+/// A transfer. Times count from the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Transfer {
+    /// Up: from client to server.
+    pub(crate) direction: Direction,
+    /// This end sends.
+    pub(crate) sending: bool,
+    /// None: until the end of the run.
+    pub(crate) size: Option<u64>,
+    /// Each counted once.
+    pub(crate) bytes: u64,
+    /// Sender: sent again. Receiver: arrived again.
+    pub(crate) again: u64,
+    begun: Duration,
+    /// Receiver: when the newest byte arrived. Sender: when it last got on.
+    newest: Duration,
+    longest_stall: Duration,
+    /// How it ended, once it has.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// In hexadecimal.
+    pub(crate) sha256: String,
+    /// None when nobody could tell.
+    pub(crate) sha256_ok: Option<bool>,
+    /// One word.
+    pub(crate) why: String,
+}
+
+/// As JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told<'a> {
+    direction: Direction,
+    sending: bool,
+    size: Option<u64>,
+    bytes: u64,
+    bytes_again: u64,
+    goodput_bit_s: Option<u64>,
+    longest_stall_ms: Option<f64>,
+    sha256: Option<&'a str>,
+    sha256_ok: Option<bool>,
+    ended: Option<&'a str>,
+}
+
+impl Transfer {
+    /// A transfer that begins with this event; none with any other.
+    pub(crate) fn begin(at: Duration, event: &EventKind) -> Option<Self> {
+        let EventKind::BulkBegins { direction, bytes, sending, .. } = event else { return None };
+        Some(Self {
+            direction: *direction,
+            sending: *sending,
+            size: *bytes,
+            bytes: 0,
+            again: 0,
+            begun: at,
+            newest: at,
+            longest_stall: Duration::ZERO,
+            ended: None,
+        })
+    }
+
+    /// Takes one event of this transfer in.
+    pub(crate) fn apply(&mut self, at: Duration, event: &EventKind) {
+        match event {
+            EventKind::BulkSent { bytes, resent, .. } => {
+                if *bytes > self.bytes {
+                    self.newest = at;
+                }
+                (self.bytes, self.again) = (*bytes, *resent);
+            }
+            EventKind::BulkArrived { bytes, duplicate, newest_t_ns, .. } => {
+                let newest = Duration::from_nanos(u64::try_from(*newest_t_ns).unwrap_or(0));
+                if *bytes > self.bytes {
+                    // A gap lies exactly between the newest byte of one event and the time of the next, or is short.
+                    self.longest_stall = self.longest_stall.max(at.saturating_sub(self.newest));
+                    self.newest = newest.max(self.newest);
+                }
+                (self.bytes, self.again) = (*bytes, *duplicate);
+            }
+            EventKind::BulkEnded { bytes, sha256, sha256_ok, why, .. } => {
+                self.bytes = *bytes;
+                let (sha256, sha256_ok, why) = (sha256.clone(), *sha256_ok, why.clone());
+                self.ended = Some(Ended { sha256, sha256_ok, why });
+            }
+            _ => {}
+        }
+    }
+
+    /// Bits a second from the beginning to the newest byte; none before there is any.
+    pub(crate) fn goodput(&self) -> Option<u64> {
+        let seconds = self.newest.saturating_sub(self.begun).as_secs_f64();
+        (seconds > 0.0 && self.bytes > 0).then(|| (self.bytes as f64 * 8.0 / seconds).round() as u64)
+    }
+
+    /// The longest time without a new byte, also the one that lasts; only the receiver knows.
+    pub(crate) fn longest_stall(&self, now: Duration) -> Option<Duration> {
+        let lasts = match self.ended {
+            Some(_) => Duration::ZERO,
+            None => now.saturating_sub(self.newest),
+        };
+        (!self.sending).then_some(self.longest_stall.max(lasts))
+    }
+
+    /// As JSON.
+    pub(crate) fn told(&self, now: Duration) -> Told<'_> {
+        Told {
+            direction: self.direction,
+            sending: self.sending,
+            size: self.size,
+            bytes: self.bytes,
+            bytes_again: self.again,
+            goodput_bit_s: self.goodput(),
+            longest_stall_ms: self.longest_stall(now).map(crate::summary::milliseconds),
+            sha256: self.ended.as_ref().map(|ended| ended.sha256.as_str()),
+            sha256_ok: self.ended.as_ref().and_then(|ended| ended.sha256_ok),
+            ended: self.ended.as_ref().map(|ended| ended.why.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn begins(sending: bool) -> EventKind {
+        EventKind::BulkBegins { object: 0, direction: Direction::Up, bytes: Some(3000), sending }
+    }
+
+    pub(crate) fn arrived(bytes: u64, newest_ms: i64) -> EventKind {
+        EventKind::BulkArrived { object: 0, bytes, duplicate: 0, newest_t_ns: newest_ms * 1_000_000 }
+    }
+
+    #[test]
+    fn a_stall_lies_between_the_newest_byte_and_the_next() {
+        let ms = Duration::from_millis;
+        let mut transfer = Transfer::begin(ms(100), &begins(false)).unwrap();
+        transfer.apply(ms(120), &arrived(1000, 118));
+        transfer.apply(ms(125), &arrived(2000, 124));
+        transfer.apply(ms(324), &arrived(2500, 324));
+        assert_eq!(transfer.longest_stall(ms(330)), Some(ms(200)));
+        assert_eq!(transfer.longest_stall(ms(1324)), Some(ms(1000)), "the one that lasts");
+        transfer.apply(ms(500), &arrived(3000, 500));
+        let ended = EventKind::BulkEnded {
+            object: 0,
+            bytes: 3000,
+            sha256: "ab".into(),
+            sha256_ok: Some(true),
+            why: "complete".into(),
+        };
+        transfer.apply(ms(500), &ended);
+        assert_eq!(transfer.longest_stall(ms(9999)), Some(ms(200)));
+        assert_eq!(transfer.goodput(), Some(60_000), "3000 bytes in 400 ms");
+        assert_eq!(transfer.told(ms(9999)).sha256_ok, Some(true));
+    }
+
+    #[test]
+    fn the_sender_knows_no_stall() {
+        let mut transfer = Transfer::begin(Duration::ZERO, &begins(true)).unwrap();
+        assert_eq!(transfer.goodput(), None);
+        transfer.apply(Duration::from_secs(1), &EventKind::BulkSent { object: 0, bytes: 3000, resent: 70 });
+        assert_eq!((transfer.goodput(), transfer.again), (Some(24_000), 70));
+        assert_eq!(transfer.longest_stall(Duration::from_secs(9)), None);
+    }
+}
