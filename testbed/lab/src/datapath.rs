@@ -8,8 +8,13 @@
     reason = "the scheduling class of a thread is set by a system call without a safe wrapper"
 )]
 
-use crate::{lab::LabEvent, lateness::LatenessRecorder, tun::Tun};
-use netmodel::{Change, ChangeError, LinkCounts, Network, Output, PortId};
+use crate::{
+    capture::{Closed, Passing, Tap},
+    lab::LabEvent,
+    lateness::LatenessRecorder,
+    tun::Tun,
+};
+use netmodel::{Addresses, Change, ChangeError, LinkCounts, Network, Output, PortId};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
@@ -79,6 +84,9 @@ pub enum DatapathError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// What it captured is not written any more.
+    #[error("nobody writes the captures any more")]
+    Capture,
     /// It stopped earlier; [`crate::Lab::finish`] tells why.
     #[error("the thread that carries packets has stopped")]
     Stopped,
@@ -88,8 +96,17 @@ pub enum DatapathError {
 }
 
 enum Command {
-    Apply { change: Change, reply: Sender<Result<Instant, ChangeError>> },
+    Apply { change: Change, reply: Sender<Result<Applied, ChangeError>> },
     Stop,
+}
+
+/// A change that the model has made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Applied {
+    /// From when on it holds.
+    pub(crate) at: Instant,
+    /// The addresses, if an interface got others.
+    pub(crate) addresses: Option<Addresses>,
 }
 
 impl Datapath {
@@ -97,20 +114,29 @@ impl Datapath {
     pub(crate) fn start(
         network: Network,
         tuns: Vec<Tun>,
+        tap: Tap,
         sink: Sender<(Instant, LabEvent)>,
     ) -> Result<Self, DatapathError> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| DatapathError::Start(error.into()))?);
         let (commands, queue) = mpsc::channel();
         let ports = vec![PortTally { lateness: LatenessRecorder::new(), down: 0, refused: 0 }; tuns.len()];
-        let carrier =
-            Carrier { network, tuns, sink, ports, commands: queue, wake: wake.clone(), real_time: false };
+        let carrier = Carrier {
+            network,
+            tuns,
+            tap,
+            sink,
+            ports,
+            commands: queue,
+            wake: wake.clone(),
+            real_time: false,
+        };
         let thread = thread::Builder::new().name("lab-datapath".into()).spawn(|| carrier.run());
         Ok(Self { commands, wake, thread: Some(thread.map_err(DatapathError::Start)?) })
     }
 
-    /// Changes the model; returns the instant from which the change holds.
-    pub(crate) fn apply(&self, change: Change) -> Result<Instant, DatapathError> {
+    /// Changes the model.
+    pub(crate) fn apply(&self, change: Change) -> Result<Applied, DatapathError> {
         let (reply, answer) = mpsc::channel();
         self.send(Command::Apply { change, reply });
         Ok(answer.recv().map_err(|_| DatapathError::Stopped)??)
@@ -147,6 +173,7 @@ impl Drop for Datapath {
 struct Carrier {
     network: Network,
     tuns: Vec<Tun>,
+    tap: Tap,
     sink: Sender<(Instant, LabEvent)>,
     ports: Vec<PortTally>,
     commands: Receiver<Command>,
@@ -160,6 +187,7 @@ impl Carrier {
         let mut buffer = vec![0; MAX_PACKET];
         loop {
             self.deliver()?;
+            self.tap.wake(Instant::now()).map_err(not_captured)?;
             let ready = self.wait()?;
             if ready.command && !self.obey() {
                 let counts = self.network.counts();
@@ -175,7 +203,7 @@ impl Carrier {
     fn deliver(&mut self) -> Result<(), DatapathError> {
         while let Some(output) = self.network.poll(Instant::now()) {
             match output {
-                Output::Deliver { port, packet, due } => self.write(port, &packet, due)?,
+                Output::Deliver { port, packet, due } => self.write(port, packet, due)?,
                 // Nobody listens any more when the run is being taken down.
                 Output::Event { at, event } => drop(self.sink.send((at, event))),
             }
@@ -183,13 +211,18 @@ impl Carrier {
         Ok(())
     }
 
-    fn write(&mut self, port: PortId, packet: &[u8], due: Instant) -> Result<(), DatapathError> {
+    fn write(&mut self, port: PortId, packet: Vec<u8>, due: Instant) -> Result<(), DatapathError> {
         let index = usize::from(port.0);
         let (Some(tun), Some(tally)) = (self.tuns.get(index), self.ports.get_mut(index)) else {
             return Ok(());
         };
-        match tun.write(packet) {
-            Ok(()) => tally.lateness.record(Instant::now().saturating_duration_since(due)),
+        // Before the write: whoever receives the packet may answer before this thread goes on.
+        let at = Instant::now();
+        match tun.write(&packet) {
+            Ok(()) => {
+                tally.lateness.record(Instant::now().saturating_duration_since(due));
+                self.tap.take(port, Passing::In, at, &packet).map_err(not_captured)?;
+            }
             Err(source) => match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
                 // The interface went down between the model's decision and now.
                 Errno::EIO => tally.down += 1,
@@ -205,7 +238,8 @@ impl Carrier {
     fn wait(&self) -> Result<Ready, DatapathError> {
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.tuns.iter().map(|tun| PollFd::new(tun.as_fd(), PollFlags::POLLIN)));
-        let timeout = self.network.deadline().map(|deadline| {
+        let deadlines = self.network.deadline().into_iter().chain(self.tap.deadline());
+        let timeout = deadlines.min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             TimeSpec::from_duration(left)
         });
@@ -222,11 +256,13 @@ impl Carrier {
     /// Takes packets from a device into the model.
     fn take(&mut self, port: usize, buffer: &mut [u8]) -> Result<(), DatapathError> {
         let Some(tun) = self.tuns.get(port) else { return Ok(()) };
+        let port = PortId(port as u16);
         for _ in 0..BATCH {
             match tun.read(buffer) {
                 Ok(length) => {
-                    let packet = buffer.get(..length).unwrap_or_default().to_vec();
-                    self.network.inject(Instant::now(), PortId(port as u16), packet);
+                    let (packet, at) = (buffer.get(..length).unwrap_or_default(), Instant::now());
+                    self.network.inject(at, port, packet.to_vec());
+                    self.tap.take(port, Passing::Out, at, packet).map_err(not_captured)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -243,14 +279,22 @@ impl Carrier {
             match self.commands.try_recv() {
                 Ok(Command::Apply { change, reply }) => {
                     let applied = self.network.apply(Instant::now(), change);
+                    let addresses = match change {
+                        Change::Address { port } => self.network.addresses(port),
+                        _ => None,
+                    };
                     // Read again: no packet passes after the instant that is told.
-                    let _ = reply.send(applied.map(|()| Instant::now()));
+                    let _ = reply.send(applied.map(|()| Applied { at: Instant::now(), addresses }));
                 }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
             }
         }
     }
+}
+
+fn not_captured(_: Closed) -> DatapathError {
+    DatapathError::Capture
 }
 
 struct Ready {

@@ -1,7 +1,7 @@
 //! One interface of a host: what it should be, making it so, and proving from the kernel's own words that it is.
 
 use crate::{
-    lab::LabError,
+    error::LabError,
     netlink::{Link, LinkSettings, Netlink},
     tun::Tun,
 };
@@ -55,15 +55,46 @@ impl Interface {
     pub(crate) fn set_up(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
         netlink.set_up(self.index, true).map_err(|source| self.failed(source))?;
         self.up = true;
-        for &(address, prefix) in &self.addresses {
-            let added = netlink.add_address(self.index, address, prefix, self.metric);
-            added.map_err(|source| self.failed(source))?;
+        self.add_addresses(netlink)?;
+        self.add_default_routes(netlink)?;
+        self.verify(netlink)
+    }
+
+    /// Other addresses in place of its own. The new ones come first: the kernel forgets
+    /// the routes of a family with its last address.
+    pub(crate) fn set_addresses(
+        &mut self,
+        netlink: &mut Netlink,
+        addresses: Vec<(IpAddr, u8)>,
+    ) -> Result<(), LabError> {
+        self.addresses = addresses;
+        if self.up {
+            self.add_addresses(netlink)?;
         }
-        for ipv6 in self.families() {
-            let added = netlink.add_default_route(self.index, ipv6, self.metric);
-            added.map_err(|source| self.failed(source))?;
+        for old in netlink.addresses(self.index).map_err(|source| self.failed(source))? {
+            if !self.addresses.contains(&(old.address, old.prefix)) {
+                let removed = netlink.remove_address(self.index, old.address, old.prefix);
+                removed.map_err(|source| self.failed(source))?;
+            }
+        }
+        if self.up {
+            self.add_default_routes(netlink)?;
         }
         self.verify(netlink)
+    }
+
+    fn add_addresses(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        self.addresses.iter().try_for_each(|&(address, prefix)| {
+            let added = netlink.add_address(self.index, address, prefix, self.metric);
+            added.map_err(|source| self.failed(source))
+        })
+    }
+
+    fn add_default_routes(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        self.families().try_for_each(|ipv6| {
+            let added = netlink.add_default_route(self.index, ipv6, self.metric);
+            added.map_err(|source| self.failed(source))
+        })
     }
 
     /// Admin down.
@@ -99,9 +130,14 @@ impl Interface {
         Ok(self.read(netlink)?.send_drops)
     }
 
+    /// What it should have, whether or not it is up.
+    pub(crate) fn addresses(&self) -> &[(IpAddr, u8)] {
+        &self.addresses
+    }
+
     /// Compares what the kernel tells with what it should. The operational state (RFC 2863) is left out: kernels before
     /// 6.8 bring it up to date, and notify listeners, up to a second after the carrier; later ones when it is read.
-    fn verify(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+    pub(crate) fn verify(&self, netlink: &mut Netlink) -> Result<(), LabError> {
         let link = self.read(netlink)?;
         let told = |is: bool| if is { "up" } else { "down" };
         self.require(link.up == self.up, || format!("it is {}, not {}", told(link.up), told(self.up)))?;

@@ -1,17 +1,22 @@
 //! The lab as a whole: namespaces, interfaces, the model behind them and the children inside.
 
 use crate::{
-    datapath::{Datapath, DatapathError, PortTally, Tally},
+    capture::{CapturePlan, Captures},
+    change::{InterfaceChange, LabChange, Target},
+    datapath::{Applied, Datapath, PortTally, Tally},
+    error::LabError,
     interface::{Interface, InterfacePlan},
     lateness::{Lateness, LatenessRecorder},
     namespace::Namespace,
-    netlink::{Netlink, NetlinkError},
+    netlink::Netlink,
     rights::Rights,
     spawner::{ChildSpec, Spawner},
     tun::Tun,
 };
 pub(crate) use netmodel::NetworkEvent as LabEvent;
-use netmodel::{Change, Direction, LinkCounts, Network, Owner, Plan, Port, PortId, SERVER_INTERFACE};
+use netmodel::{
+    Addresses, Change, Direction, LinkCounts, Network, Owner, Plan, Port, PortId, SERVER_INTERFACE,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -22,7 +27,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::Instant,
 };
-use thiserror::Error;
 
 /// What to build.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct LabSpec {
     pub metrics: BTreeMap<(String, String), u32>,
     /// Largest IP packet of every interface, in bytes; IPv6 needs 1280.
     pub mtu: u16,
+    /// Files to capture the packets of hosts and servers in ([`crate::capture`]), by name.
+    pub captures: BTreeMap<String, PathBuf>,
 }
 
 /// Namespaces, interfaces and a model between them, running. Dropping it ends everything in it.
@@ -44,40 +50,10 @@ pub struct Lab {
     // First, so that it is dropped first: children end before their network does.
     spawner: Spawner,
     datapath: Datapath,
+    // After the datapath, which tells it the end.
+    captures: Captures,
     hosts: BTreeMap<String, Host>,
-}
-
-/// A change of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LabChange {
-    /// Admin down: the kernel forgets the routes and the IPv6 addresses.
-    Down {
-        /// Its host.
-        host: String,
-        /// Its name.
-        interface: String,
-    },
-    /// Admin up, with all addresses and routes.
-    Up {
-        /// Its host.
-        host: String,
-        /// Its name.
-        interface: String,
-    },
-    /// The link is lost: the interface stays up with addresses and routes, and the kernel tells NO-CARRIER.
-    CarrierOff {
-        /// Its host.
-        host: String,
-        /// Its name.
-        interface: String,
-    },
-    /// The link is back.
-    CarrierOn {
-        /// Its host.
-        host: String,
-        /// Its name.
-        interface: String,
-    },
+    plan: Plan,
 }
 
 /// What a lab did.
@@ -104,97 +80,6 @@ pub struct LinkReport {
     pub lost_at_device: u64,
 }
 
-/// A lab could not be built or changed.
-#[derive(Debug, Error)]
-pub enum LabError {
-    /// A host and a server have one name.
-    #[error("a host and a server are both called `{0}`")]
-    NameTaken(String),
-    /// Two interfaces of a host have one metric: which one is used would be chance.
-    #[error("two interfaces of `{host}` have metric {metric}: each needs its own")]
-    SameMetric {
-        /// The host.
-        host: String,
-        /// The metric.
-        metric: u32,
-    },
-    /// A metric for an interface that does not exist, or a change of one.
-    #[error("there is no interface `{host}.{interface}`")]
-    UnknownInterface {
-        /// The host.
-        host: String,
-        /// The interface.
-        interface: String,
-    },
-    /// Something shall happen on a host that does not exist.
-    #[error("there is no host or server `{0}`")]
-    UnknownHost(String),
-    /// A namespace could not be made or prepared.
-    #[error("cannot make the network namespace of `{host}`: {source}")]
-    Namespace {
-        /// The host.
-        host: String,
-        /// What the kernel says.
-        source: io::Error,
-    },
-    /// A TUN device could not be made.
-    #[error("cannot make the TUN device `{host}.{interface}`: {source}")]
-    Tun {
-        /// The host.
-        host: String,
-        /// The interface.
-        interface: String,
-        /// What the kernel says.
-        source: io::Error,
-    },
-    /// The kernel refused a request.
-    #[error("`{host}.{interface}`: {source}")]
-    Netlink {
-        /// The host.
-        host: String,
-        /// The interface.
-        interface: String,
-        /// Which request, and why.
-        source: NetlinkError,
-    },
-    /// The carrier could not be changed.
-    #[error("cannot change the carrier of `{host}.{interface}`: {source}")]
-    Carrier {
-        /// The host.
-        host: String,
-        /// The interface.
-        interface: String,
-        /// What the kernel says.
-        source: io::Error,
-    },
-    /// The kernel accepted a change and then told another state.
-    #[error("`{host}.{interface}` is not as it was set: {found}")]
-    NotApplied {
-        /// The host.
-        host: String,
-        /// The interface.
-        interface: String,
-        /// What the kernel tells.
-        found: String,
-    },
-    /// A child could not be started.
-    #[error("cannot start {program} on `{host}`: {source}", program = .program.display())]
-    Spawn {
-        /// The host.
-        host: String,
-        /// The program.
-        program: PathBuf,
-        /// What the kernel says.
-        source: io::Error,
-    },
-    /// The thread that starts children could not be started.
-    #[error("cannot start the thread that starts children: {0}")]
-    Spawner(io::Error),
-    /// The thread that carries packets failed.
-    #[error(transparent)]
-    Datapath(#[from] DatapathError),
-}
-
 /// A host or server.
 #[derive(Debug)]
 struct Host {
@@ -210,19 +95,23 @@ struct Inside {
 }
 
 impl Lab {
-    /// Makes everything and starts the model. Events go to `sink` as they happen; none is ever left out.
+    /// Makes everything and starts the model. Events go to `sink` as they happen; none is ever left out. A sink that is
+    /// closed before [`Lab::finish`] was called means that the lab has failed and no packet passes any more.
     pub fn build(rights: Rights, spec: LabSpec, sink: Sender<(Instant, LabEvent)>) -> Result<Lab, LabError> {
         let mut tuns = BTreeMap::new();
         let mut hosts = BTreeMap::new();
-        for (name, ports) in hosts_of(&spec)? {
+        let planned = hosts_of(&spec)?;
+        let captured = captured_of(&spec, &planned)?;
+        for (name, ports) in planned {
             let host = Host::build(&rights, &name, ports, &mut tuns)?;
             hosts.insert(name, host);
         }
         // Before the datapath: its real-time priority is not inherited by what comes first.
         let spawner = Spawner::start().map_err(LabError::Spawner)?;
         let network = Network::new(&spec.plan, spec.seed);
-        let datapath = Datapath::start(network, tuns.into_values().collect(), sink)?;
-        Ok(Self { spawner, datapath, hosts })
+        let (tap, captures) = Captures::start(captured)?;
+        let datapath = Datapath::start(network, tuns.into_values().collect(), tap, sink)?;
+        Ok(Self { spawner, datapath, captures, hosts, plan: spec.plan })
     }
 
     /// Starts a program inside a host or server. It dies when the lab is finished or dropped, and with this process.
@@ -235,37 +124,65 @@ impl Lab {
             .map_err(|source| LabError::Spawn { host: host.into(), program, source })
     }
 
-    /// Changes an interface, in the model and in the kernel, and reads the kernel's state back.
+    /// Changes an interface or a network, in the model and in the kernel, and reads the kernel's state back.
     ///
     /// The instant returned lies between the two: from then on no packet passes that should not, and nobody could learn
     /// of the change before it.
     pub fn apply(&self, change: LabChange) -> Result<Instant, LabError> {
-        let (host, name) = change.interface();
+        match change.target() {
+            Target::Interface { host, name, what } => self.change_interface(host, name, what),
+            Target::Network(name) => self.rebind(name),
+        }
+    }
+
+    /// The addresses that an interface has now, with their prefix lengths; IPv4 first.
+    pub fn addresses(&self, host: &str, interface: &str) -> Result<Vec<(IpAddr, u8)>, LabError> {
+        let unknown = || LabError::UnknownInterface { host: host.into(), interface: interface.into() };
+        let inside = self.hosts.get(host).ok_or_else(unknown)?.lock();
+        let (_, interface) = inside.interfaces.get(interface).ok_or_else(unknown)?;
+        Ok(interface.addresses().to_vec())
+    }
+
+    fn change_interface(&self, host: &str, name: &str, what: InterfaceChange) -> Result<Instant, LabError> {
         let unknown = || LabError::UnknownInterface { host: host.into(), interface: name.into() };
         let mut inside = self.hosts.get(host).ok_or_else(unknown)?.lock();
         let Inside { netlink, interfaces } = &mut *inside;
         let (port, interface) = interfaces.get_mut(name).ok_or_else(unknown)?;
-        let reachable = match change {
-            LabChange::Down { .. } => interface.would_be_reachable(Some(false), None),
-            LabChange::Up { .. } => interface.would_be_reachable(Some(true), None),
-            LabChange::CarrierOff { .. } => interface.would_be_reachable(None, Some(false)),
-            LabChange::CarrierOn { .. } => interface.would_be_reachable(None, Some(true)),
-        };
-        let instant = self.datapath.apply(Change::InterfaceState { port: *port, reachable })?;
-        match change {
-            LabChange::Down { .. } => interface.set_down(netlink)?,
-            LabChange::Up { .. } => interface.set_up(netlink)?,
-            LabChange::CarrierOff { .. } => interface.set_carrier(netlink, false)?,
-            LabChange::CarrierOn { .. } => interface.set_carrier(netlink, true)?,
+        if what == InterfaceChange::Address && self.plan.server(host).is_some() {
+            return Err(LabError::ServerAddress(host.into()));
         }
-        Ok(instant)
+        let Applied { at, addresses } = self.datapath.apply(in_model(what, *port, interface))?;
+        match what {
+            InterfaceChange::Down => interface.set_down(netlink)?,
+            InterfaceChange::Up => interface.set_up(netlink)?,
+            InterfaceChange::CarrierOff => interface.set_carrier(netlink, false)?,
+            InterfaceChange::CarrierOn => interface.set_carrier(netlink, true)?,
+            // The kernel must not know: everything is as it was.
+            InterfaceChange::Silence | InterfaceChange::Restore => interface.verify(netlink)?,
+            InterfaceChange::Address => {
+                let addresses = addresses.iter().flat_map(Addresses::iter).collect();
+                interface.set_addresses(netlink, addresses)?;
+            }
+        }
+        Ok(at)
+    }
+
+    fn rebind(&self, name: &str) -> Result<Instant, LabError> {
+        let network = self.plan.network(name).ok_or_else(|| LabError::UnknownNetwork(name.into()))?;
+        if self.plan.nat_address(name).is_none() {
+            return Err(LabError::NoNat(name.into()));
+        }
+        Ok(self.datapath.apply(Change::NatRebind { network })?.at)
     }
 
     /// Ends the children and the model, and tells what the links did.
     pub fn finish(self) -> Result<LabReport, LabError> {
-        let Self { spawner, datapath, hosts } = self;
+        let Self { spawner, datapath, captures, hosts, .. } = self;
         drop(spawner);
-        let tally = datapath.finish()?;
+        let tally = datapath.finish();
+        // First: it is why the datapath stopped, if both failed.
+        captures.finish()?;
+        let tally = tally?;
         let mut send_drops = BTreeMap::new();
         for host in hosts.values() {
             let Inside { netlink, interfaces } = &mut *host.lock();
@@ -277,15 +194,20 @@ impl Lab {
     }
 }
 
-impl LabChange {
-    /// Host and interface.
-    fn interface(&self) -> (&str, &str) {
-        match self {
-            Self::Down { host, interface }
-            | Self::Up { host, interface }
-            | Self::CarrierOff { host, interface }
-            | Self::CarrierOn { host, interface } => (host, interface),
-        }
+/// What a change of an interface is to the model.
+fn in_model(what: InterfaceChange, port: PortId, interface: &Interface) -> Change {
+    let reachable = |up, carrier| {
+        let reachable = interface.would_be_reachable(up, carrier);
+        Change::InterfaceState { port, reachable }
+    };
+    match what {
+        InterfaceChange::Down => reachable(Some(false), None),
+        InterfaceChange::Up => reachable(Some(true), None),
+        InterfaceChange::CarrierOff => reachable(None, Some(false)),
+        InterfaceChange::CarrierOn => reachable(None, Some(true)),
+        InterfaceChange::Silence => Change::Silence { port, silent: true },
+        InterfaceChange::Restore => Change::Silence { port, silent: false },
+        InterfaceChange::Address => Change::Address { port },
     }
 }
 
@@ -355,6 +277,7 @@ fn prepare(
     let mut netlink = Netlink::open().map_err(failed)?;
     loopback_up(host, &mut netlink)?;
     accept_any_path().map_err(failed)?;
+    keep_second_addresses().map_err(failed)?;
     let create = |plan: &InterfacePlan| {
         Tun::create(rights.tun(), &plan.name).map_err(|source| LabError::Tun {
             host: host.into(),
@@ -393,6 +316,17 @@ fn accept_any_path() -> io::Result<()> {
     Ok(())
 }
 
+/// IPv4 addresses of one subnet beside the first are lost with it unless the kernel is told to keep them. An interface
+/// has two of them while it gets another.
+fn keep_second_addresses() -> io::Result<()> {
+    const PATH: &str = "/proc/sys/net/ipv4/conf/all/promote_secondaries";
+    fs::write(PATH, "1")?;
+    if fs::read_to_string(PATH)?.trim() == "1" {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{PATH} stays off")))
+}
+
 /// Which interfaces each host and server has.
 fn hosts_of(spec: &LabSpec) -> Result<BTreeMap<String, Vec<(PortId, InterfacePlan)>>, LabError> {
     let mut hosts: BTreeMap<String, Vec<(PortId, InterfacePlan)>> = BTreeMap::new();
@@ -404,11 +338,24 @@ fn hosts_of(spec: &LabSpec) -> Result<BTreeMap<String, Vec<(PortId, InterfacePla
         }
         let metric = spec.metrics.get(&(host.into(), name.into())).copied();
         let metric = metric.unwrap_or(1024 + interfaces.len() as u32);
-        let (host, name, addresses) = (host.into(), name.into(), addresses(port));
+        let (host, name, addresses) = (host.into(), name.into(), port.addresses().iter().collect());
         interfaces.push((port.id, InterfacePlan { host, name, addresses, metric, mtu: spec.mtu }));
     }
     check_metrics(spec, &hosts)?;
     Ok(hosts)
+}
+
+/// What is to be captured.
+fn captured_of(
+    spec: &LabSpec,
+    hosts: &BTreeMap<String, Vec<(PortId, InterfacePlan)>>,
+) -> Result<Vec<CapturePlan>, LabError> {
+    let of = |(host, path): (&String, &PathBuf)| {
+        let ports = hosts.get(host).ok_or_else(|| LabError::UnknownHost(host.clone()))?;
+        let interfaces = ports.iter().map(|(port, plan)| (*port, plan.name.clone())).collect();
+        Ok(CapturePlan { host: host.clone(), path: path.clone(), interfaces })
+    };
+    spec.captures.iter().map(of).collect()
 }
 
 fn check_metrics(
@@ -438,10 +385,4 @@ fn names(port: &Port) -> (&str, &str) {
         Owner::Host { host, interface } => (host, interface),
         Owner::Server { name } => (name, SERVER_INTERFACE),
     }
-}
-
-fn addresses(port: &Port) -> Vec<(IpAddr, u8)> {
-    let ipv4 = port.ipv4.map(|(address, prefix)| (address.into(), prefix));
-    let ipv6 = port.ipv6.map(|(address, prefix)| (address.into(), prefix));
-    ipv4.into_iter().chain(ipv6).collect()
 }

@@ -6,7 +6,7 @@
 //! let plan = netmodel::Plan::new(netmodel::Topology::default())?;
 //! let rights = lab::acquire(Path::new("/dev/net/tun"))?; // before the process has a second thread
 //! let (sink, events) = mpsc::channel();
-//! let spec = lab::LabSpec { plan, seed: 7, metrics: Default::default(), mtu: 1500 };
+//! let spec = lab::LabSpec { plan, seed: 7, metrics: Default::default(), mtu: 1500, captures: Default::default() };
 //! let lab = lab::Lab::build(rights, spec, sink)?;
 //! let went = lab.apply(lab::LabChange::Down { host: "laptop".into(), interface: "wlan0".into() })?;
 //! let report = lab.finish()?;
@@ -25,7 +25,10 @@
 //! Left out: what children do, the meaning of events, name resolution, a `/sys` of each namespace's own (a child that
 //! looks into `/sys/class/net` sees the interfaces of the machine).
 
+pub mod capture;
+mod change;
 mod datapath;
+mod error;
 mod interface;
 mod lab;
 mod lateness;
@@ -35,8 +38,10 @@ mod rights;
 mod spawner;
 mod tun;
 
+pub use change::LabChange;
 pub use datapath::DatapathError;
-pub use lab::{Lab, LabChange, LabError, LabReport, LabSpec, LinkReport};
+pub use error::LabError;
+pub use lab::{Lab, LabReport, LabSpec, LinkReport};
 pub use lateness::Lateness;
 pub use netlink::NetlinkError;
 /// What [`Lab::build`]'s sink is sent, with the instant at which it happened in the model.

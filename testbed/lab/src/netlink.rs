@@ -144,6 +144,22 @@ impl Netlink {
             .map(drop)
     }
 
+    /// Removes an address, and with it what the kernel made for it.
+    pub(crate) fn remove_address(
+        &mut self,
+        index: u32,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), NetlinkError> {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.family = family(address.is_ipv6());
+        message.header.prefix_len = prefix;
+        message.attributes = vec![AddressAttribute::Address(address), AddressAttribute::Local(address)];
+        let request = || format!("remove address {address}/{prefix}");
+        self.request(Message::DelAddress(message), NLM_F_ACK, request).map(drop)
+    }
+
     /// Adds a default route without a gateway: the device is layer 3.
     pub(crate) fn add_default_route(
         &mut self,

@@ -4,6 +4,8 @@
 //! A scene that cannot be set up has failed. The one exception: an ordinary user cannot run the scenes of root, which
 //! the summary says.
 
+mod captures;
+mod changes;
 mod scenes;
 mod support;
 

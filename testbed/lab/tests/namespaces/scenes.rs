@@ -3,6 +3,7 @@
 use crate::support::{
     CAMPUS_DELAY, HOME_DELAY, Stage, bind, child_of, closed_node, is_silent, receive, try_bind, wait_for_ever,
 };
+use crate::{captures, changes};
 use lab::{Lab, LabChange, LabError, LabEvent, LabSpec, RightsError};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{RouteNetlinkMessage, link::LinkFlags};
@@ -17,7 +18,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Seek, Write},
     os::unix::process::ExitStatusExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     sync::mpsc,
     thread,
@@ -32,6 +33,13 @@ const SCENES: &[(&str, Scene)] = &[
     ("carrier_off_is_told_and_sends_still_succeed", carrier),
     ("down_loses_routes_and_up_restores_everything", down_up),
     ("children_get_their_descriptors_and_die_with_the_lab", children),
+    ("silence_is_told_by_nobody", changes::silent),
+    ("another_address_comes_with_all_routes", changes::address),
+    ("a_nat_that_forgets_gives_another_port", changes::nat),
+    ("captures_hold_what_passes_the_interfaces", captures::contents),
+    ("captures_cost_no_time", captures::cost),
+    ("a_capture_that_fails_ends_the_lab", captures::failure),
+    ("captures_outlive_kill_9", captures::kill_9),
     ("kill_9_leaves_nothing", kill_9),
     ("two_labs_do_not_meet", two_labs),
     ("what_is_missing_is_named", missing),
@@ -51,17 +59,24 @@ pub(crate) const NAMES: &[&str] = &{
 
 /// Runs one scene in this process.
 pub(crate) fn run(name: &str, tun: &Path) -> ExitCode {
-    if name == "holder" {
-        return hold(tun);
+    match name {
+        "holder" => return hold(tun),
+        "capturing-holder" => return captures::hold(tun),
+        _ => {}
     }
     let Some((_, scene)) = SCENES.iter().find(|(scene, _)| *scene == name) else { return ExitCode::from(2) };
     scene(tun);
     ExitCode::SUCCESS
 }
 
-fn stage(tun: &Path) -> Stage {
+pub(crate) fn stage(tun: &Path) -> Stage {
+    stage_with(tun, BTreeMap::new())
+}
+
+/// With captures of these hosts.
+pub(crate) fn stage_with(tun: &Path, captures: BTreeMap<String, PathBuf>) -> Stage {
     match lab::acquire(tun) {
-        Ok(rights) => Stage::new(rights),
+        Ok(rights) => Stage::with_captures(rights, captures),
         Err(error) => panic!("this machine cannot run the test: {error}"),
     }
 }
@@ -165,9 +180,10 @@ fn delay(tun: &Path) {
         at(100)
     );
 
-    let cpu = cpu_of_datapath();
+    let cpu = cpu_of("lab-datapath");
     thread::sleep(Duration::from_millis(500));
-    println!("measured: datapath {cpu:?} of CPU for {PACKETS} packets, {:?} idle", cpu_of_datapath() - cpu);
+    let idle = cpu_of("lab-datapath") - cpu;
+    println!("measured: datapath {cpu:?} of CPU for {PACKETS} packets, {idle:?} idle");
     let report = stage.lab.finish().expect("a report");
     let lab::Lateness { count, median, p99, max } = report.lateness;
     assert_eq!(count, u64::from(PACKETS));
@@ -183,14 +199,14 @@ fn delay(tun: &Path) {
     assert_eq!((counted.counts.packets, counted.lateness.count), (PACKETS.into(), PACKETS.into()));
 }
 
-/// CPU time of the thread that carries packets, from its scheduler statistics.
-fn cpu_of_datapath() -> Duration {
+/// CPU time of a thread of this process, from its scheduler statistics.
+pub(crate) fn cpu_of(name: &str) -> Duration {
     let threads = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
-    let datapath = threads
+    let thread = threads
         .into_iter()
-        .find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "lab-datapath"));
-    let Some(datapath) = datapath else { return Duration::ZERO };
-    let text = fs::read_to_string(datapath.join("schedstat")).unwrap_or_default();
+        .find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name));
+    let Some(thread) = thread else { return Duration::ZERO };
+    let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
@@ -237,13 +253,13 @@ fn carrier(tun: &Path) {
 }
 
 /// Hears what the kernel tells of links in the namespace in which it was made.
-struct Listener {
+pub(crate) struct Listener {
     socket: netlink_sys::Socket,
     heard: Instant,
 }
 
 impl Listener {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         const RTNLGRP_LINK: u32 = 1;
         let mut socket =
             netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).expect("a route socket");
@@ -251,6 +267,11 @@ impl Listener {
         socket.add_membership(RTNLGRP_LINK).expect("news of links");
         socket.set_non_blocking(true).expect("a socket that does not wait");
         Self { socket, heard: Instant::now() }
+    }
+
+    /// Whether the kernel has told anything.
+    pub(crate) fn has_news(&mut self) -> bool {
+        self.socket.recv_from_full().is_ok()
     }
 
     /// Whether news of this kind comes within two seconds: kernels before 6.8 may wait for one.
@@ -528,7 +549,13 @@ fn refused(tun: &Path) {
             metrics.iter().map(|((host, name), metric)| (((*host).into(), (*name).into()), *metric));
         let (sink, _) = mpsc::channel();
         let rights = lab::acquire(tun).expect("rights");
-        let spec = LabSpec { plan: crate::support::plan(), seed: 7, metrics: metrics.collect(), mtu: 1500 };
+        let spec = LabSpec {
+            plan: crate::support::plan(),
+            seed: 7,
+            metrics: metrics.collect(),
+            mtu: 1500,
+            captures: BTreeMap::new(),
+        };
         Lab::build(rights, spec, sink)
     };
     let same = build(&[(("laptop", "wlan0"), 300), (("laptop", "wwan0"), 300)]).expect_err("one metric");
@@ -542,7 +569,13 @@ fn refused(tun: &Path) {
 
     // IPv6 needs an MTU of 1280 (RFC 8200 5): the kernel takes the smaller one and then has no IPv6.
     let (sink, _) = mpsc::channel();
-    let spec = LabSpec { plan: crate::support::plan(), seed: 7, metrics: BTreeMap::new(), mtu: 1000 };
+    let spec = LabSpec {
+        plan: crate::support::plan(),
+        seed: 7,
+        metrics: BTreeMap::new(),
+        mtu: 1000,
+        captures: BTreeMap::new(),
+    };
     let error = Lab::build(lab::acquire(tun).expect("rights"), spec, sink).expect_err("no room for IPv6");
     assert!(matches!(error, LabError::Netlink { .. } | LabError::NotApplied { .. }), "{error}");
 }

@@ -66,10 +66,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(rights: Rights) -> Self {
+        Self::with_captures(rights, BTreeMap::new())
+    }
+
+    pub(crate) fn with_captures(rights: Rights, captures: BTreeMap<String, PathBuf>) -> Self {
         let metrics =
             [("wlan0", 200), ("wwan0", 600)].map(|(name, metric)| (("laptop".into(), name.into()), metric));
         let (sink, events) = mpsc::channel();
-        let spec = LabSpec { plan: plan(), seed: 7, metrics: metrics.into_iter().collect(), mtu: 1500 };
+        let spec =
+            LabSpec { plan: plan(), seed: 7, metrics: metrics.into_iter().collect(), mtu: 1500, captures };
         let lab = Lab::build(rights, spec, sink).expect("a lab");
         let doors = ["laptop", "desktop", "meet"].map(|host| (host, wait_for_ever(&lab, host)));
         Self { lab, plan: plan(), events, doors: doors.into_iter().collect() }

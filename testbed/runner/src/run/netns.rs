@@ -174,8 +174,13 @@ impl<'a> Stage<'a> {
         let (notices, inbox) = Inbox::new()?;
         let recorder = collect::start(writer, plan.clone(), for_record, notices)?;
         let (sink, events) = mpsc::channel();
-        let spec =
-            LabSpec { plan: plan.clone(), seed: order.scenario.seed, metrics: metrics(order), mtu: MTU };
+        let spec = LabSpec {
+            plan: plan.clone(),
+            seed: order.scenario.seed,
+            metrics: metrics(order),
+            mtu: MTU,
+            captures: BTreeMap::new(),
+        };
         let lab = Lab::build(rights, spec, sink)?;
         let lab_events = collect::read_lab(events, notes.clone())?;
         let (running, ready, closed) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
