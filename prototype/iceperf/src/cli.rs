@@ -12,10 +12,10 @@ use crate::{
 };
 use clap::{
     ArgAction, Args, CommandFactory as _, Parser, Subcommand,
-    builder::StyledStr,
+    builder::{PossibleValuesParser, StyledStr, TypedValueParser},
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use peer::{Policy, Ticket};
+use peer::{EngineKind, Policy, Ticket};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Calls that survive the loss of an interface: multi-interface ICE under multipath QUIC.
@@ -164,6 +164,9 @@ pub(crate) struct CommonArgs {
     /// Payload of each of them
     #[arg(long, value_name = "SIZE", default_value = "58B", help_heading = "Workload")]
     pub(crate) call_payload: PayloadSize,
+    /// QUIC implementation of this end; the other end may have another
+    #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engines(), help_heading = "Connection")]
+    pub(crate) engine: EngineKind,
     /// How paths are opened, watched and left: multipath
     #[arg(long, value_name = "POLICY", default_value = "multipath", value_parser = policy, help_heading = "Connection")]
     pub(crate) policy: Policy,
@@ -183,6 +186,13 @@ pub(crate) struct CommonArgs {
     /// told there too: then there is no document, and the exit code is 2
     #[arg(short = 'J', long, help_heading = "Output")]
     pub(crate) json: bool,
+    /// Append the TLS secrets to this file, as Wireshark reads them; whoever has them can read the call (default: the
+    /// file that the variable SSLKEYLOGFILE names, if any)
+    #[arg(long, value_name = "FILE", help_heading = "Evidence")]
+    pub(crate) key_log: Option<PathBuf>,
+    /// Write what QUIC does into a new file in this directory, as qlog (.sqlog); made if missing
+    #[arg(long, value_name = "DIR", help_heading = "Evidence")]
+    pub(crate) qlog: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) bed: BedArgs,
     /// Seed of everything that is drawn at random and is no secret (default: from the operating system)
@@ -226,11 +236,22 @@ impl Cli {
 }
 
 impl CommonArgs {
+    /// Where TLS secrets go, if anywhere.
+    pub(crate) fn key_log(&self) -> Option<PathBuf> {
+        let variable = std::env::var_os("SSLKEYLOGFILE").filter(|path| !path.is_empty());
+        self.key_log.clone().or_else(|| variable.map(PathBuf::from))
+    }
+
     /// How often people read of each path; none if they do not.
     pub(crate) fn interval(&self) -> Option<Duration> {
         let default = if self.json { Duration::ZERO } else { Duration::from_secs(1) };
         Some(self.interval.unwrap_or(default)).filter(|interval| !interval.is_zero())
     }
+}
+
+fn engines() -> impl TypedValueParser<Value = EngineKind> {
+    let names = EngineKind::ALL.iter().map(|engine| engine.as_str());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<EngineKind>())
 }
 
 fn policy(name: &str) -> Result<Policy, String> {
@@ -273,6 +294,9 @@ fn explain(error: clap::Error) -> clap::Error {
         ErrorKind::UnknownArgument => text(ContextKind::InvalidArg).and_then(unknown_argument),
         ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand).and_then(unknown_subcommand),
         ErrorKind::MissingRequiredArgument => missing_ticket(&error),
+        ErrorKind::InvalidValue => text(ContextKind::InvalidValue)
+            .filter(|word| future_words::is_engine(word))
+            .map(|word| format!("engine '{word}' is not in this version")),
         _ => None,
     };
     match what {
@@ -342,8 +366,8 @@ mod tests {
         for line in [
             "iceperf relay",
             "iceperf probe --port 1",
-            "iceperf server --engine quiche",
-            "iceperf server --engine=quiche",
+            "iceperf server --engine mptcp",
+            "iceperf server --engine=tcp",
             "iceperf server --cc bbr",
             "iceperf client --bind address t",
             "iceperf server --policy whatsapp",
@@ -359,7 +383,7 @@ mod tests {
         for mode in command.get_subcommands_mut() {
             help += &mode.render_long_help().to_string();
         }
-        for word in ["relay", "probe", "quiche", "engine", "whatsapp"] {
+        for word in ["relay", "probe", "mptcp", "whatsapp"] {
             assert!(!help.contains(word), "{word} is in the help");
         }
     }
@@ -386,6 +410,7 @@ mod tests {
             ("iceperf server --rendezvous somewhere", "somewhere"),
             ("iceperf server --interface lo", "loopback"),
             ("iceperf server --events-fd -3", "-3"),
+            ("iceperf server --engine quick", "noq"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.to_string().contains(why), "{line}: {error}");

@@ -7,6 +7,7 @@ use crate::{
     console::Console,
     control::Control,
     events::Events,
+    evidence::Evidence,
     failure::Failure,
     interfaces::{Change, Selection, Watcher},
     map,
@@ -32,6 +33,7 @@ pub(crate) struct Driver {
     bound: BTreeMap<u32, SocketAddr>,
     watcher: Watcher,
     events: Events,
+    evidence: Evidence,
     console: Console,
     control: Control,
     timer: Timer,
@@ -97,7 +99,7 @@ impl Signals {
 
 /// Runs a peer to its end. Needs the runtime.
 pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), Failure> {
-    let Setup { peer, role, offer } = setup;
+    let Setup { peer, role, offer, evidence } = setup;
     let selection = surroundings.selection.clone();
     let watcher = Watcher::new(selection).map_err(|error| machine("cannot watch the interfaces", error))?;
     check_selection(&surroundings.selection, &watcher)?;
@@ -108,6 +110,7 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         bound: BTreeMap::new(),
         watcher,
         events: surroundings.events,
+        evidence,
         console: Console::new(role, surroundings.json),
         control: surroundings.control,
         timer: Timer::new(surroundings.clock).map_err(|error| machine("cannot make a timer", error))?,
@@ -345,8 +348,8 @@ impl Driver {
                 }
                 Output::Transmit(transmit) => self.transmit(transmit),
                 Output::Event(event) => self.record(now, map::event(event))?,
-                // Nothing asks for either.
-                Output::KeyLog(_) | Output::Qlog { .. } => {}
+                Output::KeyLog(line) => self.evidence.secret(&line)?,
+                Output::Qlog { connection, bytes } => self.evidence.trace(connection, &bytes)?,
                 Output::Done(outcome) => self.outcome = Some(outcome),
             }
         }

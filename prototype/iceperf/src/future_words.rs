@@ -10,7 +10,6 @@ pub(crate) fn is_subcommand(word: &str) -> bool {
 /// A long option of `server` or `client`.
 pub(crate) fn is_option(word: &str) -> bool {
     let options = [
-        "--engine",
         "--ice",
         "--disguise",
         "--scheduler",
@@ -28,6 +27,11 @@ pub(crate) fn is_option(word: &str) -> bool {
     ];
     let name = word.split('=').next().unwrap_or(word);
     options.contains(&name)
+}
+
+/// An engine: one that this build does not have, or that comes later.
+pub(crate) fn is_engine(word: &str) -> bool {
+    ["quiche", "tcp", "mptcp"].contains(&word)
 }
 
 /// A preset of `--policy`.

@@ -34,8 +34,10 @@ impl Intervals {
             ));
         }
         for (number, path) in summary.paths() {
-            let before = self.samples.insert(*number, path.sample).unwrap_or_default();
-            if path.state != PathState::Closed || path.sample != before {
+            // A path has carried nothing when it is opened.
+            let nothing = Sample { at: Some(path.opened), ..Sample::default() };
+            let before = self.samples.insert(*number, path.sample).unwrap_or(nothing);
+            if path.state != PathState::Closed || path.sample.bytes_sent != before.bytes_sent {
                 lines.push(path_line(*number, path, &before));
             }
         }
@@ -182,6 +184,7 @@ mod tests {
         let first = intervals.lines(after(100), &summary);
         assert_eq!(first.len(), 3, "{first:?}");
         assert!(first[0].starts_with("  #  path"), "{first:?}");
+        assert!(first[1].contains(" 160.00 kbit/s ") && first[1].contains(" 80.00 kbit/s "), "{first:?}");
         // The second sample came a second after the first, whenever lines are told.
         summary.apply(after(1050), &sample(0, 126_000, 1500, Some((30, 5))));
         summary.apply(after(1060), &received(0));
@@ -195,6 +198,18 @@ mod tests {
             "{second:?}"
         );
         assert_eq!(second[2], "     call: 0 sent, 1 received, 0 missing");
+    }
+
+    #[test]
+    fn a_first_sample_that_comes_late_counts_from_the_opening_of_the_path() {
+        let (now, mut summary) = summary();
+        let mut intervals = Intervals::default();
+        let after = |ms| now + Duration::from_millis(ms);
+        let early = intervals.lines(after(100), &summary);
+        assert!(early[1].contains(" - ") && !early[1].contains("bit/s"), "{early:?}");
+        summary.apply(after(150), &sample(0, 3000, 0, None));
+        let late = intervals.lines(after(200), &summary);
+        assert!(late[0].contains(" 160.00 kbit/s "), "{late:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod control;
 mod descriptor;
 mod driver;
 mod events;
+mod evidence;
 mod failure;
 mod future_words;
 mod identity;

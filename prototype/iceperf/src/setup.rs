@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{ClientArgs, CommonArgs, ServerArgs},
+    evidence::Evidence,
     failure::Failure,
     identity::{self, Identity, IdentityError},
 };
@@ -21,6 +22,8 @@ pub(crate) struct Setup {
     pub(crate) role: &'static str,
     /// What to tell of the ticket once the addresses are known; none for a client.
     pub(crate) offer: Option<Offer>,
+    /// Where the evidence goes that the peer hands out.
+    pub(crate) evidence: Evidence,
 }
 
 /// The ticket of a server.
@@ -87,8 +90,9 @@ pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
         Role::Server { identity, secret: ticket.secret.clone(), rendezvous: ticket.rendezvous.clone() };
     // A server waits for its client as long as it takes; this is for clients.
     let no_matter = Duration::from_secs(10);
-    let peer = peer(role, &args.common, args.time, no_matter, args.port)?;
-    Ok(Setup { peer, role: "server", offer: Some(offer) })
+    let evidence = evidence(&args.common, "server")?;
+    let peer = peer(role, &evidence, &args.common, args.time, no_matter, args.port)?;
+    Ok(Setup { peer, role: "server", offer: Some(offer), evidence })
 }
 
 /// `iceperf client`.
@@ -101,13 +105,19 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
         })?,
         (None, None) => return Err(Failure::arguments("a ticket is missing")),
     };
-    let peer =
-        peer(Role::Client { ticket }, &args.common, Some(args.time), args.connect_timeout, args.cport)?;
-    Ok(Setup { peer, role: "client", offer: None })
+    let evidence = evidence(&args.common, "client")?;
+    let role = Role::Client { ticket };
+    let peer = peer(role, &evidence, &args.common, Some(args.time), args.connect_timeout, args.cport)?;
+    Ok(Setup { peer, role: "client", offer: None, evidence })
+}
+
+fn evidence(args: &CommonArgs, role: &'static str) -> Result<Evidence, Failure> {
+    Evidence::open(args.key_log().as_deref(), args.qlog.as_deref(), role)
 }
 
 fn peer(
     role: Role,
+    evidence: &Evidence,
     args: &CommonArgs,
     duration: Option<Duration>,
     connect_timeout: Duration,
@@ -120,8 +130,8 @@ fn peer(
     };
     let config = PeerConfig {
         role,
-        engine: peer::EngineKind::default(),
-        evidence: peer::Evidence::default(),
+        engine: args.engine,
+        evidence: evidence.wanted(),
         policy: args.policy.clone(),
         call: Some(call.map_err(Failure::arguments)?),
         duration,

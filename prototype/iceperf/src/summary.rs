@@ -58,6 +58,9 @@ pub(crate) struct Path {
     pub(crate) cause: String,
     /// Newest.
     pub(crate) rtt_ms: Option<f64>,
+    /// When it was first heard of.
+    #[serde(skip)]
+    pub(crate) opened: Instant,
     /// Newest.
     #[serde(flatten)]
     pub(crate) sample: Sample,
@@ -150,7 +153,7 @@ impl Summary {
                     after_ms: milliseconds(self.since_start(at)),
                 });
             }
-            EventKind::Path { .. } => self.path(event),
+            EventKind::Path { .. } => self.path(at, event),
             EventKind::PathSample {
                 path,
                 bytes_sent,
@@ -195,7 +198,7 @@ impl Summary {
         }
     }
 
-    fn path(&mut self, event: &EventKind) {
+    fn path(&mut self, at: Instant, event: &EventKind) {
         let EventKind::Path {
             path, interface, remote_interface, local, remote, candidate, state, cause, ..
         } = event
@@ -217,7 +220,8 @@ impl Summary {
             state: *state,
             cause: cause.clone(),
             rtt_ms: old.and_then(|old| old.rtt_ms),
-            sample: old.map(|old| old.sample).unwrap_or_default(),
+            opened: old.map_or(at, |old| old.opened),
+            sample: old.map_or(Sample { at: Some(at), ..Sample::default() }, |old| old.sample),
         };
         self.paths.insert(*path, new);
     }

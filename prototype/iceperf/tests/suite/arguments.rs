@@ -6,6 +6,7 @@ fn iceperf(line: &str) -> (i32, String, String) {
     let output = Command::new(assert_cmd::cargo::cargo_bin!("iceperf"))
         .args(line.split_whitespace())
         .env_remove("RUST_LOG")
+        .env_remove("SSLKEYLOGFILE")
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -26,7 +27,7 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
         ("-c 192.0.2.1", "`iceperf client TICKET`"),
         ("server -P 4", "'-P' (iperf3's --parallel) is not in this version"),
         ("server --policy fastest", "fastest"),
-        ("server --engine quiche", "'--engine' is not in this version"),
+        ("server --engine mptcp", "engine 'mptcp' is not in this version"),
         ("server --events-fd 99", "--events-fd: Bad file descriptor"),
         ("server --control-fd 0 --events-fd 0", "the same descriptor"),
         ("server --identity /dev/null/x", "/dev/null/x"),
@@ -106,4 +107,19 @@ fn completions_and_manual_pages_know_the_options() {
     assert!(code == 3 && stderr.contains("/dev/null/pages"), "{stderr}");
     let (code, _, stderr) = iceperf("completions tcsh");
     assert!(code == 2 && stderr.contains("bash"), "{stderr}");
+}
+
+#[test]
+fn evidence_that_cannot_be_written_ends_with_3_and_is_named() {
+    for line in ["server --key-log /dev/null/keys", "server --qlog /dev/null/logs"] {
+        let (code, _, stderr) = iceperf(line);
+        assert!(code == 3 && stderr.contains("/dev/null/"), "{line}: {stderr}");
+    }
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("iceperf"))
+        .arg("server")
+        .env("SSLKEYLOGFILE", "/dev/null/of-the-variable")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && stderr.contains("of-the-variable"), "{stderr}");
 }

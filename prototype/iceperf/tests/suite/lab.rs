@@ -186,6 +186,7 @@ impl Lab {
             .args(&words[1..])
             .current_dir(self.directory.path())
             .env_remove("RUST_LOG")
+            .env_remove("SSLKEYLOGFILE")
             .stdin(Stdio::piped())
             .stdout(fs::File::create(&stdout).unwrap())
             .stderr(fs::File::create(&stderr).unwrap())

@@ -3,5 +3,6 @@
 mod arguments;
 mod calls;
 mod control;
+mod evidence;
 mod lab;
 mod refusals;
