@@ -29,6 +29,7 @@ mod event;
 mod evidence;
 mod identity;
 mod interface;
+mod object;
 mod paths;
 mod peer;
 mod policy;
