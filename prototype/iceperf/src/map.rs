@@ -98,6 +98,20 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             bytes: size(bytes),
             path,
         },
+        From::BulkBegins { object, direction, bytes, sending } => {
+            EventKind::BulkBegins { object, direction: bulk_direction(direction), bytes, sending }
+        }
+        From::BulkSent { object, bytes, resent } => EventKind::BulkSent { object, bytes, resent },
+        From::BulkArrived { object, bytes, duplicate, newest } => EventKind::BulkArrived {
+            object,
+            bytes,
+            duplicate,
+            newest_t_ns: i64::try_from(newest.as_nanos()).unwrap_or(i64::MAX),
+        },
+        From::BulkResent { object, bytes, why } => EventKind::BulkResent { object, bytes, why },
+        From::BulkEnded { object, bytes, sha256, sha256_ok, why } => {
+            EventKind::BulkEnded { object, bytes, sha256, sha256_ok, why }
+        }
         From::PathSample { path, bytes_sent, bytes_received, rtt } => EventKind::PathSample {
             path,
             bytes_sent,
@@ -130,6 +144,13 @@ fn interface(state: interfaces::Interface) -> peer::Interface {
         carrier: state.carrier,
         addresses: state.addresses,
         metric: state.metric,
+    }
+}
+
+fn bulk_direction(direction: peer::BulkDirection) -> record::Direction {
+    match direction {
+        peer::BulkDirection::Up => record::Direction::Up,
+        peer::BulkDirection::Down => record::Direction::Down,
     }
 }
 

@@ -134,6 +134,7 @@ fn peer(
         evidence: evidence.wanted(),
         policy: args.policy.clone(),
         call: Some(call.map_err(Failure::arguments)?),
+        bulk: None,
         duration,
         connect_timeout,
         port,

@@ -1,6 +1,6 @@
 //! What a peer tells its driver. The driver's record has the serialised form of each.
 
-use crate::InterfaceKind;
+use crate::{BulkDirection, InterfaceKind};
 use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
 use std::{net::SocketAddr, time::Duration};
 
@@ -162,6 +162,61 @@ pub enum Event {
         bytes: usize,
         /// Our number of the path on which it came.
         path: Option<u64>,
+    },
+    /// An object begins to travel.
+    BulkBegins {
+        /// Its number.
+        object: u32,
+        /// Which way.
+        direction: BulkDirection,
+        /// Its size; none: until either end ends.
+        bytes: Option<u64>,
+        /// From here.
+        sending: bool,
+    },
+    /// How far the sender is; at most every 100 ms, and at the end.
+    BulkSent {
+        /// Its number.
+        object: u32,
+        /// Bytes that the engine took so far, each counted once.
+        bytes: u64,
+        /// Bytes that it took again so far.
+        resent: u64,
+    },
+    /// How far the receiver is: told when the first new bytes after a pause of more than 5 ms arrive, and otherwise
+    /// 5 ms after the last word of it.
+    BulkArrived {
+        /// Its number.
+        object: u32,
+        /// Distinct bytes so far.
+        bytes: u64,
+        /// Bytes that arrived again so far.
+        duplicate: u64,
+        /// When the newest of the distinct bytes arrived, since the peer's start.
+        newest: Duration,
+    },
+    /// Content that may have been lost with its path is sent again.
+    BulkResent {
+        /// Its number.
+        object: u32,
+        /// How much of it.
+        bytes: u64,
+        /// What happened.
+        why: String,
+    },
+    /// An object is over at this end.
+    BulkEnded {
+        /// Its number.
+        object: u32,
+        /// Sender: distinct bytes sent. Receiver: distinct bytes that arrived.
+        bytes: u64,
+        /// Of these, in hexadecimal; at a receiver that lacks some, of what comes before the first gap.
+        sha256: String,
+        /// Whether the receiver has what the sender sent; none when the ends could not agree on it.
+        sha256_ok: Option<bool>,
+        /// One word: complete, stopped (before its size was reached), digest-differs, not-confirmed (in time),
+        /// interrupted (with its connection), replaced (the client asked for another).
+        why: String,
     },
     /// What a path carried so far.
     PathSample {

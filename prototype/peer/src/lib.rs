@@ -19,7 +19,7 @@
 //!
 //! The QUIC client is the ICE controlling agent, because only a QUIC client opens paths.
 //!
-//! Left out in this version: relays, disguised STUN, engines other than noq, workloads other than a call.
+//! Left out in this version: relays, disguised STUN, engines other than noq, workloads other than a call and bulk.
 
 mod call;
 mod control;
@@ -45,6 +45,7 @@ pub use evidence::Evidence;
 pub use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
 pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};
+pub use object::{BulkDirection, BulkSpec};
 pub use peer::{ConfigError, Outcome, Output, Peer, PeerConfig, Role, Transmit};
 pub use policy::{Policy, UnknownPolicy};
 pub use secret::{Secret, Side};

@@ -1,12 +1,13 @@
 //! The composition: one `Peer` out of sockets, ICE agent, signalling, engine, paths and workload.
 
+mod bulk;
 mod connection;
 mod policing;
 mod signalling;
 mod streams;
 
 use crate::{
-    CallSpec, EngineKind, Event, Evidence, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
+    BulkSpec, CallSpec, EngineKind, Event, Evidence, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
     call::Sender,
     demux::{self, Protocol, Rejections},
     engine::{Engine, EnginePath, Link, NoqEngine, Stream},
@@ -40,6 +41,9 @@ pub struct PeerConfig {
     pub policy: Policy,
     /// What is sent both ways once connected; both ends name their own.
     pub call: Option<CallSpec>,
+    /// The object that is carried once connected. The client names it; a server is asked by its client. A client
+    /// that has this and no call ends when it is done.
+    pub bulk: Option<BulkSpec>,
     /// Ends the peer in an orderly way this long after the connection came about.
     pub duration: Option<Duration>,
     /// A client that has no connection this long after its start gives up.
@@ -185,6 +189,9 @@ pub struct Peer {
     retry_wait: Duration,
     next_sample: Option<Instant>,
     call: Option<Sender>,
+    bulk: Option<bulk::Bulk>,
+    /// Both ends are agreeing on what arrived, until then at the latest.
+    farewell: Option<Instant>,
     rejections: Rejections,
     /// When a check was first answered with 401.
     refused: Option<Instant>,
@@ -251,6 +258,8 @@ impl Peer {
             retry_open: None,
             next_sample: None,
             call: None,
+            bulk: None,
+            farewell: None,
             rejections: Rejections::default(),
             refused: None,
             send_errors: BTreeMap::new(),
@@ -276,12 +285,21 @@ impl Peer {
         self.pump(now);
     }
 
-    /// Ends in an orderly way: the other end is told, then [`Output::Done`] comes. A peer that has nobody to tell,
+    /// Ends in an orderly way: the other end is told, then [`Output::Done`] comes; before that, within a second, the
+    /// ends agree on what arrived of an object. A peer that has nobody to tell,
     /// because a client never connected or no path is left, ends as [`Outcome::Unreachable`].
     pub fn stop(&mut self, now: Instant) {
         if self.done {
             return;
         }
+        if self.part_from_bulk(now) {
+            self.pump(now);
+        } else {
+            self.stop_at_once(now);
+        }
+    }
+
+    fn stop_at_once(&mut self, now: Instant) {
         let outcome = self.outcome_of_stopping(now);
         self.close(now, connection::FINISHED, "finished");
         self.finish(now, outcome);
@@ -436,7 +454,7 @@ impl Peer {
     }
 
     fn ends_at(&self) -> Option<Instant> {
-        self.opened?.checked_add(self.config.duration?)
+        self.farewell.or_else(|| self.opened?.checked_add(self.config.duration?))
     }
 
     fn give_up_at(&self) -> Option<Instant> {
@@ -461,6 +479,7 @@ impl Peer {
             self.engine.deadline(),
             self.signalling.as_ref().and_then(rendezvous::Client::deadline),
             sending.map(Sender::deadline),
+            self.bulk_deadline(),
             self.rejections.deadline(),
             self.retry_open,
             self.next_sample,
@@ -501,6 +520,10 @@ impl Peer {
             }
             self.signal(now);
             self.send_call(now);
+            self.drive_bulk(now);
+            if self.done {
+                break;
+            }
             moved |= self.transmit(now);
             if !moved {
                 break;
@@ -556,6 +579,7 @@ impl Peer {
         if self.done {
             return;
         }
+        self.end_bulk(now, if self.farewell.is_some() { "not-confirmed" } else { "interrupted" });
         self.last_samples();
         self.transmit(now);
         while let Some(event) = self.rejections.poll(now, true) {

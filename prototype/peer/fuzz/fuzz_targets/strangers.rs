@@ -48,6 +48,7 @@ fn waiting_peer(now: Instant) -> Peer {
         evidence: Evidence::default(),
         policy: Policy::multipath(),
         call: None,
+        bulk: None,
         duration: None,
         connect_timeout: Duration::from_secs(20),
         port: 0,

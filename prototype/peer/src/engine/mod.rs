@@ -155,6 +155,8 @@ pub(crate) trait Engine {
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> usize;
     /// Gives the stream up, and with it what was not delivered.
     fn reset(&mut self, stream: Stream);
+    /// Nothing more will be written.
+    fn finish(&mut self, stream: Stream);
     fn figures(&mut self, path: EnginePath) -> Option<PathFigures>;
     /// Keying material of the connection (RFC 8446 section 7.5); none before it is complete.
     fn export(&self, label: &[u8]) -> Option<[u8; 32]>;

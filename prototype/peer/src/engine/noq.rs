@@ -30,6 +30,8 @@ use std::{
 const MAX_PATHS: u32 = 32;
 /// Above some 2.4 MB noq's assembler can meet more gaps than it allows and end the connection.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// Chunks of an object are a stream each; those that are under way fill the path.
+const MAX_STREAMS: VarInt = VarInt::from_u32(256);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Datagrams in one segmentation-offload batch.
 const BATCH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -277,6 +279,11 @@ impl Engine for NoqEngine {
         self.send_stream(stream, |mut stream| stream.write(bytes)).and_then(Result::ok).unwrap_or(0)
     }
 
+    fn finish(&mut self, stream: Stream) {
+        // One that is over already is finished enough.
+        let _ = self.send_stream(stream, |mut stream| stream.finish());
+    }
+
     fn reset(&mut self, stream: Stream) {
         // One that is over already needs no reset.
         let _ = self.send_stream(stream, |mut stream| stream.reset(VarInt::from_u32(0)));
@@ -443,6 +450,9 @@ fn transport(evidence: &Collector) -> TransportConfig {
         .default_path_max_idle_timeout(None)
         .default_path_keep_alive_interval(None)
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(MAX_STREAMS)
+        // The oldest chunk first, whole, rather than a little of each.
+        .send_fairness(false)
         .qlog_factory(Arc::new(Traces(evidence.clone())));
     config
 }

@@ -30,12 +30,14 @@ mod ranges;
 mod receiver;
 mod sender;
 mod sha256;
+mod spec;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub(crate) use receiver::Receiver;
-pub(crate) use sender::{Resent, Sender};
+pub(crate) use sender::Sender;
+pub use spec::{BulkDirection, BulkSpec};
 pub(crate) use wire::{Ask, CHUNK, Message};
 
 use crate::engine::Stream;
@@ -91,7 +93,8 @@ pub(crate) fn fuzz<'input>(inputs: impl Iterator<Item = &'input [u8]>) {
             Some(Message::Sending(sending)) => _ = receiver.on_sending(now, &sending),
             Some(Message::Ask(_)) => {}
             None => {
-                let (stream, bytes) = input.split_first().map_or((0, input), |(stream, rest)| (*stream, rest));
+                let (stream, bytes) =
+                    input.split_first().map_or((0, input), |(stream, rest)| (*stream, rest));
                 let stream = Stream(stream.into());
                 if receiver.on_chunk(now, stream, bytes).is_err() {
                     receiver = Receiver::new(0, None, now);

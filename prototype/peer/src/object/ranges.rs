@@ -17,7 +17,9 @@ impl Ranges {
         }
         let before = self.bytes;
         let Range { mut start, mut end } = range;
-        if let Some((&first, &last)) = self.ranges.range(..start).next_back().filter(|(_, last)| **last >= start) {
+        if let Some((&first, &last)) =
+            self.ranges.range(..start).next_back().filter(|(_, last)| **last >= start)
+        {
             self.remove(first, last);
             (start, end) = (first, end.max(last));
         }

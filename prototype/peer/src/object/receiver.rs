@@ -129,7 +129,12 @@ impl Receiver {
     }
 
     /// More of a chunk's stream, behind its first byte.
-    pub(crate) fn on_chunk(&mut self, now: Instant, stream: Stream, mut bytes: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn on_chunk(
+        &mut self,
+        now: Instant,
+        stream: Stream,
+        mut bytes: &[u8],
+    ) -> Result<(), Violation> {
         let incoming = self.streams.entry(stream).or_insert_with(|| Incoming::Header(vec![]));
         if let Incoming::Header(begun) = incoming {
             let (more, rest) = bytes.split_at(bytes.len().min(HEADER - begun.len()));

@@ -74,7 +74,10 @@ enum Sync {
     /// On this connection, nothing was heard from it yet.
     Unknown,
     /// A path was lost when this much had been sent again already, and the receiver was asked what it has.
-    Asked { resent: u64, why: String },
+    Asked {
+        resent: u64,
+        why: String,
+    },
     Known,
 }
 
@@ -216,7 +219,8 @@ impl Sender {
             return false;
         }
         let taken = streams.write(writing.stream, &writing.content).min(writing.content.len());
-        let again = usize::try_from(self.sent.saturating_sub(writing.offset)).unwrap_or(usize::MAX).min(taken);
+        let again =
+            usize::try_from(self.sent.saturating_sub(writing.offset)).unwrap_or(usize::MAX).min(taken);
         self.resent += again as u64;
         self.hash.update(writing.content.get(again..taken).unwrap_or_default());
         writing.content.drain(..taken);
@@ -290,10 +294,10 @@ impl Sender {
             self.verdict = self.verdict.or(having.matches);
             self.next_word = Some(now);
         }
-        Ok(self.synchronise(having.round))
+        Ok(self.synchronise(now, having.round))
     }
 
-    fn synchronise(&mut self, round: u32) -> Option<Resent> {
+    fn synchronise(&mut self, now: Instant, round: u32) -> Option<Resent> {
         let (before, why) = match &self.sync {
             Sync::Known => return None,
             Sync::Asked { .. } if round != self.round => return None,
@@ -301,6 +305,7 @@ impl Sender {
             Sync::Unknown => (self.resent, "a new connection".to_owned()),
         };
         self.sync = Sync::Known;
+        self.next_word = self.next_word.or(self.end.map(|_| now));
         let holes: u64 = self.covered.gaps(0..self.sent).map(|hole| hole.end - hole.start).sum();
         let untaken = self.writing.as_ref().map_or(0, |writing| {
             let end = writing.offset + writing.content.len() as u64;

@@ -82,7 +82,8 @@ impl World {
     }
 
     fn deliver(&mut self, place: usize, amount: usize) {
-        let Some(stream) = self.wire.streams.keys().nth(place % self.wire.streams.len().max(1)).copied() else {
+        let Some(stream) = self.wire.streams.keys().nth(place % self.wire.streams.len().max(1)).copied()
+        else {
             return;
         };
         let pipe = self.wire.streams.get_mut(&stream).unwrap();
@@ -265,7 +266,13 @@ fn an_engine_that_forgets_without_a_word_is_noticed() {
     assert_eq!(world.sender.verdict(), Some(true));
 }
 
-fn chunk(receiver: &mut Receiver, now: Instant, stream: u64, offset: u64, length: usize) -> Result<(), Violation> {
+fn chunk(
+    receiver: &mut Receiver,
+    now: Instant,
+    stream: u64,
+    offset: u64,
+    length: usize,
+) -> Result<(), Violation> {
     let start = super::wire::chunk_start(3, offset);
     receiver.on_chunk(now, Stream(stream), &start[1..])?;
     receiver.on_chunk(now, Stream(stream), &vec![0; length])

@@ -95,14 +95,18 @@ impl Having {
 
     /// What it says arrived; none when the numbers make no sense.
     pub(super) fn ranges(&self) -> Option<Vec<Range<u64>>> {
-        let mut ranges = vec![0..self.prefix];
+        if self.above.len() > MAX_RANGES {
+            return None;
+        }
         let mut from = self.prefix;
+        let mut ranges = Vec::with_capacity(1 + self.above.len());
+        ranges.push(0..from);
         for (gap, length) in &self.above {
             let start = from.checked_add(*gap)?;
             from = start.checked_add(*length)?;
             ranges.push(start..from);
         }
-        (self.above.len() <= MAX_RANGES).then_some(ranges)
+        Some(ranges)
     }
 }
 

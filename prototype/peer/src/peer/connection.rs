@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Application error codes of CONNECTION_CLOSE (RFC 9000 section 20.2).
 pub(super) const FINISHED: u64 = 0;
 const REFUSED: u64 = 1;
-const PROTOCOL_ERROR: u64 = 2;
+pub(super) const PROTOCOL_ERROR: u64 = 2;
 
 const NAME_LABEL: &[u8] = b"EXPORTER-iceperf-name";
 const PROOF_LABEL: &[u8] = b"EXPORTER-iceperf-proof";
@@ -98,6 +98,9 @@ impl Peer {
         self.opened = Some(now);
         self.tell_candidates_inside();
         self.next_sample = Some(now);
+        if self.side == Side::Server {
+            self.begin_bulk(now);
+        }
         if let (Some(call), Some(spec)) = (&mut self.call, self.config.call) {
             call.skip_to(now);
             self.event(Event::CallBegins { interval: spec.interval(), payload: spec.payload() });
@@ -113,7 +116,9 @@ impl Peer {
         match frame {
             Frame::Hello { proof } if self.side == Side::Server => self.on_hello(now, &proof),
             Frame::Candidates { version, candidates } if self.is_open() => {
-                self.confirmed = true;
+                if !std::mem::replace(&mut self.confirmed, true) {
+                    self.begin_bulk(now);
+                }
                 self.take_candidates(now, version, &candidates);
             }
             // A server's Hello, or anything before the client's, means nothing.
@@ -135,8 +140,11 @@ impl Peer {
         }
     }
 
-    fn on_payload(&mut self, _now: Instant, link: Option<Link>, bytes: &[u8]) {
-        let Some(unit) = Unit::from_bytes(bytes).filter(|_| self.is_open()) else { return };
+    fn on_payload(&mut self, now: Instant, link: Option<Link>, bytes: &[u8]) {
+        if !self.is_open() {
+            return;
+        }
+        let Some(unit) = Unit::from_bytes(bytes) else { return self.on_bulk_datagram(now, bytes) };
         let path = link.and_then(|link| self.paths.on_link(link)).map(|path| path.number);
         let Unit { sequence, sent, bytes } = unit;
         self.event(Event::CallReceived { sequence, sent, bytes, path });
@@ -191,7 +199,7 @@ impl Peer {
         }
     }
 
-    fn end(&mut self, now: Instant, why: String) {
+    pub(super) fn end(&mut self, now: Instant, why: String) {
         match self.side {
             Side::Server if !self.is_open() => self.reset_engine(&why),
             _ => self.finish(now, Outcome::Unreachable { why }),

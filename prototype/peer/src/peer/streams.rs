@@ -9,6 +9,7 @@ use crate::{
     Side,
     control::{Frame, Reader},
     engine::Stream,
+    object::CHUNK,
 };
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub(super) enum Incoming {
     /// Its first byte is still to come.
     Unknown,
     Control(Reader),
+    /// Of an object.
+    Chunk,
     /// Nothing that we know; its bytes are dropped.
     Other,
 }
@@ -80,6 +83,7 @@ impl Peer {
             bytes = rest;
             incoming = match *kind {
                 CONTROL => Incoming::Control(Reader::default()),
+                CHUNK => Incoming::Chunk,
                 kind => {
                     tracing::debug!(kind, "a stream of an unknown kind");
                     Incoming::Other
@@ -91,6 +95,7 @@ impl Peer {
                 Ok(frames) => frames.into_iter().for_each(|frame| self.on_frame(now, frame)),
                 Err(_) => return self.on_no_frames(now),
             },
+            Incoming::Chunk => self.on_chunk(now, stream, bytes, fin),
             Incoming::Unknown | Incoming::Other => {}
         }
         if !fin {
@@ -99,6 +104,8 @@ impl Peer {
     }
 
     pub(super) fn on_stream_reset(&mut self, stream: Stream) {
-        self.incoming.remove(&stream);
+        if let Some(Incoming::Chunk) = self.incoming.remove(&stream) {
+            self.on_chunk_reset(stream);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Whole peers over the network model, in virtual time.
 
+mod bulk;
 mod evidence;
 mod proofs_and_strays;
 mod resilience;

@@ -115,6 +115,7 @@ pub(crate) fn call_config(role: Role, seed: u64) -> PeerConfig {
         evidence: Evidence::default(),
         policy: Policy::multipath(),
         call: Some(CallSpec::default()),
+        bulk: None,
         duration: None,
         connect_timeout: Duration::from_secs(20),
         port: 0,
