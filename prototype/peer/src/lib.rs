@@ -38,6 +38,15 @@ mod secret;
 mod sockets;
 mod ticket;
 
+/// Entry points for fuzzing.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// What the other end of a transfer may say: every input is a datagram, or a stream's number and some of its bytes.
+    pub fn object<'input>(inputs: impl Iterator<Item = &'input [u8]>) {
+        crate::object::fuzz(inputs);
+    }
+}
+
 pub use call::{CallError, CallSpec};
 pub use engine::{EngineKind, UnknownEngine};
 pub use event::{DetectedBy, Event, PathState, PathView};

@@ -3,7 +3,7 @@
 
 use crate::world::{Signal, World, notes_topology};
 use netmodel::{BitRate, LinkSpec, Topology};
-use peer::{BulkDirection, BulkSpec, CallSpec, Event, Outcome};
+use peer::{BulkDirection, BulkSpec, CallSpec, Event, Outcome, Role};
 use std::time::Duration;
 
 const SEEDS: u64 = 20;
@@ -65,10 +65,16 @@ fn pauses(world: &World) -> Vec<(Duration, Duration)> {
     pauses
 }
 
-/// The longest stall that has part of this span.
+/// The longest stall that has part of this span, whose end is now.
 fn longest_stall(world: &World, from: Duration, until: Duration) -> Duration {
+    let newest = |(_, _, event): &(Duration, String, Event)| match event {
+        Event::BulkArrived { newest, .. } => Some(*newest),
+        _ => None,
+    };
+    let newest = world.events.iter().rev().find_map(newest).expect("something arrived");
     let touching = pauses(world).into_iter().filter(|(begin, end)| *end > from && *begin < until);
-    touching.map(|(begin, end)| end - begin).max().expect("new bytes arrive before and after")
+    let ended = touching.map(|(begin, end)| end - begin).max().unwrap_or_default();
+    ended.max(until - newest)
 }
 
 fn arrived(world: &World) -> u64 {
@@ -109,6 +115,14 @@ fn detection(world: &World, loss: Duration) -> Duration {
     world.events.iter().find_map(detected).expect("the loss is detected") - loss
 }
 
+/// When the sender knew what the receiver lacks and began to send that.
+fn resent(world: &World, loss: Duration) -> Option<Duration> {
+    let resent = |(t, _, event): &(Duration, String, Event)| {
+        (*t >= loss && matches!(event, Event::BulkResent { .. })).then_some(*t)
+    };
+    world.events.iter().find_map(resent)
+}
+
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Loss {
     Told,
@@ -133,10 +147,14 @@ fn stalls(direction: BulkDirection, loss: Loss, at: Duration) {
         world.run_until(end);
         let detection = detection(&world, at);
         let stall = longest_stall(&world, at, end);
+        let resumed = resent(&world, at).expect("a loss under load loses something") - at;
         finish(&mut world, end);
         assert_whole(&world, &what);
         println!("{what}: stall {stall:?}, detection {detection:?}");
         beyond.push(stall.saturating_sub(detection));
+        // Then the first hole is filled, half a round trip later.
+        let until_known = resumed.saturating_sub(detection);
+        assert!(until_known <= CELLULAR_RTT * 3 / 2 + PACING_INTERVAL, "{what}: {until_known:?}");
     }
     beyond.sort();
     println!(
@@ -223,6 +241,22 @@ fn it_fills_its_path() {
 }
 
 #[test]
+fn it_fills_the_path_that_is_left() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        let mut world = with_bulk(rated_topology(), 1, endless(direction), false);
+        world.start();
+        world.run_until(milliseconds(2_500));
+        world.down("laptop", "wlan0");
+        world.run_until(milliseconds(3_500));
+        let before = arrived(&world);
+        world.run_until(milliseconds(8_500));
+        let rate = (arrived(&world) - before) * 8 / 5;
+        println!("{direction:?}: {:.1} % of the rate", 100.0 * rate as f64 / CELLULAR_RATE as f64);
+        assert!(rate > CELLULAR_RATE * 88 / 100, "{direction:?}: {rate} bit/s");
+    }
+}
+
+#[test]
 fn the_loss_of_a_standby_is_not_noticed() {
     for direction in [BulkDirection::Up, BulkDirection::Down] {
         let run = |lose: bool| {
@@ -235,10 +269,189 @@ fn the_loss_of_a_standby_is_not_noticed() {
             world.run_until(milliseconds(6_000));
             let resent = world.events.iter().any(|(_, _, event)| matches!(event, Event::BulkResent { .. }));
             assert!(!resent, "{direction:?}: nothing is sent again");
-            longest_stall(&world, milliseconds(2_500), milliseconds(5_900))
+            longest_stall(&world, milliseconds(2_500), milliseconds(6_000))
         };
         let (with, without) = (run(true), run(false));
         println!("{direction:?}: {with:?} with, {without:?} without");
         assert!(with <= without + milliseconds(10), "{direction:?}: {with:?}, {without:?} without it");
+    }
+}
+
+/// The connection outlives it, or is made anew; the object goes on where it was.
+#[test]
+fn everything_is_lost_and_comes_back() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        for loss in [Loss::Told, Loss::Silent] {
+            for gone in [300, 3_000, 10_000] {
+                let what = format!("{direction:?}, {loss:?}, gone for {gone} ms");
+                let mut world = with_bulk(rated_topology(), 1, endless(direction), false);
+                world.start();
+                world.run_until(milliseconds(1_500));
+                for interface in ["wlan0", "wwan0"] {
+                    match loss {
+                        Loss::Told => world.down("laptop", interface),
+                        Loss::Silent => world.reach("laptop", interface, false),
+                    }
+                }
+                let back = milliseconds(1_500 + gone);
+                world.run_until(back);
+                let before = arrived(&world);
+                for interface in ["wlan0", "wwan0"] {
+                    match loss {
+                        Loss::Told => world.up("laptop", interface),
+                        Loss::Silent => world.reach("laptop", interface, true),
+                    }
+                }
+                let end = back + Duration::from_secs(4);
+                world.run_until(end);
+                let since = arrived(&world) - before;
+                assert!(since > 1_000_000, "{what}: only {since} bytes since then");
+                finish(&mut world, end);
+                assert_whole(&world, &what);
+            }
+        }
+    }
+}
+
+/// The handshake may be under way, complete at one end only, or just complete: another connection may follow.
+#[test]
+fn wifi_that_is_lost_at_any_moment_of_the_first_half_second() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        for step in 0..50 {
+            for loss in [Loss::Told, Loss::Silent] {
+                let at = milliseconds(step * 10);
+                let what = format!("{direction:?}, {loss:?} at {at:?}");
+                let spec = BulkSpec { direction, bytes: Some(300_000) };
+                let mut world = with_bulk(rated_topology(), 3, spec, false);
+                world.start();
+                world.run_until(at);
+                match loss {
+                    Loss::Told => world.down("laptop", "wlan0"),
+                    Loss::Silent => world.reach("laptop", "wlan0", false),
+                }
+                world.run_until(at + Duration::from_secs(8));
+                assert_eq!(assert_whole(&world, &what), 300_000);
+                assert_eq!(world.hosts["laptop"].outcome, Some(Outcome::Finished), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn wifi_that_comes_and_goes_costs_no_byte() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        let mut world = with_bulk(rated_topology(), 4, endless(direction), false);
+        world.start();
+        let mut t = milliseconds(1_000);
+        for cycle in 0..8 {
+            world.run_until(t);
+            // From a moment to a while.
+            world.down("laptop", "wlan0");
+            t += milliseconds(40 << cycle.min(4));
+            world.run_until(t);
+            world.up("laptop", "wlan0");
+            t += milliseconds(300 + 150 * cycle);
+        }
+        let (from, until) = (milliseconds(1_000), t);
+        world.run_until(t);
+        let stall = longest_stall(&world, from, until);
+        println!("{direction:?}: longest stall {stall:?}");
+        finish(&mut world, t);
+        assert_whole(&world, &format!("{direction:?}"));
+        assert!(stall <= CELLULAR_RTT * 2 + PACING_INTERVAL, "{direction:?}: {stall:?}");
+    }
+}
+
+/// How late the units of the call arrived at a host: the longest.
+fn longest_delay(world: &World, at: &str, from: Duration) -> Duration {
+    let delay = |(t, host, event): &(Duration, String, Event)| match event {
+        Event::CallReceived { sent, .. } if host == at && *sent > from => Some(*t - *sent),
+        _ => None,
+    };
+    world.events.iter().filter_map(delay).max().expect("the call is heard")
+}
+
+#[test]
+fn a_call_beside_it_waits_no_longer_than_the_queue() {
+    let full_queue = |rate: u64| Duration::from_secs_f64(256.0 * 1024.0 * 8.0 / rate as f64);
+    for (direction, with, against) in
+        [(BulkDirection::Up, "desktop", "laptop"), (BulkDirection::Down, "laptop", "desktop")]
+    {
+        let mut world = with_bulk(rated_topology(), 1, endless(direction), true);
+        world.start();
+        world.run_until(milliseconds(6_000));
+        let (behind, against) = (
+            longest_delay(&world, with, milliseconds(500)),
+            longest_delay(&world, against, milliseconds(500)),
+        );
+        let one_way = milliseconds(4 + 15);
+        println!("{direction:?}: {behind:?} behind the object, {against:?} against it");
+        // One batch of packets may lie before it in the engine, too.
+        assert!(behind <= one_way + full_queue(HOME_RATE) + milliseconds(10), "{direction:?}: {behind:?}");
+        assert!(against <= one_way + milliseconds(10), "{direction:?}: {against:?}");
+        let at = milliseconds(6_000);
+        world.down("laptop", "wlan0");
+        world.run_until(milliseconds(9_000));
+        let stall = longest_stall(&world, at, milliseconds(9_000));
+        let silence = world.interruption("desktop", at).max(world.interruption("laptop", at));
+        println!("{direction:?}: interruption {silence:?}, stall {stall:?}");
+        assert!(stall <= CELLULAR_RTT * 2 + PACING_INTERVAL, "{direction:?}: {stall:?}");
+        let rates = arrived(&world);
+        finish(&mut world, milliseconds(9_000));
+        assert!(assert_whole(&world, "beside a call") >= rates);
+    }
+}
+
+#[test]
+fn an_end_that_cannot_be_agreed_upon_is_told_as_such() {
+    let mut world = with_bulk(rated_topology(), 1, endless(BulkDirection::Up), false);
+    world.start();
+    world.run_until(milliseconds(2_000));
+    for interface in ["wlan0", "wwan0"] {
+        world.reach("laptop", interface, false);
+    }
+    world.stop("laptop");
+    world.run_until(milliseconds(3_100));
+    assert!(world.hosts["laptop"].outcome.is_some(), "it waits a second");
+    let ended = |(t, host, event): &(Duration, String, Event)| match event {
+        Event::BulkEnded { sha256_ok, why, .. } if host == "laptop" => Some((*t, *sha256_ok, why.clone())),
+        _ => None,
+    };
+    let ended = world.events.iter().find_map(ended);
+    assert_eq!(ended, Some((milliseconds(3_000), None, "not-confirmed".into())));
+}
+
+#[test]
+fn a_duration_ends_it_within_a_second_and_it_is_whole() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        for size in [None, Some(1_000_000_000)] {
+            let spec = BulkSpec { direction, bytes: size };
+            let mut world = World::with(
+                rated_topology(),
+                Signal::Rendezvous,
+                1,
+                |_| {},
+                |config| {
+                    config.bulk = Some(spec);
+                    config.call = None;
+                    if matches!(config.role, Role::Client { .. }) {
+                        config.duration = Some(Duration::from_secs(3));
+                    }
+                },
+            );
+            world.start();
+            world.run_until(milliseconds(4_500));
+            assert_whole(&world, &format!("{spec:?}"));
+            for (name, host) in &world.hosts {
+                assert_eq!(host.outcome, Some(Outcome::Finished), "{spec:?}: {name}");
+            }
+            let ended = |(t, _, event): &(Duration, String, Event)| match event {
+                Event::BulkEnded { why, .. } => Some((*t, why.clone())),
+                _ => None,
+            };
+            let (t, why) = world.events.iter().rev().find_map(ended).unwrap();
+            println!("{spec:?}: over at {t:?}");
+            assert_eq!(why, if size.is_some() { "stopped" } else { "complete" });
+        }
     }
 }
