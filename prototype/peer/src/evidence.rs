@@ -40,6 +40,12 @@ impl Collector {
         self.wanted.key_log.then(|| Arc::new(KeyLog(self.clone())) as Arc<dyn rustls::KeyLog>)
     }
 
+    /// The same for an engine that writes lines.
+    #[cfg(feature = "quiche")]
+    pub(crate) fn secrets(&self) -> Option<Secrets> {
+        self.wanted.key_log.then(|| Secrets { collector: self.clone(), line: vec![] })
+    }
+
     /// A log for one more connection; none when none is wanted.
     pub(crate) fn trace(&self) -> Option<Trace> {
         self.wanted.qlog.then(|| {
@@ -63,6 +69,31 @@ impl Collector {
     fn store(&self) -> std::sync::MutexGuard<'_, Store> {
         // Whole lines are pushed under the lock, so a panic elsewhere leaves nothing half done.
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Collects the lines that are written to it.
+#[cfg(feature = "quiche")]
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    collector: Collector,
+    /// Not whole yet.
+    line: Vec<u8>,
+}
+
+#[cfg(feature = "quiche")]
+impl io::Write for Secrets {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        while let Some(end) = self.line.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.line.drain(..=end).collect();
+            self.collector.secret(String::from_utf8_lossy(&line).trim_end().to_owned());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -63,6 +63,16 @@ impl Identity {
         fingerprint(&self.certificate)
     }
 
+    #[cfg(feature = "quiche")]
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    #[cfg(feature = "quiche")]
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
     pub(crate) fn server_config(&self) -> Result<rustls::ServerConfig, TlsError> {
         let chain = vec![CertificateDer::from(self.certificate.clone())];
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
@@ -92,7 +102,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn fingerprint(certificate: &[u8]) -> Fingerprint {
+pub(crate) fn fingerprint(certificate: &[u8]) -> Fingerprint {
     let mut fingerprint = [0; 32];
     let hash = digest::digest(&digest::SHA256, certificate);
     fingerprint.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);

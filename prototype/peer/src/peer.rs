@@ -6,11 +6,13 @@ mod policing;
 mod signalling;
 mod streams;
 
+#[cfg(feature = "quiche")]
+use crate::engine::QuicheEngine;
 use crate::{
     BulkSpec, CallSpec, EngineKind, Event, Evidence, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
     call::Sender,
     demux::{self, Protocol, Rejections},
-    engine::{Engine, EnginePath, Link, NoqEngine, Stream},
+    engine::{Engine, EngineError, EnginePath, Link, NoqEngine, Stream},
     evidence::Collector,
     paths::Paths,
     rendezvous,
@@ -597,9 +599,25 @@ fn new_engine(
     rng: &mut ChaCha8Rng,
 ) -> Result<Box<dyn Engine>, ConfigError> {
     let seed = rng.random();
-    let engine = match (config.engine, &config.role) {
-        (EngineKind::Noq, Role::Client { ticket }) => NoqEngine::client(ticket.fingerprint, seed, evidence),
-        (EngineKind::Noq, Role::Server { identity, .. }) => NoqEngine::server(identity, seed, evidence),
+    let engine: Result<Box<dyn Engine>, EngineError> = match (config.engine, &config.role) {
+        (EngineKind::Noq, Role::Client { ticket }) => {
+            NoqEngine::client(ticket.fingerprint, seed, evidence).map(boxed)
+        }
+        (EngineKind::Noq, Role::Server { identity, .. }) => {
+            NoqEngine::server(identity, seed, evidence).map(boxed)
+        }
+        #[cfg(feature = "quiche")]
+        (EngineKind::Quiche, Role::Client { ticket }) => {
+            QuicheEngine::client(ticket.fingerprint, seed, evidence).map(boxed)
+        }
+        #[cfg(feature = "quiche")]
+        (EngineKind::Quiche, Role::Server { identity, .. }) => {
+            QuicheEngine::server(identity, seed, evidence).map(boxed)
+        }
     };
-    Ok(Box::new(engine.map_err(|error| ConfigError::Identity(error.to_string()))?))
+    engine.map_err(|error| ConfigError::Identity(error.to_string()))
+}
+
+fn boxed(engine: impl Engine + 'static) -> Box<dyn Engine> {
+    Box::new(engine)
 }

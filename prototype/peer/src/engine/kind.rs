@@ -9,16 +9,25 @@ pub enum EngineKind {
     /// noq-proto: several paths at once (RFC 10069).
     #[default]
     Noq,
+    /// quiche: one path at a time, which migrates (RFC 9000 section 9). Needs the cargo feature `quiche`.
+    #[cfg(feature = "quiche")]
+    Quiche,
 }
 
 impl EngineKind {
     /// All of this build.
-    pub const ALL: &[EngineKind] = &[EngineKind::Noq];
+    pub const ALL: &[EngineKind] = &[
+        EngineKind::Noq,
+        #[cfg(feature = "quiche")]
+        EngineKind::Quiche,
+    ];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             EngineKind::Noq => "noq",
+            #[cfg(feature = "quiche")]
+            EngineKind::Quiche => "quiche",
         }
     }
 }

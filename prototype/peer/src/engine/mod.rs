@@ -7,9 +7,13 @@
 
 mod kind;
 mod noq;
+#[cfg(feature = "quiche")]
+mod quiche;
 
 pub use kind::{EngineKind, UnknownEngine};
 pub(crate) use noq::NoqEngine;
+#[cfg(feature = "quiche")]
+pub(crate) use quiche::QuicheEngine;
 
 use ice::SocketId;
 use std::{
@@ -47,6 +51,8 @@ pub(crate) struct Capabilities {
     pub(crate) engine: &'static str,
     /// Whether several paths carry data at once, once negotiated.
     pub(crate) multipath: bool,
+    /// Whether a server decides for itself on which path it sends. One that does not follows its client.
+    pub(crate) server_chooses: bool,
 }
 
 /// How a path is used.
@@ -78,6 +84,9 @@ pub(crate) enum EngineEvent {
     PathClosed { path: EnginePath, by: ClosedBy },
     /// The other end says how it uses a path.
     RemoteUse { path: EnginePath, usage: Use },
+    /// The connection left a path, and what was in flight there will not be sent again.
+    #[cfg(feature = "quiche")]
+    Migrated,
     /// A datagram (RFC 9221).
     Datagram { link: Option<Link>, bytes: Vec<u8> },
     /// Bytes of a stream of the other end, in order; `fin` with the last.
@@ -128,6 +137,11 @@ pub(crate) struct PathFigures {
 #[error("{0}")]
 pub(crate) struct OpenError(pub(crate) String);
 
+/// An engine cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub(crate) struct EngineError(String);
+
 /// A QUIC engine with at most one connection. Time and datagrams are handed in.
 pub(crate) trait Engine {
     fn capabilities(&self) -> Capabilities;
@@ -159,6 +173,6 @@ pub(crate) trait Engine {
     fn finish(&mut self, stream: Stream);
     fn figures(&mut self, path: EnginePath) -> Option<PathFigures>;
     /// Keying material of the connection (RFC 8446 section 7.5); none before it is complete.
-    fn export(&self, label: &[u8]) -> Option<[u8; 32]>;
+    fn export(&mut self, label: &[u8]) -> Option<[u8; 32]>;
     fn close(&mut self, now: Instant, code: u64, reason: &str);
 }

@@ -4,8 +4,8 @@
 //! interfaces), so each socket gets an address of its own here that never leaves this file.
 
 use super::{
-    Capabilities, CloseReason, ClosedBy, Engine, EngineEvent, EnginePath, EngineTransmit, Link, OpenError,
-    PathFigures, Stream, Use,
+    Capabilities, CloseReason, ClosedBy, Engine, EngineError, EngineEvent, EnginePath, EngineTransmit, Link,
+    OpenError, PathFigures, Stream, Use,
 };
 use crate::{Fingerprint, Identity, evidence::Collector, identity};
 use bytes::{Bytes, BytesMut};
@@ -59,11 +59,6 @@ struct Live {
     numbers: Vec<PathId>,
     connected: bool,
 }
-
-/// An engine cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct EngineError(String);
 
 impl NoqEngine {
     pub(crate) fn client(
@@ -158,7 +153,7 @@ impl NoqEngine {
 
 impl Engine for NoqEngine {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { engine: "noq-proto 1.4", multipath: true }
+        Capabilities { engine: "noq-proto 1.4", multipath: true, server_chooses: true }
     }
 
     fn set_replaceable(&mut self, replaceable: bool) {
@@ -303,7 +298,7 @@ impl Engine for NoqEngine {
         })
     }
 
-    fn export(&self, label: &[u8]) -> Option<[u8; 32]> {
+    fn export(&mut self, label: &[u8]) -> Option<[u8; 32]> {
         let mut output = [0; 32];
         let session = self.live.as_ref()?.connection.crypto_session();
         session.export_keying_material(&mut output, label, b"").ok()?;

@@ -62,6 +62,8 @@ impl Peer {
             EngineEvent::PathValidated { path, link } => self.on_path_validated(now, path, link),
             EngineEvent::PathClosed { path, by } => self.on_path_closed(now, path, by),
             EngineEvent::RemoteUse { path, usage } => self.on_remote_use(path, usage),
+            #[cfg(feature = "quiche")]
+            EngineEvent::Migrated => self.renew_control(),
             EngineEvent::Datagram { link, bytes } => self.on_payload(now, link, &bytes),
             EngineEvent::StreamData { stream, bytes, fin } => self.on_stream_data(now, stream, &bytes, fin),
             EngineEvent::StreamReset { stream } => self.on_stream_reset(stream),

@@ -147,6 +147,7 @@ impl Peer {
             self.on_remote_use(engine, Use::Active);
         }
         self.choose_active(now, "first validated path");
+        self.close_abandoned(now);
         self.keep_in_reserve(engine);
     }
 
@@ -215,8 +216,9 @@ impl Peer {
     }
 
     fn choose_active(&mut self, now: Instant, cause: &str) {
-        // A server leaves preferences to the client, and chooses only when it has none left.
-        if self.side == Side::Server && self.paths.active().is_some() {
+        // A server leaves preferences to the client, and chooses only when it has none left, if it can at all.
+        let chooses = self.side == Side::Client || self.engine.capabilities().server_chooses;
+        if self.side == Side::Server && (self.paths.active().is_some() || !chooses) {
             return;
         }
         if let Some(number) = self.paths.better_active(&self.config.policy) {

@@ -3,6 +3,7 @@
 mod bulk;
 mod evidence;
 mod proofs_and_strays;
+mod quiche;
 mod resilience;
 mod wifi_off_in_call;
 mod world;

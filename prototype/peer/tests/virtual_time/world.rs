@@ -30,10 +30,14 @@ pub(crate) struct World {
     ticket: Ticket,
     /// Packets that arrived at a host and found no socket.
     pub(crate) unclaimed: usize,
+    /// Keeps pace with the clock, for an engine that reads it.
+    pub(crate) paced: bool,
 }
 
 pub(crate) struct Host {
     pub(crate) peer: Peer,
+    #[cfg(feature = "quiche")]
+    config: PeerConfig,
     sockets: BTreeMap<SocketId, (PortId, SocketAddr)>,
     next_port: u16,
     pub(crate) outcome: Option<Outcome>,
@@ -181,6 +185,7 @@ impl World {
             events: vec![],
             ticket,
             unclaimed: 0,
+            paced: false,
         };
         world.add("laptop", client);
         world.add("desktop", server);
@@ -188,9 +193,11 @@ impl World {
     }
 
     fn add(&mut self, name: &str, config: PeerConfig) {
-        let peer = Peer::new(config).unwrap();
+        let peer = Peer::new(config.clone()).unwrap();
         let host = Host {
             peer,
+            #[cfg(feature = "quiche")]
+            config,
             sockets: BTreeMap::new(),
             next_port: 40_000,
             outcome: None,
@@ -215,6 +222,16 @@ impl World {
             self.hosts.get_mut(&name).unwrap().peer.start(self.now);
             self.drain(&name);
         }
+    }
+
+    /// A new process with the same arguments.
+    #[cfg(feature = "quiche")]
+    pub(crate) fn restart(&mut self, name: &str) {
+        let mut config = self.hosts[name].config.clone();
+        config.seed += 1;
+        self.add(name, config);
+        self.hosts.get_mut(name).unwrap().peer.start(self.now);
+        self.drain(name);
     }
 
     pub(crate) fn stop(&mut self, name: &str) {
@@ -301,10 +318,29 @@ impl World {
                 "a deadline in the past is never met: {:?}",
                 self.now - self.epoch
             );
-            self.now = next.max(self.now);
+            self.now = self.pace(next.max(self.now));
             self.step();
         }
-        self.now = end;
+        self.now = self.pace(end);
+    }
+
+    /// Until `done`, or this long after the epoch; whether it was done.
+    #[cfg(feature = "quiche")]
+    pub(crate) fn run_until_done(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        while !done(self) && self.now < self.epoch + limit {
+            let step = self.now - self.epoch + Duration::from_millis(5);
+            self.run_until(step);
+        }
+        done(self)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an engine that reads the clock cannot be run ahead of it")]
+    fn pace(&self, next: Instant) -> Instant {
+        if !self.paced {
+            return next;
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        Instant::now().max(next)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
