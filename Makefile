@@ -1,7 +1,10 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
-# make man    the manual pages of iceperf, in target/man
 # make bench  the figures of the README, measured on this machine
+# make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
+# make deny   licences, bans and sources of the dependencies (part of `make test`), and known weaknesses where the
+#             database of them can be fetched
+# make man    the manual pages of both programs, in target/man
 #
 # make ends with its own code 2 whatever went wrong; the message says what `testbed` would end with (3: this machine).
 #
@@ -9,11 +12,12 @@
 
 SCENARIO ?= scenarios/whatsapp/wifi-off-in-call.yaml
 DURATION ?= 25s
+REPEAT ?= 20
 
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
-.PHONY: demo test bench build man
+.PHONY: demo test bench bench-interruption build deny man
 
 demo: build
 	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
@@ -25,6 +29,7 @@ build:
 test:
 	@testbed/setup test
 	cargo fmt --all --check
+	@testbed/check-dependencies
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	cargo build --workspace --locked
@@ -33,7 +38,14 @@ test:
 bench: build
 	cargo bench --locked --package runner --bench first_light
 
-man:
-	@testbed/setup build
-	cargo run --quiet --locked --package iceperf -- man target/man
-	@echo "man -l target/man/iceperf.1"
+bench-interruption: build
+	cargo bench --locked --package runner --bench interruption -- --repeat $(REPEAT)
+
+deny:
+	@testbed/setup test
+	@testbed/check-dependencies
+
+man: build
+	cargo run --quiet --release --locked --package iceperf -- man target/man
+	cargo run --quiet --release --locked --package runner --bin testbed -- man target/man
+	@echo "man -l target/man/testbed.1, man -l target/man/iceperf.1"

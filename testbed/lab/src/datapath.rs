@@ -304,7 +304,7 @@ struct Ready {
 
 /// Makes this thread wake up on time: before all ordinary threads where that is allowed (root, or RLIMIT_RTPRIO), and
 /// without the 50 us by which timers may otherwise be late. Tells whether it was allowed.
-fn become_punctual() -> bool {
+pub(crate) fn become_punctual() -> bool {
     // Above ordinary threads, below the kernel's interrupt threads (50).
     const PRIORITY: libc::c_int = 10;
     const SLACK_NS: libc::c_ulong = 1;

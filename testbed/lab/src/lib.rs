@@ -46,6 +46,6 @@ pub use lateness::Lateness;
 pub use netlink::NetlinkError;
 /// What [`Lab::build`]'s sink is sent, with the instant at which it happened in the model.
 pub use netmodel::NetworkEvent as LabEvent;
-pub use rights::{Rights, RightsError, acquire};
+pub use rights::{Examined, Rights, RightsError, acquire, examine};
 pub use spawner::ChildSpec;
 pub use std::process::Child;

@@ -1,6 +1,6 @@
 //! Whether this process may make namespaces and TUN devices, and the exact way out when it may not.
 
-use crate::{namespace::Namespace, tun, tun::Tun};
+use crate::{datapath::become_punctual, namespace::Namespace, tun, tun::Tun};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
@@ -39,6 +39,38 @@ pub fn acquire(tun: &Path) -> Result<Rights, RightsError> {
     let rights = Rights { tun: tun.into(), rootless };
     rights.try_out()?;
     Ok(rights)
+}
+
+/// What a lab needs, looked at one by one, so that all that is missing is told at once.
+///
+/// Like [`acquire`] it moves an ordinary user's process into a user namespace.
+pub fn examine(tun: &Path) -> Examined {
+    let node = check_node(tun);
+    let rootless = !has_capabilities();
+    let user_namespace = rootless.then(enter_user_namespace);
+    let may = user_namespace.as_ref().is_none_or(Result::is_ok);
+    let rights = Rights { tun: tun.into(), rootless };
+    let network_namespace =
+        may.then(|| Namespace::new().map(drop).map_err(|error| refused("make a network namespace", error)));
+    let may = may && network_namespace.as_ref().is_some_and(Result::is_ok);
+    let device = (may && node.is_ok()).then(|| rights.try_out());
+    let punctual = std::thread::spawn(become_punctual).join().unwrap_or(false);
+    Examined { node, user_namespace, network_namespace, device, punctual }
+}
+
+/// See [`examine`].
+#[derive(Debug)]
+pub struct Examined {
+    /// The TUN node is there and can be opened.
+    pub node: Result<(), RightsError>,
+    /// A user namespace can be made; none when none is needed, as for root.
+    pub user_namespace: Option<Result<(), RightsError>>,
+    /// A network namespace can be made; none when that could not be tried.
+    pub network_namespace: Option<Result<(), RightsError>>,
+    /// A TUN device can be made in a network namespace; none when that could not be tried.
+    pub device: Option<Result<(), RightsError>>,
+    /// A thread that carries packets may run before all ordinary ones (SCHED_FIFO).
+    pub punctual: bool,
 }
 
 impl Rights {

@@ -1,9 +1,14 @@
 //! The command line: raw arguments to checked ones. What is in the contract and not built yet is absent from the help,
 //! and naming it says so.
 
-use crate::scenario::{Backend, words};
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
-use std::path::PathBuf;
+use crate::{
+    console,
+    exit::Exit,
+    scenario::{Backend, words},
+};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
+use std::path::{Path, PathBuf};
 
 /// Scenario files in, run directories and comparisons out.
 #[derive(Debug, Parser)]
@@ -34,6 +39,19 @@ pub(crate) enum Command {
     /// step was applied more than 250 ms late or could not be, packets were lost at devices outside the model, its record
     /// is incomplete, or a process died.
     Run(RunArgs),
+    /// Show what a run would be: topology, addresses and timed steps
+    ///
+    /// Nothing is run, and no rights are needed.
+    Plan {
+        /// A scenario file
+        file: PathBuf,
+        /// Set a value of the scenario by its path, such as duration=25s
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        set: Vec<String>,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// List scenarios: name, why, answers, backends, path
     ///
     /// They are the *.yaml files below ./scenarios or, where that is missing, below `scenarios` in the directory of the
@@ -54,6 +72,37 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
     },
+    /// Tell what this machine can do, and the exact fix for what it can't
+    ///
+    /// Each capability is tried. Ends with 0 when scenarios can be run here, else with 3.
+    Doctor(DoctorArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// Whose
+        shell: Shell,
+    },
+    /// Write the manual's pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// Made if it is missing
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The iceperf to look at [default: the one beside testbed, then the one in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) iceperf: Option<PathBuf>,
+    /// Where run directories would go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(crate) out: PathBuf,
+    /// The TUN device node
+    #[arg(long, value_name = "PATH", default_value = "/dev/net/tun")]
+    pub(crate) tun: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +159,27 @@ fn not_in_this_version(error: &clap::Error) -> Option<String> {
     words::COMMANDS.not_yet.contains(&command.as_str()).then_some(command)
 }
 
+/// `testbed completions`.
+pub(crate) fn completions(shell: Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut script);
+    console::print(&String::from_utf8_lossy(&script));
+    Exit::Success
+}
+
+/// `testbed man`: a page for the program and one for each command.
+pub(crate) fn manual(directory: &Path) -> Exit {
+    let written =
+        std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+    match written {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("error: cannot write manual pages into {}: {error}", directory.display());
+            Exit::Machine
+        }
+    }
+}
+
 fn parse_backend(text: &str) -> Result<Backend, String> {
     match text {
         "netns" => Ok(Backend::Netns),
@@ -133,7 +203,8 @@ mod tests {
     #[test]
     fn the_table_of_words_knows_every_command() {
         let command = Cli::command();
-        let mut names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let mut names: Vec<&str> = shown.map(clap::Command::get_name).collect();
         names.sort_unstable();
         assert_eq!(names, words::COMMANDS.known);
     }

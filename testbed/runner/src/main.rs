@@ -1,7 +1,7 @@
 //! `testbed`: scenario files in, run directories and comparisons out.
 //!
 //! ```text
-//! cli -> check, list, run, beside (compare)
+//! cli -> check, plan, list, run, beside (compare), doctor
 //! scenario: text -> tree with places -> valid values      run: namespaces, processes, the record
 //! past: a run directory read back                         compare: runs beside observations
 //! ```
@@ -13,9 +13,11 @@ mod check;
 mod cli;
 mod compare;
 mod console;
+mod doctor;
 mod exit;
 mod list;
 mod past;
+mod plan;
 mod run;
 mod scenario;
 
@@ -26,9 +28,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let exit = match Cli::from_arguments().command {
         Command::Check { files, set } => check::check(&files, &set),
+        Command::Plan { file, set, json } => plan::plan(&file, &set, json),
         Command::List { json } => list::list(json),
         Command::Run(args) => run::run(&args),
         Command::Compare { runs, against } => beside::compare(&runs, against.as_deref()),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Man { directory } => cli::manual(&directory),
     };
     let told = if console::is_silenced() { Exit::Machine } else { Exit::Success };
     exit.max(told).into()

@@ -3,9 +3,9 @@
 
 use crate::{
     compare::Run,
-    scenario::{Scenario, diagnostic::Problems},
+    scenario::{Link, Scenario, diagnostic::Problems},
 };
-use record::{Event, EventLog, ReadError, Results, RunFacts};
+use record::{BitRate, Event, EventLog, LinkRates, ReadError, Results, RunFacts};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -70,6 +70,18 @@ fn read_sources(directory: &Path) -> Result<(Scenario, EventLog), PastError> {
     Ok((scenario, record::read_events(&directory.join("events.jsonl"))?))
 }
 
+/// What the links of the client's host carry together; none when one of them has no bound.
+fn link_rates(scenario: &Scenario) -> Option<LinkRates> {
+    let host = scenario.hosts.get(&scenario.peers.client.host)?;
+    let links = host.interfaces.values().map(|interface| scenario.networks.get(&interface.network));
+    let links: Vec<_> = links.map(|network| Some(&network?.link)).collect::<Option<_>>()?;
+    let sum = |rate: fn(&Link) -> Option<netmodel::BitRate>| -> Option<BitRate> {
+        let rates = links.iter().map(|link| rate(link).map(netmodel::BitRate::bits_per_second));
+        rates.sum::<Option<u64>>().map(BitRate)
+    };
+    Some(LinkRates { up: sum(|link| link.up.rate)?, down: sum(|link| link.down.rate)? })
+}
+
 fn shown(problems: &Problems) -> String {
     crate::console::render_problems(problems, false)
 }
@@ -93,6 +105,7 @@ fn make(
     results: Option<Results>,
 ) -> Run {
     let facts = RunFacts {
+        link_rates: link_rates(&scenario),
         scenario: scenario.name,
         // The only one of this version.
         backend: crate::scenario::Backend::Netns.name().to_owned(),
@@ -102,7 +115,6 @@ fn make(
         client: scenario.peers.client.host,
         server: scenario.peers.server.host,
         expectations: scenario.expect.into_iter().map(Into::into).collect(),
-        link_rates: None,
         invalid_why,
     };
     let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));

@@ -4,15 +4,18 @@ mod artefacts;
 mod children;
 mod clock;
 mod collect;
+mod evidence;
 mod iceperf;
 mod netns;
+mod progress;
 mod report;
 mod signals;
 
 use crate::{check, cli::RunArgs, compare, exit::Exit, past, scenario::Scenario};
-use iceperf::Iceperf;
+pub(crate) use iceperf::Iceperf;
 use lab::Rights;
 use netns::{Ended, Order};
+use progress::Progress;
 use record::{DirectoryError, Results, RunDirectory};
 use signals::Signals;
 use std::path::{Path, PathBuf};
@@ -91,6 +94,7 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
     // Before any thread exists: a user namespace cannot be entered later.
     let mut rights = Some(lab::acquire(&args.tun)?);
     let signals = Signals::block().map_err(RunError::Signals)?;
+    let progress = Progress::of(args.repeat.saturating_mul(loaded.len() as u64));
     let mut worst = Exit::Success;
     for one in loaded {
         let mut runs = Vec::new();
@@ -100,11 +104,13 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
                 Some(rights) => rights,
                 None => lab::acquire(&args.tun)?,
             };
-            let (run, exit) = run_one(args, one, seed, &iceperf, rights, &signals)?;
+            let surroundings = Surroundings { iceperf: &iceperf, signals: &signals, progress: &progress };
+            let (run, exit) = run_one(args, one, seed, rights, &surroundings)?;
+            progress.advance();
             worst = worst.max(exit);
             done.push(run.results.clone());
             if !args.json {
-                report::run(&one.scenario, &run, args.repeat);
+                progress.aside(|| report::run(&one.scenario, &run, args.repeat));
             }
             runs.push(run);
             if matches!(exit, Exit::Interrupted(_)) {
@@ -112,25 +118,35 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
             }
         }
         if !args.json && args.repeat > 1 {
-            report::summary(&one.scenario, &runs);
+            progress.aside(|| report::summary(&one.scenario, &runs));
         }
     }
     Ok(worst)
+}
+
+/// What every run has.
+struct Surroundings<'a> {
+    iceperf: &'a Iceperf,
+    signals: &'a Signals,
+    progress: &'a Progress,
 }
 
 fn run_one(
     args: &RunArgs,
     loaded: &Loaded,
     seed: u64,
-    iceperf: &Iceperf,
     rights: Rights,
-    signals: &Signals,
+    around: &Surroundings<'_>,
 ) -> Result<(compare::Run, Exit), RunError> {
     // What ran is what is written down, the seed included.
     let scenario = Scenario { seed, ..loaded.scenario.clone() };
     let directory = make_directory(&args.out, &scenario)?;
     artefacts::write_scenario(&directory, &scenario, &loaded.text)?;
-    report::beginning(&scenario, &directory);
+    match around.progress.is_shown() {
+        true => around.progress.begin(format!("{}, seed {seed}", scenario.name)),
+        false => report::beginning(&scenario, &directory),
+    }
+    let (iceperf, signals) = (around.iceperf, around.signals);
     let order = Order { scenario: &scenario, iceperf, directory: &directory, signals };
     let (ended, failure) = match netns::run(&order, rights) {
         Ok(ended) => (ended, None),

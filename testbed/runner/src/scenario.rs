@@ -19,15 +19,17 @@ mod servers;
 mod set;
 mod timeline;
 pub(crate) mod words;
+mod workload;
 mod yaml;
 
 pub(crate) use expect::Expect;
 pub(crate) use hosts::Host;
-pub(crate) use networks::Network;
-pub(crate) use peers::{Peers, Signal, Workload};
-pub(crate) use quantity::format_duration;
+pub(crate) use networks::{Link, LinkDirection, Network};
+pub(crate) use peers::{Peer, Peers, Signal};
+pub(crate) use quantity::{format_bit_rate, format_byte_size, format_duration};
 pub(crate) use servers::{Server, ServerKind};
-pub(crate) use timeline::{Action, Step};
+pub(crate) use timeline::{Action, Step, Subject};
+pub(crate) use workload::{Call, Direction, Workload};
 
 use diagnostic::{Problem, Problems};
 use names::Names;
@@ -137,10 +139,15 @@ impl Scenario {
         let peers = peers.and_then(|node| Peers::read(node, &around, problems));
         let backends = read_backends(&table, problems);
         let timeline = match table.get("timeline") {
-            Some(node) => Step::read_all(node, duration, &names, problems),
+            Some(node) => Step::read_all(node, duration, &names, &networks, problems),
             None => Some(Vec::new()),
         };
-        let expect = read_expect(&table, timeline.as_deref(), duration, problems);
+        let around = expect::Surroundings {
+            timeline: timeline.as_deref(),
+            duration,
+            workload: peers.as_ref().map(|peers| peers.client.workload),
+        };
+        let expect = read_expect(&table, &around, problems);
 
         let scenario = Self {
             name: name?,
@@ -256,13 +263,12 @@ fn read_backends(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Backe
 
 fn read_expect(
     table: &Table<'_>,
-    timeline: Option<&[Step]>,
-    duration: Option<Duration>,
+    around: &expect::Surroundings<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<Expect>> {
     let Some(node) = table.get("expect") else { return Some(Vec::new()) };
     let nodes = reader::sequence(node, problems)?;
-    let read: Vec<_> = nodes.iter().map(|node| Expect::read(node, timeline, duration, problems)).collect();
+    let read: Vec<_> = nodes.iter().map(|node| Expect::read(node, around, problems)).collect();
     read.into_iter().collect()
 }
 

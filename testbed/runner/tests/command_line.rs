@@ -30,14 +30,13 @@ struct Told {
 #[test]
 fn help_tells_what_there_is_and_nothing_that_is_not() {
     let mut help = testbed(&["--help"]).stdout;
-    for command in ["check", "run", "list", "compare"] {
+    for command in ["check", "plan", "run", "list", "compare", "doctor", "completions"] {
         let told = testbed(&[command, "--help"]);
         assert_eq!(told.code, Some(0), "{command}");
         assert!(help.contains(command), "{command}");
         help += &told.stdout;
     }
-    for word in ["plan", "doctor", "sweep", "agree", "explain", "dissect", "agent", "sim", "hosts", "quiche"]
-    {
+    for word in ["sweep", "agree", "explain", "dissect", "agent", "sim", "hosts", "quiche"] {
         let found = help.split(|c: char| !c.is_alphanumeric()).any(|other| other == word);
         assert!(!found, "{word} is in the help");
     }
@@ -46,9 +45,7 @@ fn help_tells_what_there_is_and_nothing_that_is_not() {
 #[test]
 fn what_is_not_built_yet_is_said_to_be_so() {
     for arguments in [
-        &["plan", EXAMPLE][..],
-        &["doctor"],
-        &["report", "results/latest"],
+        &["report", "results/latest"][..],
         &["sweep", "--help"],
         &["run", EXAMPLE, "--backend", "sim"],
         &["run", EXAMPLE, "--backend=hosts"],
@@ -76,6 +73,83 @@ fn what_never_was_is_not_said_to_come() {
         assert_eq!(told.code, Some(2), "{arguments:?}");
         assert!(!told.stderr.contains("not in this version"), "{arguments:?}: {}", told.stderr);
         assert!(told.stderr.contains("error"), "{arguments:?}: {}", told.stderr);
+    }
+}
+
+#[test]
+fn a_plan_tells_topology_addresses_and_steps() {
+    let sets = ["timeline.0.do={silence: laptop.wlan0}", "expect=[{interruption: {below: 250ms, at: 15s}}]"];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    let told = testbed(&[&["plan", EXAMPLE], sets.as_slice()].concat());
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!("plan", told.stdout);
+    let told = testbed(&[&["plan", EXAMPLE, "--json"], sets.as_slice()].concat());
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    let plan: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(plan["steps"][1], serde_json::json!({"at_ms": 15000.0, "what": "silence laptop.wlan0"}));
+    assert_eq!(plan["hosts"]["laptop"]["role"], "client");
+    assert_eq!(plan["hosts"]["laptop"]["interfaces"]["wlan0"]["network"], "home");
+    assert_eq!(plan["networks"]["o2"]["preset"], "o2-2024");
+    let told = testbed(&["plan", EXAMPLE, "--set", "duration=1"]);
+    assert_eq!((told.code, told.stdout.as_str()), (Some(2), ""));
+}
+
+/// What is found depends on the machine; that everything is looked at, and that each fault has its fix, does not.
+#[test]
+fn the_doctor_looks_at_everything_and_knows_the_remedy() {
+    let told =
+        testbed(&["doctor", "--json", "--tun", "/nonexistent/tun", "--iceperf", "/nonexistent/iceperf"]);
+    assert_eq!(told.code, Some(3), "{told:?}");
+    let report: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(report["netns"], false);
+    let checks = report["checks"].as_array().unwrap();
+    let names: Vec<&str> = checks.iter().filter_map(|check| check["name"].as_str()).collect();
+    let all = [
+        "user namespaces",
+        "network namespaces",
+        "TUN node",
+        "TUN devices",
+        "real-time scheduling",
+        "IPv6",
+        "clock",
+        "iceperf",
+        "disk space",
+        "tshark",
+    ];
+    assert_eq!(names, all);
+    let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
+    assert_eq!(check("TUN node")["state"], "missing");
+    assert_eq!(
+        check("TUN node")["fix"][0],
+        "fix: leave out --tun, or: sudo mknod -m 0666 /nonexistent/tun c 10 200"
+    );
+    assert_eq!(check("TUN devices")["state"], "untried");
+    assert_eq!(check("iceperf")["state"], "missing");
+    for check in checks.iter().filter(|check| check["state"] == "limited") {
+        assert!(check["fix"][0].as_str().unwrap().starts_with("fix: "), "{check}");
+    }
+    let told = testbed(&["doctor", "--tun", "/nonexistent/tun"]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(3), ""));
+    assert!(
+        told.stdout.contains("\nMISSING  TUN node: /nonexistent/tun does not exist\n           fix: "),
+        "{told:?}"
+    );
+    assert!(told.stdout.contains("\nScenarios cannot be run here"), "{told:?}");
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let told = testbed(&["completions", shell]);
+        assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+        assert!(told.stdout.contains("doctor") && told.stdout.contains("compare"), "{shell}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("man");
+    let told = testbed(&["man", &pages.display().to_string()]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    for page in ["testbed.1", "testbed-run.1", "testbed-doctor.1"] {
+        assert!(fs::read_to_string(pages.join(page)).unwrap().contains(".SH SYNOPSIS"), "{page}");
     }
 }
 

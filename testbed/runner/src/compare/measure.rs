@@ -2,7 +2,7 @@
 
 use super::{Run, reference::Dimension};
 use record::{
-    DisturbanceMetrics, FlowMetrics, Millis,
+    DisturbanceKind, DisturbanceMetrics, FlowMetrics, Millis,
     fold::behaviour::{self, Seen},
 };
 use serde::Deserialize;
@@ -32,6 +32,8 @@ pub(crate) enum Measure {
     StandbyBeforeLoss,
     #[serde(rename = "fold.fallback_kind")]
     FallbackKind,
+    #[serde(rename = "fold.kind_after_return")]
+    KindAfterReturn,
     #[serde(rename = "fold.probing_after_loss")]
     ProbingAfterLoss,
     #[serde(rename = "fold.cellular_checked_before_loss")]
@@ -62,6 +64,7 @@ impl Measure {
         Some(match self {
             Measure::StandbyBeforeLoss => BehaviourMeasure::StandbyBeforeLoss,
             Measure::FallbackKind => BehaviourMeasure::FallbackKind,
+            Measure::KindAfterReturn => BehaviourMeasure::KindAfterReturn,
             Measure::ProbingAfterLoss => BehaviourMeasure::ProbingAfterLoss,
             Measure::CellularCheckedBeforeLoss => BehaviourMeasure::CellularCheckedBeforeLoss,
             Measure::DirectIpv4Found => BehaviourMeasure::DirectIpv4Found,
@@ -133,6 +136,7 @@ impl FigureMeasure {
 pub(crate) enum BehaviourMeasure {
     StandbyBeforeLoss,
     FallbackKind,
+    KindAfterReturn,
     ProbingAfterLoss,
     CellularCheckedBeforeLoss,
     DirectIpv4Found,
@@ -144,6 +148,7 @@ impl BehaviourMeasure {
         match self {
             BehaviourMeasure::StandbyBeforeLoss => "standby before the loss",
             BehaviourMeasure::FallbackKind => "got over the loss by",
+            BehaviourMeasure::KindAfterReturn => "when it was back",
             BehaviourMeasure::ProbingAfterLoss => "search after the loss",
             BehaviourMeasure::CellularCheckedBeforeLoss => "cellular checked before the loss",
             BehaviourMeasure::DirectIpv4Found => "direct IPv4 found",
@@ -155,6 +160,7 @@ impl BehaviourMeasure {
         let fold = match self {
             BehaviourMeasure::StandbyBeforeLoss => behaviour::standby_before_loss,
             BehaviourMeasure::FallbackKind => behaviour::fallback_kind,
+            BehaviourMeasure::KindAfterReturn => return kind_after_return(run),
             BehaviourMeasure::ProbingAfterLoss => behaviour::probing_after_loss,
             BehaviourMeasure::CellularCheckedBeforeLoss => behaviour::cellular_checked_before_loss,
             BehaviourMeasure::DirectIpv4Found => behaviour::direct_ipv4_found,
@@ -170,6 +176,27 @@ fn time(time: Option<Millis>) -> Option<f64> {
 /// The steps that took something away; what `up` does is another question.
 fn losses(run: &Run) -> impl Iterator<Item = &DisturbanceMetrics> {
     run.results.metrics.disturbances.iter().filter(|step| step.is_loss())
+}
+
+/// How the first step that gave something back after a loss was taken: a word of [`record::How`].
+fn kind_after_return(run: &Run) -> Option<Seen> {
+    const RETURNS: [DisturbanceKind; 3] =
+        [DisturbanceKind::Up, DisturbanceKind::CarrierOn, DisturbanceKind::Restore];
+    let after_loss = run.results.metrics.disturbances.iter().skip_while(|step| !step.is_loss());
+    let is_return = |step: &&DisturbanceMetrics| {
+        let word = step.what.split(' ').next().unwrap_or_default();
+        RETURNS.into_iter().any(|kind| kind.word() == word)
+    };
+    let step = { after_loss }.find(is_return)?;
+    let path = |id: Option<u64>| run.results.metrics.paths.iter().find(|path| Some(path.id) == id);
+    let detail = match (path(step.path_before), path(step.path_after)) {
+        (_, None) => String::new(),
+        (Some(before), Some(after)) if before.id != after.id => {
+            format!("from {} to {}", before.local_interface, after.local_interface)
+        }
+        (_, Some(after)) => format!("on {}", after.local_interface),
+    };
+    Some(Seen { word: step.how.to_string(), detail })
 }
 
 /// One loss without a figure leaves the whole without one: the largest is not known then.

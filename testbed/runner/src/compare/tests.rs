@@ -178,6 +178,7 @@ fn the_committed_references_stand_beside_a_run_of_the_scenario() {
             "wa-off-interruption: better",
             "wa-off-no-standby: differs (by design)",
             "wa-off-to-relay: differs (by design)",
+            "wa-offon-relay: not tested",
             "wa-v6-direct: better",
             "wa-v6-keepalive: differs (by design)",
             "wa-v6-no-v4: not tested",
@@ -357,4 +358,21 @@ fn the_table_is_as_wide_as_it_is_told() {
         assert!(!text.contains('\u{1b}'), "no colours");
     }
     insta::assert_snapshot!(table::render(&rows, Some(160)));
+}
+
+/// The step that gives WiFi back is judged by itself, not the loss before it.
+#[test]
+fn what_is_back_is_judged_by_the_step_that_gave_it_back() {
+    let mut run = run(7, 43);
+    run.answers = vec!["wa-offon-relay".into()];
+    let verdict = |run: &Run| rows(std::slice::from_ref(run))["wa-offon-relay"].ours.clone();
+    assert_eq!(verdict(&run), "when it was back: not seen");
+    let back = DisturbanceMetrics {
+        at_ms: ms(30_000),
+        what: "up laptop.wlan0".into(),
+        how: How::Migrated,
+        ..disturbance(3)
+    };
+    run.results.metrics.disturbances.push(back);
+    assert!(verdict(&run).starts_with("when it was back: migrated"), "{}", verdict(&run));
 }

@@ -1,7 +1,7 @@
 //! The processes of a run: which there are, what they are told, and how they end.
 
 use super::{collect, collect::Note, iceperf::Iceperf};
-use crate::scenario::{Host, Scenario, ServerKind, Signal, Workload};
+use crate::scenario::{Call, Direction, Host, Scenario, ServerKind, Signal, Workload};
 use lab::{Child, ChildSpec, Lab, LabError};
 use netmodel::{Plan, Port};
 use nix::fcntl::OFlag;
@@ -104,14 +104,15 @@ impl Cast<'_> {
         }
         let secrets = self.make_secrets()?;
         let peers = &self.scenario.peers;
-        let mut of_server = self.peer_arguments(&peers.server.host, Part::Server, &secrets.ticket);
+        let mut of_server = self.peer_arguments(&peers.server.host, Part::Server, &secrets.ticket)?;
         of_server.extend(["--identity".into(), secrets.identity.into()]);
         if peers.client.signal == Signal::InBand {
             of_server.extend(["--port".into(), SERVER_PORT.to_string().into()]);
         }
         running.push(self.spawn(&peers.server.host, Part::Server, of_server)?);
-        let mut of_client = self.peer_arguments(&peers.client.host, Part::Client, &secrets.ticket);
+        let mut of_client = self.peer_arguments(&peers.client.host, Part::Client, &secrets.ticket)?;
         // A call that never comes about is a result like any other, so it is tried to the end.
+        of_client.extend(workload_arguments(peers.client.workload));
         for option in ["--time", "--connect-timeout"] {
             of_client.extend([option.into(), format!("{}ns", self.scenario.duration.as_nanos()).into()]);
         }
@@ -127,19 +128,22 @@ impl Cast<'_> {
         ["rendezvous".into()].into_iter().chain(binds).collect()
     }
 
-    fn peer_arguments(&self, host: &str, part: Part, ticket: &Path) -> Vec<OsString> {
+    fn peer_arguments(&self, host: &str, part: Part, ticket: &Path) -> Result<Vec<OsString>, DirectoryError> {
         let mut arguments: Vec<OsString> =
             vec![part.word().into(), "--ticket-file".into(), ticket.into(), "--seed".into()];
         arguments.push(seed(self.scenario.seed, part).to_string().into());
         for (name, interface) in
             self.scenario.hosts.get(host).map(|host| &host.interfaces).into_iter().flatten()
         {
-            arguments.extend(["--interface".into(), format!("{name}={}", kind_word(interface.kind)).into()]);
+            arguments.extend(["--interface".into(), name.into()]);
+            let kind = format!("{name}={}", kind_word(interface.kind));
+            arguments.extend(["--interface-kind".into(), kind.into()]);
         }
-        let Workload::Call { rate, payload } = self.scenario.peers.client.workload;
-        arguments.extend(["--call-rate".into(), rate.to_string().into()]);
-        arguments.extend(["--call-payload".into(), format!("{}B", payload.0).into()]);
-        arguments
+        if let Some(Call { rate, payload }) = self.scenario.peers.client.workload.call {
+            arguments.extend(["--call-rate".into(), rate.to_string().into()]);
+            arguments.extend(["--call-payload".into(), format!("{}B", payload.0).into()]);
+        }
+        Ok(arguments)
     }
 
     fn spawn(&self, host: &str, part: Part, mut args: Vec<OsString>) -> Result<Running, ChildError> {
@@ -301,6 +305,22 @@ pub(crate) enum Reaped {
     Ended(ExitStatus),
     /// It had to be made to.
     Killed,
+}
+
+/// What the client asks for; a call alone is what it does unasked. The server learns the rest in-band.
+fn workload_arguments(workload: Workload) -> Vec<OsString> {
+    let Some(bulk) = workload.bulk else { return Vec::new() };
+    let mut arguments: Vec<OsString> = vec!["--bulk".into()];
+    if workload.call.is_some() {
+        arguments.push("--call".into());
+    }
+    if let Some(size) = bulk.size {
+        arguments.extend(["--bytes".into(), format!("{}B", size.0).into()]);
+    }
+    if bulk.direction == Direction::Down {
+        arguments.push("--reverse".into());
+    }
+    arguments
 }
 
 /// A seed of its own for each part: two of them never draw the same numbers.

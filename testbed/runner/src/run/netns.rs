@@ -4,10 +4,11 @@ use super::{
     children::{Cast, ChildError, Part, Reaped, Running, Secrets},
     clock::{Clock, nanoseconds_since},
     collect::{self, Note, Notice},
+    evidence,
     iceperf::Iceperf,
     signals::Signals,
 };
-use crate::scenario::{Action, Scenario, Step, format_duration};
+use crate::scenario::{Action, Scenario, Step, Subject, format_duration};
 use lab::{Lab, LabChange, LabError, LabReport, LabSpec, Rights};
 use netmodel::{Plan, PlanError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -179,7 +180,7 @@ impl<'a> Stage<'a> {
             seed: order.scenario.seed,
             metrics: metrics(order),
             mtu: MTU,
-            captures: BTreeMap::new(),
+            captures: evidence::captures(order.scenario, order.directory)?,
         };
         let lab = Lab::build(rights, spec, sink)?;
         let lab_events = collect::read_lab(events, notes.clone())?;
@@ -283,16 +284,19 @@ impl<'a> Stage<'a> {
     fn apply(&mut self, index: usize, step: &Step, zero: Instant) -> Result<(), String> {
         let place = format!("step {index} of the timeline ({})", format_duration(step.at));
         let applied = self.lab.apply(change(&step.action)).map_err(|error| format!("{place}: {error}"))?;
-        let target = step.action.target();
+        let (target, network) = match step.action.subject() {
+            Subject::Interface(target) => (Some(target.clone()), None),
+            Subject::Network(network) => (None, Some(network.to_owned())),
+        };
         let due = zero + step.at;
         self.note(Note::Own(
             applied,
             EventKind::Disturbance {
                 index,
                 what: step.action.kind(),
-                target_host: Some(target.host.clone()),
-                target_interface: Some(target.interface.clone()),
-                target_network: None,
+                target_host: target.as_ref().map(|target| target.host.clone()),
+                target_interface: target.map(|target| target.interface),
+                target_network: network,
                 due_t_ns: nanoseconds_since(zero, due),
             },
         ));
@@ -372,7 +376,7 @@ impl<'a> Stage<'a> {
             };
             self.invalidate(why);
         }
-        let Self { lab, notes, mut notices, recorder, lab_events, mut invalid_why, .. } = self;
+        let Self { order, lab, notes, mut notices, recorder, lab_events, mut invalid_why, .. } = self;
         let report = lab.finish();
         // With the lab the sender of its events is gone, and with us the last sender of notes.
         drop(notes);
@@ -390,8 +394,12 @@ impl<'a> Stage<'a> {
             add("record: a recording thread failed".to_owned());
         }
         match &report {
-            Ok(report) => too_late(report).into_iter().chain(outside_the_model(report)).for_each(add),
+            Ok(report) => too_late(report).into_iter().chain(outside_the_model(report)).for_each(&mut add),
             Err(error) => add(format!("the network model failed: {error}")),
+        }
+        // The lab has closed its captures, and nobody writes secrets any more.
+        if let Err(error) = evidence::embed(order.scenario, order.directory) {
+            add(format!("record: {error}"));
         }
         Stopped { report: report.ok(), written: written.ok(), invalid_why }
     }
@@ -462,12 +470,19 @@ fn metrics(order: &Order<'_>) -> BTreeMap<(String, String), u32> {
 }
 
 fn change(action: &Action) -> LabChange {
-    let (host, interface) = (action.target().host.clone(), action.target().interface.clone());
+    let (host, interface) = match action.subject() {
+        Subject::Interface(target) => (target.host.clone(), target.interface.clone()),
+        Subject::Network(_) => Default::default(),
+    };
     match action {
         Action::Down(_) => LabChange::Down { host, interface },
         Action::Up(_) => LabChange::Up { host, interface },
         Action::CarrierOff(_) => LabChange::CarrierOff { host, interface },
         Action::CarrierOn(_) => LabChange::CarrierOn { host, interface },
+        Action::Silence(_) => LabChange::Silence { host, interface },
+        Action::Restore(_) => LabChange::Restore { host, interface },
+        Action::Address { .. } => LabChange::Address { host, interface },
+        Action::NatRebind(network) => LabChange::NatRebind { network: network.clone() },
     }
 }
 

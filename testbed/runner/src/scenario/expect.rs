@@ -2,15 +2,17 @@
 
 use super::{
     diagnostic::{Problem, Problems, Span},
-    quantity::{self, Percentage, format_duration, parse_duration},
+    quantity::{self, Percentage, format_bit_rate, format_duration, parse_bit_rate, parse_duration},
     reader::{self, Table},
     timeline::{Step, read_time},
     words,
+    workload::Workload,
     yaml::Node,
 };
+use netmodel::BitRate;
 use record::{Expectation, How, Percent};
 use serde::Serialize;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// One thing that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -33,9 +35,42 @@ pub(crate) enum Expect {
         #[serde(serialize_with = "quantity::duration")]
         below: Duration,
     },
+    /// Of the bulk transfer.
+    Goodput {
+        #[serde(serialize_with = "quantity::bit_rate")]
+        above: BitRate,
+    },
+    /// Of the call.
     Lost {
         below: Percentage,
     },
+}
+
+/// What expectations may be about; none of what is unsound, and told.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) timeline: Option<&'a [Step]>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) workload: Option<Workload>,
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = |below: &Duration| format!("below {}", format_duration(*below));
+        match self {
+            Self::Interruption { below: bound, at: None } => {
+                write!(formatter, "interruption {}", below(bound))
+            }
+            Self::Interruption { below: bound, at: Some(at) } => {
+                write!(formatter, "interruption at {} {}", format_duration(*at), below(bound))
+            }
+            Self::SameConnection(expected) => write!(formatter, "same_connection {expected}"),
+            Self::How(how) => write!(formatter, "how {how}"),
+            Self::FirstPath { below: bound } => write!(formatter, "first_path {}", below(bound)),
+            Self::DirectPath { below: bound } => write!(formatter, "direct_path {}", below(bound)),
+            Self::Goodput { above } => write!(formatter, "goodput above {}", format_bit_rate(*above)),
+            Self::Lost { below } => write!(formatter, "lost below {below}"),
+        }
+    }
 }
 
 impl From<Expect> for Expectation {
@@ -46,55 +81,57 @@ impl From<Expect> for Expectation {
             Expect::How(how) => Self::How(how),
             Expect::FirstPath { below } => Self::FirstPath { below },
             Expect::DirectPath { below } => Self::DirectPath { below },
+            Expect::Goodput { above } => Self::Goodput { above: record::BitRate(above.bits_per_second()) },
             Expect::Lost { below } => Self::Lost { below: Percent(below.percent()) },
         }
     }
 }
 
 impl Expect {
-    /// `timeline` and `duration` are none when they are unsound, and told.
-    pub(crate) fn read(
-        node: &Node,
-        timeline: Option<&[Step]>,
-        duration: Option<Duration>,
-        problems: &mut Problems,
-    ) -> Option<Self> {
+    pub(crate) fn read(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
         let entry = reader::variant(node, &words::EXPECTATIONS, problems)?;
         let value = &entry.value;
-        let about_steps = matches!(entry.key.as_str(), "interruption" | "same_connection" | "how");
-        if about_steps && timeline.is_some_and(<[Step]>::is_empty) {
-            let message = format!("`{}` is about the steps of the timeline, and there is none", entry.key);
+        if let Some(missing) = missing(&entry.key, around) {
+            let message = format!("`{}` is about {missing}, and there is none", entry.key);
             problems.push(Problem::new(message, entry.key_span, "nothing to measure"));
             return None;
         }
         match entry.key.as_str() {
-            "interruption" => Self::read_interruption(value, timeline, duration, problems),
+            "interruption" => Self::read_interruption(value, around, problems),
             "same_connection" => reader::boolean(value, problems).map(Self::SameConnection),
             "how" => reader::word(value, &words::HOW, problems).map(|word| Self::How(how(word))),
             "first_path" => read_below(value, problems).map(|below| Self::FirstPath { below }),
             "direct_path" => read_below(value, problems).map(|below| Self::DirectPath { below }),
+            "goodput" => read_above(value, problems).map(|above| Self::Goodput { above }),
             _ => read_share(value, problems).map(|below| Self::Lost { below }),
         }
     }
 
-    fn read_interruption(
-        node: &Node,
-        timeline: Option<&[Step]>,
-        duration: Option<Duration>,
-        problems: &mut Problems,
-    ) -> Option<Self> {
+    fn read_interruption(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
         let table = Table::open(node, &words::INTERRUPTION, problems)?;
         let below = table.require("below", problems);
         let below = below.and_then(|node| reader::value(node, "a duration", parse_duration, problems));
         let at = match table.get("at") {
             Some(node) => {
-                let at = read_time(node, duration, problems)?;
-                check_step(at, node.span, timeline, problems)?;
+                let at = read_time(node, around.duration, problems)?;
+                check_step(at, node.span, around.timeline, problems)?;
                 Some(at)
             }
             None => None,
         };
         below.map(|below| Self::Interruption { below, at })
+    }
+}
+
+/// What an expectation is about, when the scenario has nothing of the kind.
+fn missing(key: &str, around: &Surroundings<'_>) -> Option<&'static str> {
+    match key {
+        "interruption" | "same_connection" | "how" => {
+            around.timeline.is_some_and(<[Step]>::is_empty).then_some("the steps of the timeline")
+        }
+        "goodput" => around.workload.is_some_and(|sent| sent.bulk.is_none()).then_some("the bulk transfer"),
+        "lost" => around.workload.is_some_and(|sent| sent.call.is_none()).then_some("the call"),
+        _ => None,
     }
 }
 
@@ -115,6 +152,12 @@ fn read_below(node: &Node, problems: &mut Problems) -> Option<Duration> {
     let table = Table::open(node, &words::BELOW, problems)?;
     let below = table.require("below", problems)?;
     reader::value(below, "a duration", parse_duration, problems)
+}
+
+fn read_above(node: &Node, problems: &mut Problems) -> Option<BitRate> {
+    let table = Table::open(node, &words::ABOVE, problems)?;
+    let above = table.require("above", problems)?;
+    reader::value(above, "a rate", parse_bit_rate, problems)
 }
 
 fn read_share(node: &Node, problems: &mut Problems) -> Option<Percentage> {

@@ -11,7 +11,7 @@ use super::{
 };
 use netmodel::{BitRate, ByteSize, LinkSpec, NatSpec};
 use serde::Serialize;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// A network, with every figure filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -86,6 +86,17 @@ pub(crate) enum Ipv6 {
     Open,
 }
 
+impl Ipv6 {
+    /// For people.
+    pub(crate) fn phrase(self) -> &'static str {
+        match self {
+            Self::None => "no IPv6",
+            Self::Firewalled => "IPv6 behind a firewall",
+            Self::Open => "open IPv6",
+        }
+    }
+}
+
 impl Serialize for Ipv6 {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -102,6 +113,23 @@ impl Serialize for Ipv6 {
 pub(crate) enum Block {
     /// UDP between peers, neither of which is a server.
     UdpP2p { family: BlockFamily, direction: BlockDirection, answer: BlockAnswer },
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::UdpP2p { family, direction, .. } = self;
+        let family = match family {
+            BlockFamily::Ipv4 => "IPv4",
+            BlockFamily::Ipv6 => "IPv6",
+            BlockFamily::Both => "either family",
+        };
+        let direction = match direction {
+            BlockDirection::In => "in",
+            BlockDirection::Out => "out",
+            BlockDirection::Both => "in and out",
+        };
+        write!(formatter, "blocks UDP between peers over {family}, {direction}")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,13 +6,11 @@
 use super::{
     diagnostic::{Problem, Problems},
     names::Names,
-    quantity::{self, PacketRate, QuantityError, parse_byte_size},
     reader::{self, Table},
     words::{self, Vocabulary},
+    workload::Workload,
     yaml::{Node, Value},
 };
-use netmodel::ByteSize;
-use peer::CallSpec;
 use serde::Serialize;
 
 /// Both ends.
@@ -36,6 +34,21 @@ pub(crate) struct Peer {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Engine {
     Noq,
+    Quiche,
+}
+
+impl Engine {
+    fn from_word(word: &str) -> Self {
+        if word == "quiche" { Self::Quiche } else { Self::Noq }
+    }
+
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Noq => "noq",
+            Self::Quiche => "quiche",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,18 +64,6 @@ impl Policy {
             Self::Multipath => "multipath",
         }
     }
-}
-
-/// What is sent, both ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Workload {
-    /// Datagrams at a fixed rate.
-    Call {
-        rate: PacketRate,
-        #[serde(serialize_with = "quantity::byte_size")]
-        payload: ByteSize,
-    },
 }
 
 /// How the peers find each other.
@@ -128,7 +129,7 @@ impl<'n> Draft<'n> {
         let table = Table::open(node, &words::PEER, problems)?;
         let host = table.require("host", problems);
         let host = host.and_then(|node| reader::reference(node, "a host", &names.hosts, problems));
-        let engine = choice(&table, "engine", &words::ENGINES, |_| Engine::Noq, problems);
+        let engine = choice(&table, "engine", &words::ENGINES, Engine::from_word, problems);
         let policy = read_policy(&table, problems);
         let workload = match table.get("workload") {
             Some(node) => Workload::read(node, problems).map(Some),
@@ -212,50 +213,15 @@ fn signal(
 }
 
 impl Signal {
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InBand => "in-band",
+            Self::Rendezvous => "rendezvous",
+        }
+    }
+
     fn from_word(word: &str) -> Self {
         if word == "in-band" { Self::InBand } else { Self::Rendezvous }
     }
-}
-
-impl Default for Workload {
-    /// A voice call, as WhatsApp's.
-    fn default() -> Self {
-        Self::Call { rate: PacketRate::CALL, payload: ByteSize(58) }
-    }
-}
-
-impl Workload {
-    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
-        if matches!(node.value, Value::Sequence(_)) {
-            let help = "one workload, such as `{call: {rate: 50/s}}`";
-            problems.push(reader::form_not_yet("a list of workloads", node.span, help));
-            return None;
-        }
-        let entry = reader::variant(node, &words::WORKLOADS, problems)?;
-        let table = Table::open(&entry.value, &words::CALL, problems)?;
-        let Self::Call { rate: default_rate, payload: default_payload } = Self::default();
-        let rate = match table.get("rate") {
-            Some(node) => reader::value(node, "a packet rate of a call", parse_rate, problems),
-            None => Some(default_rate),
-        };
-        let payload = match table.get("payload") {
-            Some(node) => reader::value(node, "a payload of a call", parse_payload, problems),
-            None => Some(default_payload),
-        };
-        Some(Self::Call { rate: rate?, payload: payload? })
-    }
-}
-
-/// What a call can be is for the peer to say.
-fn parse_rate(text: &str) -> Result<PacketRate, String> {
-    let rate: PacketRate = text.parse().map_err(|error: QuantityError| error.to_string())?;
-    CallSpec::new(rate.per_second(), CallSpec::default().payload()).map_err(|error| error.to_string())?;
-    Ok(rate)
-}
-
-fn parse_payload(text: &str) -> Result<ByteSize, String> {
-    let size = parse_byte_size(text).map_err(|error| error.to_string())?;
-    let bytes = usize::try_from(size.0).unwrap_or(usize::MAX);
-    CallSpec::new(PacketRate::CALL.per_second(), bytes).map_err(|error| error.to_string())?;
-    Ok(size)
 }

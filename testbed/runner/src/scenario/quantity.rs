@@ -33,7 +33,7 @@ struct Dimension {
     /// What one of the smallest is called, when something finer is asked for.
     step: &'static str,
     units: &'static [(&'static str, u64)],
-    /// Further spellings that are read and never written.
+    /// Further spellings, written only where they save digits.
     aliases: &'static [(&'static str, u64)],
 }
 
@@ -127,9 +127,13 @@ impl Dimension {
     /// The coarsest unit that needs no fraction.
     fn format(&self, value: u64) -> String {
         let zero_unit = self.units.iter().find(|(unit, _)| matches!(*unit, "ms" | "B" | "bit"));
+        // Of two equal ones the last is taken, which is no alias.
         let exact = match value {
             0 => zero_unit,
-            _ => self.units.iter().find(|(_, factor)| value.is_multiple_of(*factor)),
+            _ => {
+                let all = self.aliases.iter().chain(self.units.iter().rev());
+                all.filter(|(_, factor)| value.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor)
+            }
         };
         match exact.or(self.units.last()) {
             Some((unit, factor)) if value.is_multiple_of(*factor) => format!("{}{unit}", value / factor),
@@ -259,12 +263,25 @@ pub(crate) fn optional_duration<S: Serializer>(
     serializer.collect_str(&value.map(format_duration).unwrap_or_default())
 }
 
+/// For `#[serde(serialize_with)]`.
+pub(crate) fn bit_rate<S: Serializer>(value: &BitRate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_bit_rate(*value))
+}
+
 /// For `#[serde(serialize_with)]`, beside `skip_serializing_if`.
 pub(crate) fn optional_bit_rate<S: Serializer>(
     value: &Option<BitRate>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&value.map(format_bit_rate).unwrap_or_default())
+}
+
+/// For `#[serde(serialize_with)]`, beside `skip_serializing_if`.
+pub(crate) fn optional_byte_size<S: Serializer>(
+    value: &Option<ByteSize>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&value.map(format_byte_size).unwrap_or_default())
 }
 
 /// For `#[serde(serialize_with)]`.
@@ -291,6 +308,14 @@ mod tests {
         assert_eq!(parse_byte_size("0.5KiB"), Ok(ByteSize(512)));
         assert_eq!("50/s".parse::<PacketRate>().map(PacketRate::per_second), Ok(50));
         assert_eq!("0.5%".parse::<Percentage>(), Ok(Percentage(5_000)));
+    }
+
+    #[test]
+    fn what_is_written_has_few_digits() {
+        let size = |bytes| format_byte_size(ByteSize(bytes));
+        let sizes = [20_000_000, 65_536, 1_024_000, 58, 0].map(size);
+        assert_eq!(sizes, ["20MB", "64KiB", "1000KiB", "58B", "0B"]);
+        assert_eq!(format_duration(Duration::from_secs(120)), "2m");
     }
 
     #[test]

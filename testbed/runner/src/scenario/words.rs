@@ -22,8 +22,8 @@ const fn words(
 
 pub(crate) const COMMANDS: Vocabulary = words(
     "a command",
-    &["check", "compare", "list", "run"],
-    &["agent", "agree", "dissect", "doctor", "explain", "hosts", "plan", "report", "sweep"],
+    &["check", "compare", "completions", "doctor", "list", "plan", "run"],
+    &["agent", "agree", "dissect", "explain", "hosts", "report", "sweep"],
 );
 
 pub(crate) const BACKENDS: Vocabulary = words("a backend", &["netns"], &["hosts", "sim"]);
@@ -105,42 +105,46 @@ pub(crate) const WORKLOADS: Vocabulary =
 
 pub(crate) const CALL: Vocabulary = words("a key of a call", &["rate", "payload"], &[]);
 
+pub(crate) const BULK: Vocabulary = words("a key of a bulk transfer", &["direction", "size"], &[]);
+
+pub(crate) const BULK_DIRECTIONS: Vocabulary = words("a direction of a transfer", &["up", "down"], &[]);
+
 pub(crate) const SIGNALS: Vocabulary = words("a way of signalling", &["in-band", "rendezvous"], &["mdns"]);
 
 pub(crate) const STEP: Vocabulary = words("a key of a step", &["at", "do"], &[]);
 
 pub(crate) const ACTIONS: Vocabulary = words(
     "an action",
-    &["down", "up", "carrier_off", "carrier_on"],
+    &["down", "up", "carrier_off", "carrier_on", "silence", "restore", "address", "nat_rebind"],
     &[
-        "address",
         "block",
         "hotspot",
         "link",
         "metric",
         "nat_flush",
-        "nat_rebind",
         "path",
         "policy",
         "priority",
-        "restore",
         "roam",
         "server_down",
         "server_up",
-        "silence",
         "unblock",
     ],
 );
 
 pub(crate) const EXPECTATIONS: Vocabulary = words(
     "an expectation",
-    &["interruption", "same_connection", "how", "first_path", "direct_path", "lost"],
-    &["goodput", "relay_path", "verdict"],
+    &["interruption", "same_connection", "how", "first_path", "direct_path", "goodput", "lost"],
+    &["relay_path", "verdict"],
 );
 
 pub(crate) const INTERRUPTION: Vocabulary = words("a key of an interruption", &["below", "at"], &[]);
 
 pub(crate) const BELOW: Vocabulary = words("a key of a limit", &["below"], &[]);
+
+pub(crate) const ABOVE: Vocabulary = words("a key of a lower bound", &["above"], &[]);
+
+pub(crate) const ADDRESS: Vocabulary = words("a key of a new address", &["interface"], &[]);
 
 pub(crate) const HOW: Vocabulary =
     words("a way to survive", &["none", "migrated", "multipath", "rebuilt", "relay", "failed"], &[]);

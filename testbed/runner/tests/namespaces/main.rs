@@ -3,6 +3,7 @@
 //! Asserted is what holds on any machine, however busy: survival, the same connection, how, what is left behind and
 //! what is not. Never how fast. What cannot be tested as the user that runs the tests is said on standard error.
 
+mod losses;
 mod stage;
 
 use serde_json::Value;
@@ -17,7 +18,7 @@ const EXPECT: [&str; 2] = ["--set", "expect=[{same_connection: true}, {how: mult
 /// How every ticket begins; who has one may call.
 const TICKET: &[u8] = b"iceperf1-";
 
-fn results(document: &str) -> Vec<Value> {
+pub(crate) fn results(document: &str) -> Vec<Value> {
     match serde_json::from_str(document) {
         Ok(Value::Array(results)) => results,
         other => panic!("not an array of results: {other:?}: {document}"),
@@ -25,7 +26,7 @@ fn results(document: &str) -> Vec<Value> {
 }
 
 /// A machine under load may be too late for valid figures, or lose packets at its devices, and no other reason is good.
-fn assert_valid_but_for_timing(results: &Value) {
+pub(crate) fn assert_valid_but_for_timing(results: &Value) {
     let why = results["invalid_why"].as_str().unwrap_or("timing:");
     assert!(why.starts_with("timing:") || why.starts_with("model:"), "{why}");
 }
@@ -42,6 +43,8 @@ fn assert_complete(run: &Path) {
         "hosts/laptop/stderr.log",
         "hosts/desktop/stdout.log",
         "hosts/meet/stdout.log",
+        "hosts/laptop/capture.pcapng",
+        "hosts/desktop/capture.pcapng",
     ] {
         assert!(manifest["sha256"][name].is_string(), "{name} is in {manifest}");
     }
@@ -54,8 +57,8 @@ fn assert_complete(run: &Path) {
         assert!(!ticket, "{name} holds a ticket");
     }
     let secrets = fs::read_dir(run.join("hosts/desktop")).unwrap().map(|entry| entry.unwrap().file_name());
-    let secrets: Vec<_> = secrets.filter(|name| name != "stdout.log" && name != "stderr.log").collect();
-    assert!(secrets.is_empty(), "keys of the run are left: {secrets:?}");
+    let secrets: Vec<_> = secrets.filter(|name| name == "identity" || name == "ticket").collect();
+    assert!(secrets.is_empty(), "what lets others in is left: {secrets:?}");
     assert_eq!(manifest["backend"], "netns");
     assert!(manifest["kernel"].as_str().unwrap().starts_with("Linux "));
     assert_eq!(manifest["hosts"]["laptop"]["interfaces"]["wlan0"].as_array().map(Vec::len), Some(2));
@@ -275,6 +278,27 @@ fn a_tun_device_that_may_not_be_opened_is_told() {
     let told = stage.run_with_tun(&stage.forbidden_tun(), &[]);
     assert_eq!(told.code, Some(3), "{told:?}");
     assert!(told.stderr.contains("fix: sudo chmod 0666 "), "{told:?}");
+}
+
+/// Root needs no user namespace; an ordinary user's is made.
+#[test]
+fn the_doctor_says_that_scenarios_can_be_run_where_they_can() {
+    for stage in Stage::for_every_user() {
+        let tun = stage.tun();
+        let told = stage.testbed(&["doctor", "--tun", &tun, "--json"]);
+        assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""), "{told:?}");
+        let report: Value = serde_json::from_str(&told.stdout).unwrap();
+        assert_eq!(report["netns"], true);
+        let found = &report["checks"][0]["found"];
+        assert!(found == "not needed by root" || found == "can be made by this user", "{found}");
+        let told = stage.testbed(&["doctor", "--tun", &tun]);
+        assert!(told.stdout.ends_with("\nScenarios can be run here (--backend netns).\n"), "{told:?}");
+    }
+    if let Some(stage) = Stage::for_an_ordinary_user_made_by_root() {
+        let told = stage.testbed(&["doctor", "--tun", &stage.forbidden_tun()]);
+        assert_eq!(told.code, Some(3), "{told:?}");
+        assert!(told.stdout.contains("\n           fix: sudo chmod 0666 "), "{told:?}");
+    }
 }
 
 /// Runs do not stay within the patience of a test that hangs.

@@ -118,6 +118,11 @@ impl Stage {
         self.make_tun("forbidden", 0o600).display().to_string()
     }
 
+    /// The TUN node of its user.
+    pub(crate) fn tun(&self) -> String {
+        self.tun.display().to_string()
+    }
+
     /// Below its directory, which is where `testbed` is run.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -135,6 +140,20 @@ impl Stage {
 
     pub(crate) fn run_with_tun(&self, tun: &str, arguments: &[&str]) -> Told {
         Running(self.spawn(&[&self.run_arguments(tun), arguments].concat())).wait()
+    }
+
+    /// Runs another scenario of its directory.
+    pub(crate) fn run_file(&self, file: &str, arguments: &[&str]) -> Told {
+        let tun = self.tun();
+        Running(self.spawn(&[&["run", file, "--out", "out", "--tun", &tun], arguments].concat())).wait()
+    }
+
+    /// Copies a scenario of the repository to where everybody may read it; its name there.
+    pub(crate) fn take_scenario(&self, path: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        let name = path.rsplit('/').next().expect("a path has a name").to_owned();
+        fs::copy(root.join(path), self.path(&name)).unwrap();
+        name
     }
 
     /// Starts the scenario.

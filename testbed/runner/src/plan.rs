@@ -1,0 +1,257 @@
+//! `testbed plan`: what a run of a scenario would be. The topology with its addresses, what is sent, and the timed steps;
+//! nothing is run, so no rights are needed.
+
+use crate::{
+    check,
+    console::say,
+    exit::Exit,
+    scenario::{
+        Call, Direction, Network, Peers, Scenario, Server, ServerKind, Workload, format_bit_rate,
+        format_byte_size, format_duration,
+    },
+};
+use netmodel::{PlanError, Port};
+use record::{InterfaceKind, Millis};
+use serde::Serialize;
+use std::{collections::BTreeMap, path::Path};
+
+/// Shows it.
+pub(crate) fn plan(file: &Path, sets: &[String], json: bool) -> Exit {
+    let Some((scenario, _)) = check::load(file, sets) else {
+        return Exit::Usage;
+    };
+    let planned = match Planned::of(&scenario) {
+        Ok(planned) => planned,
+        // Reading the scenario has tried this; so it does not happen.
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Usage;
+        }
+    };
+    match json {
+        // Numbers, strings, lists and maps with string keys always serialise.
+        true => say!("{}", serde_json::to_string_pretty(&planned).unwrap_or_default()),
+        false => show(&planned),
+    }
+    Exit::Success
+}
+
+/// A run that could be.
+#[derive(Debug, Serialize)]
+struct Planned<'a> {
+    scenario: &'a str,
+    why: &'a str,
+    seed: u64,
+    duration_ms: Millis,
+    hosts: BTreeMap<&'a str, PlannedHost<'a>>,
+    networks: BTreeMap<&'a str, PlannedNetwork<'a>>,
+    servers: BTreeMap<&'a str, PlannedServer<'a>>,
+    peers: &'a Peers,
+    steps: Vec<PlannedStep>,
+    expect: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedHost<'a> {
+    /// None for a host that nobody calls from.
+    role: Option<&'static str>,
+    interfaces: BTreeMap<&'a str, PlannedInterface<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedInterface<'a> {
+    #[serde(rename = "type")]
+    kind: InterfaceKind,
+    network: &'a str,
+    metric: u32,
+    addresses: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedNetwork<'a> {
+    #[serde(flatten)]
+    network: &'a Network,
+    /// The public address of its NAT.
+    nat_address: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedServer<'a> {
+    #[serde(flatten)]
+    server: &'a Server,
+    addresses: Vec<String>,
+}
+
+/// Something that happens at a time.
+#[derive(Debug, Serialize)]
+struct PlannedStep {
+    at_ms: Millis,
+    what: String,
+}
+
+impl<'a> Planned<'a> {
+    fn of(scenario: &'a Scenario) -> Result<Self, PlanError> {
+        let plan = netmodel::Plan::new(scenario.topology())?;
+        let hosts = scenario.hosts.iter().map(|(name, host)| {
+            let interfaces = host.interfaces.iter().map(|(interface, spec)| {
+                let port = plan.port_of(name, interface).and_then(|id| plan.port(id));
+                let planned = PlannedInterface {
+                    kind: spec.kind,
+                    network: &spec.network,
+                    metric: spec.metric,
+                    addresses: addresses(port),
+                };
+                (interface.as_str(), planned)
+            });
+            (name.as_str(), PlannedHost { role: role(scenario, name), interfaces: interfaces.collect() })
+        });
+        let networks = scenario.networks.iter().map(|(name, network)| {
+            let nat_address = plan.nat_address(name).map(|address| address.to_string());
+            (name.as_str(), PlannedNetwork { network, nat_address })
+        });
+        let servers = scenario.servers.iter().map(|(name, server)| {
+            (name.as_str(), PlannedServer { server, addresses: addresses(plan.server(name)) })
+        });
+        Ok(Self {
+            scenario: &scenario.name,
+            why: &scenario.why,
+            seed: scenario.seed,
+            duration_ms: scenario.duration.into(),
+            hosts: hosts.collect(),
+            networks: networks.collect(),
+            servers: servers.collect(),
+            peers: &scenario.peers,
+            steps: steps(scenario),
+            expect: scenario.expect.iter().map(ToString::to_string).collect(),
+        })
+    }
+}
+
+fn role(scenario: &Scenario, host: &str) -> Option<&'static str> {
+    let peers = &scenario.peers;
+    let ends = [(&peers.client, "client"), (&peers.server, "server")];
+    ends.into_iter().find(|(peer, _)| peer.host == host).map(|(_, role)| role)
+}
+
+fn addresses(port: Option<&Port>) -> Vec<String> {
+    let ipv4 = port.and_then(|port| port.ipv4).map(|(address, prefix)| format!("{address}/{prefix}"));
+    let ipv6 = port.and_then(|port| port.ipv6).map(|(address, prefix)| format!("{address}/{prefix}"));
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+/// Those of the timeline, between the start and the end.
+fn steps(scenario: &Scenario) -> Vec<PlannedStep> {
+    let start = format!("both peers start ICE, then {}", sent(scenario.peers.client.workload));
+    let step = |at: std::time::Duration, what: String| PlannedStep { at_ms: at.into(), what };
+    let timeline = scenario.timeline.iter().map(|done| step(done.at, done.action.to_string()));
+    let ends = step(scenario.duration, "everything is stopped".to_owned());
+    [step(std::time::Duration::ZERO, start)].into_iter().chain(timeline).chain([ends]).collect()
+}
+
+fn sent(workload: Workload) -> String {
+    let call = workload.call.map(|Call { rate, payload }| {
+        format!("a call of {rate} datagrams of {} each way", format_byte_size(payload))
+    });
+    let bulk = workload.bulk.map(|bulk| {
+        let way = match bulk.direction {
+            Direction::Up => "from client to server",
+            Direction::Down => "from server to client",
+        };
+        let size = bulk
+            .size
+            .map_or("bulk to the end".to_owned(), |size| format!("bulk of {}", format_byte_size(size)));
+        format!("{size} {way}")
+    });
+    call.into_iter().chain(bulk).collect::<Vec<_>>().join(" and ")
+}
+
+fn show(planned: &Planned<'_>) {
+    let Planned { scenario, why, seed, duration_ms, peers, .. } = planned;
+    say!("{scenario}, seed {seed}, {duration_ms}");
+    say!("{why}");
+    section("Hosts", hosts(planned));
+    section("Networks", planned.networks.iter().map(|(name, network)| network_row(name, network)).collect());
+    section("Servers", planned.servers.iter().map(|(name, server)| server_row(name, server)).collect());
+    let peer = |role: &str, peer: &crate::scenario::Peer| {
+        row([
+            role,
+            &peer.host,
+            peer.engine.name(),
+            peer.policy.name(),
+            &format!("signals {}", peer.signal.name()),
+        ])
+    };
+    section("Peers", vec![peer("client", &peers.client), peer("server", &peers.server)]);
+    section(
+        "Timeline",
+        planned.steps.iter().map(|step| row([&step.at_ms.to_string(), &step.what])).collect(),
+    );
+    section("Expectations", planned.expect.iter().map(|expected| row([expected])).collect());
+}
+
+fn hosts(planned: &Planned<'_>) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (name, host) in &planned.hosts {
+        for (interface, spec) in &host.interfaces {
+            let (kind, metric) = (kind(spec.kind), format!("metric {}", spec.metric));
+            let mut cells = row([&format!("{name}.{interface}"), kind, spec.network, &metric]);
+            cells.extend(spec.addresses.iter().cloned());
+            rows.push(cells);
+        }
+    }
+    rows
+}
+
+fn kind(kind: InterfaceKind) -> &'static str {
+    match kind {
+        InterfaceKind::Lan => "lan",
+        InterfaceKind::Wifi => "wifi",
+        InterfaceKind::Cellular => "cellular",
+    }
+}
+
+fn network_row(name: &str, planned: &PlannedNetwork<'_>) -> Vec<String> {
+    let network = planned.network;
+    let direction = |link: &crate::scenario::LinkDirection| {
+        let jitter = (!link.jitter.is_zero()).then(|| format!(" +-{}", format_duration(link.jitter)));
+        let rate = link.rate.map_or("no rate limit".to_owned(), format_bit_rate);
+        format!("{}{}, {rate}", format_duration(link.delay), jitter.unwrap_or_default())
+    };
+    let (up, down) = (direction(&network.link.up), direction(&network.link.down));
+    let link = if up == down { format!("{up} each way") } else { format!("{up} up; {down} down") };
+    let nat = planned.nat_address.as_ref().map_or("no NAT".to_owned(), |outside| format!("NAT at {outside}"));
+    let blocks = network.block.iter().map(|block| block.to_string());
+    let mut cells = row([name, &link, &nat, network.ipv6.phrase()]);
+    cells.push(blocks.collect::<Vec<_>>().join("; "));
+    cells
+}
+
+fn server_row(name: &str, planned: &PlannedServer<'_>) -> Vec<String> {
+    let kind = match planned.server.kind {
+        ServerKind::Rendezvous => "rendezvous",
+    };
+    let mut cells = row([name, kind, &format!("{} away", format_duration(planned.server.delay))]);
+    cells.extend(planned.addresses.iter().cloned());
+    cells
+}
+
+fn row<'a>(cells: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>) -> Vec<String> {
+    cells.into_iter().map(|cell| cell.as_ref().to_owned()).collect()
+}
+
+/// A heading and its rows, their columns below each other; nothing when there are no rows.
+fn section(heading: &str, rows: Vec<Vec<String>>) {
+    if rows.is_empty() {
+        return;
+    }
+    say!("\n{heading}");
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        say!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
