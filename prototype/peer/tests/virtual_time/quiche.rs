@@ -9,8 +9,11 @@ fn quiche() {}
 #[cfg(feature = "quiche")]
 mod with_the_feature {
     use crate::world::{Signal, World, host};
-    use netmodel::{LinkSpec, NetworkSpec, Topology};
-    use peer::{CallSpec, EngineKind, Event, Evidence, Fingerprint, Outcome, PathState, Role, Secret};
+    use netmodel::{BitRate, LinkSpec, NetworkSpec, Topology};
+    use peer::{
+        BulkDirection, BulkSpec, CallSpec, EngineKind, Event, Evidence, Fingerprint, Outcome, PathState,
+        PeerConfig, Role, Secret,
+    };
     use std::{collections::BTreeSet, time::Duration};
 
     /// Long enough for the busiest machine; nothing takes as long where nothing is wrong.
@@ -38,19 +41,22 @@ mod with_the_feature {
     }
 
     fn world(topology: Topology, client: EngineKind, server: EngineKind) -> World {
-        world_with(topology, client, server, |_| {})
+        world_with(topology, |_| {}, with_engines(client, server))
+    }
+
+    fn with_engines(client: EngineKind, server: EngineKind) -> impl Fn(&mut PeerConfig) {
+        move |config| config.engine = if matches!(config.role, Role::Client { .. }) { client } else { server }
     }
 
     fn world_with(
         topology: Topology,
-        client: EngineKind,
-        server: EngineKind,
         change: impl Fn(&mut peer::Ticket),
+        configure: impl Fn(&mut PeerConfig),
     ) -> World {
         let mut world = World::with(topology, Signal::InBand, 1, change, |config| {
-            config.engine = if matches!(config.role, Role::Client { .. }) { client } else { server };
             config.call = Some(CallSpec::new(200, 58).unwrap());
             config.evidence = Evidence { key_log: true, qlog: true };
+            configure(config);
         });
         world.paced = true;
         world.start();
@@ -198,12 +204,60 @@ mod with_the_feature {
         expect_one_connection(&world);
     }
 
+    /// What quiche 0.30 had in flight on a path that it leaves is never sent again by it; the object must not notice.
+    #[test]
+    fn an_object_survives_the_loss_of_its_path_in_both_directions() {
+        for direction in [BulkDirection::Up, BulkDirection::Down] {
+            let rate = BitRate::per_second(20_000_000);
+            let mut topology = two_links();
+            for network in &mut topology.networks {
+                for link in [&mut network.up, &mut network.down] {
+                    *link = LinkSpec { rate, ..link.clone() };
+                }
+            }
+            let bytes = Some(2_000_000);
+            let mut world = world_with(
+                topology,
+                |_| {},
+                |config| {
+                    config.engine = EngineKind::Quiche;
+                    config.call = None;
+                    config.bulk = Some(BulkSpec { direction, bytes });
+                },
+            );
+            for part in [500_000, 1_200_000] {
+                expect(&mut world, "a standby", has_standby);
+                expect(&mut world, "a part of it", |world| arrived(world) > part);
+                let interface = active(&world, "laptop").unwrap();
+                world.down("laptop", &interface);
+                world.up("laptop", &interface);
+            }
+            expect(&mut world, "an end", |world| world.hosts.values().all(|host| host.outcome.is_some()));
+            let verdicts = world.events.iter().filter_map(|(_, _, event)| match event {
+                Event::BulkEnded { bytes, sha256_ok, .. } => Some((*bytes, *sha256_ok)),
+                _ => None,
+            });
+            assert_eq!(verdicts.collect::<Vec<_>>(), [(2_000_000, Some(true)); 2], "{direction:?}");
+            expect_one_connection(&world);
+        }
+    }
+
+    fn arrived(world: &World) -> u64 {
+        let bytes = |(_, _, event): &(Duration, String, Event)| match event {
+            Event::BulkArrived { bytes, .. } => Some(*bytes),
+            _ => None,
+        };
+        world.events.iter().rev().find_map(bytes).unwrap_or(0)
+    }
+
     #[test]
     fn the_wrong_fingerprint_is_refused() {
         for server in EngineKind::ALL {
-            let mut world = world_with(two_links(), EngineKind::Quiche, *server, |ticket| {
-                ticket.fingerprint = Fingerprint([0; 32]);
-            });
+            let mut world = world_with(
+                two_links(),
+                |ticket| ticket.fingerprint = Fingerprint([0; 32]),
+                with_engines(EngineKind::Quiche, *server),
+            );
             expect(&mut world, "an end", |world| world.hosts["laptop"].outcome.is_some());
             let Some(Outcome::Refused { why }) = &world.hosts["laptop"].outcome else {
                 panic!("refused by a client of {server}: {:?}", world.hosts["laptop"].outcome)
@@ -214,9 +268,11 @@ mod with_the_feature {
 
     #[test]
     fn the_wrong_secret_is_refused() {
-        let mut world = world_with(two_links(), EngineKind::Quiche, EngineKind::Quiche, |ticket| {
-            ticket.secret = Secret([9; 16]);
-        });
+        let mut world = world_with(
+            two_links(),
+            |ticket| ticket.secret = Secret([9; 16]),
+            with_engines(EngineKind::Quiche, EngineKind::Quiche),
+        );
         expect(&mut world, "an end", |world| world.hosts["laptop"].outcome.is_some());
         let Some(Outcome::Refused { why }) = &world.hosts["laptop"].outcome else { panic!("refused") };
         assert!(why.contains("secret"), "{why}");
