@@ -1,5 +1,6 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
+# make test-long   hours of jitter in virtual time, without a false alarm
 # make bench  the figures of the README, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
 # make deny   licences, bans and sources of the dependencies (part of `make test`), and known weaknesses where the
@@ -17,7 +18,7 @@ REPEAT ?= 20
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
-.PHONY: demo test bench bench-interruption build deny man
+.PHONY: demo test test-long bench bench-interruption build deny man
 
 demo: build
 	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
@@ -34,6 +35,10 @@ test:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	cargo build --workspace --locked
 	cargo test --workspace --locked
+
+test-long:
+	@testbed/setup test
+	cargo test --release --locked --package peer --test virtual_time -- --ignored
 
 bench: build
 	cargo bench --locked --package runner --bench first_light

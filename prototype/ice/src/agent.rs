@@ -182,6 +182,18 @@ impl Agent {
         }
     }
 
+    /// How often this pair is checked: as wanted, or less often when many pairs share the time.
+    pub fn liveness_interval(&self, pair: PairId) -> Option<Duration> {
+        self.checklist.get(pair).map(|pair| self.interval(pair))
+    }
+
+    /// Checks a valid pair at once, because something else makes its user doubt that it is alive.
+    pub fn probe(&mut self, now: Instant, pair: PairId) {
+        if self.checklist.get(pair).is_some_and(|pair| pair.state.is_valid()) {
+            self.send_check(now, pair, CheckPurpose::Liveness);
+        }
+    }
+
     /// Does what is due. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.excuse_late_wake_up(now);

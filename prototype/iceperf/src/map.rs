@@ -79,9 +79,13 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             state: path_state(view.state),
             cause: view.cause,
         },
-        From::Detected { interface, path, by } => {
-            EventKind::Detected { interface, path, by: detected_by(by), silence_ns: None, expected_ns: None }
-        }
+        From::Detected { interface, path, by, pause } => EventKind::Detected {
+            interface,
+            path,
+            by: detected_by(by),
+            silence_ns: pause.map(|pause| nanoseconds(pause.silence)),
+            expected_ns: pause.map(|pause| nanoseconds(pause.expected)),
+        },
         From::CallBegins { interval, payload } => EventKind::Workload {
             workload: record::WorkloadKind::Call,
             interval_ns: Some(nanoseconds(interval)),
@@ -112,14 +116,22 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::BulkEnded { object, bytes, sha256, sha256_ok, why } => {
             EventKind::BulkEnded { object, bytes, sha256, sha256_ok, why }
         }
-        From::PathSample { path, bytes_sent, bytes_received, rtt } => EventKind::PathSample {
+        From::PathSample {
+            path,
+            bytes_sent,
+            bytes_received,
+            rtt,
+            packets_sent,
+            packets_lost,
+            congestion_window,
+        } => EventKind::PathSample {
             path,
             bytes_sent,
             bytes_received,
             rtt_ns: rtt.map(nanoseconds),
-            packets_sent: None,
-            packets_lost: None,
-            congestion_window: None,
+            packets_sent,
+            packets_lost,
+            congestion_window,
         },
     }
 }
@@ -211,6 +223,7 @@ fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
         peer::DetectedBy::AddressGone => record::DetectedBy::AddressGone,
         peer::DetectedBy::SendError => record::DetectedBy::SendError,
         peer::DetectedBy::CheckSilence => record::DetectedBy::CheckSilence,
+        peer::DetectedBy::ReceiveSilence => record::DetectedBy::ReceiveSilence,
         peer::DetectedBy::Peer => record::DetectedBy::Peer,
         peer::DetectedBy::Engine => record::DetectedBy::Engine,
     }

@@ -137,6 +137,8 @@ pub enum Event {
         path: Option<u64>,
         /// What gave it away.
         by: DetectedBy,
+        /// The pause that gave it away.
+        pause: Option<Pause>,
     },
     /// A workload says how it sends.
     CallBegins {
@@ -228,7 +230,22 @@ pub enum Event {
         bytes_received: u64,
         /// The engine's estimate.
         rtt: Option<Duration>,
+        /// QUIC packets, those that wait for an acknowledgement or got one or did not.
+        packets_sent: Option<u64>,
+        /// QUIC packets that the engine takes for lost.
+        packets_lost: Option<u64>,
+        /// Bytes that may be under way at once.
+        congestion_window: Option<u64>,
     },
+}
+
+/// A time in which nothing arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// How long it was.
+    pub silence: Duration,
+    /// How long the longest one was that was expected.
+    pub expected: Duration,
 }
 
 /// A QUIC path and its state.
@@ -284,6 +301,8 @@ pub enum DetectedBy {
     SendError,
     /// Checks unanswered.
     CheckSilence,
+    /// Nothing arrives any more though something should, and another path lives.
+    ReceiveSilence,
     /// The other peer said so.
     Peer,
     /// The engine gave up.
@@ -299,6 +318,7 @@ impl DetectedBy {
             DetectedBy::AddressGone => "address gone",
             DetectedBy::SendError => "send error",
             DetectedBy::CheckSilence => "checks unanswered",
+            DetectedBy::ReceiveSilence => "nothing arrives any more",
             DetectedBy::Peer => "the other peer closed it",
             DetectedBy::Engine => "the engine gave it up",
         }

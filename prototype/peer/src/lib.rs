@@ -35,6 +35,7 @@ mod peer;
 mod policy;
 pub mod rendezvous;
 mod secret;
+mod silence;
 mod sockets;
 mod ticket;
 
@@ -49,7 +50,7 @@ pub mod fuzzing {
 
 pub use call::{CallError, CallSpec};
 pub use engine::{EngineKind, UnknownEngine};
-pub use event::{DetectedBy, Event, PathState, PathView};
+pub use event::{DetectedBy, Event, PathState, PathView, Pause};
 pub use evidence::Evidence;
 pub use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
 pub use identity::{Fingerprint, Identity, IdentityError};

@@ -107,7 +107,8 @@ impl Paths {
         self.usable().find(|path| path.usage == Use::Active)
     }
 
-    fn usable(&self) -> impl Iterator<Item = &Path> {
+    /// Validated, and not given up.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &Path> {
         self.living.iter().filter(|path| path.validated && !path.abandoned)
     }
 
@@ -174,6 +175,16 @@ impl Path {
         self.view.remote_interface = pair.remote_interface.clone();
         self.view.candidate = kind_of(pair);
         Some(self.enter(self.view.state, "the other peer named its interface"))
+    }
+
+    /// Goes on between other addresses; the event that tells of it.
+    pub(crate) fn move_to(&mut self, link: Link, pair: &PairView, cause: &str) -> PathView {
+        self.link = link;
+        self.suspect = false;
+        self.view.pair = pair.id.0;
+        self.view.remote = pair.remote;
+        self.view.candidate = kind_of(pair);
+        self.enter(self.view.state, cause)
     }
 
     pub(crate) fn interface(&self) -> &str {

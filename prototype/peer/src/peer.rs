@@ -5,6 +5,7 @@ mod connection;
 mod policing;
 mod signalling;
 mod streams;
+mod watching;
 
 #[cfg(feature = "quiche")]
 use crate::engine::QuicheEngine;
@@ -16,6 +17,7 @@ use crate::{
     evidence::Collector,
     paths::Paths,
     rendezvous,
+    silence::Silence,
     sockets::{Action, Sockets},
 };
 use ice::{PairId, SocketId, SocketInfo};
@@ -179,6 +181,7 @@ pub struct Peer {
     incoming: BTreeMap<Stream, streams::Incoming>,
     connection: Connection,
     paths: Paths,
+    silence: Silence,
     /// A path that the client uses and that is not validated here yet.
     used_early: Option<EnginePath>,
     /// A client has heard from the server over the complete connection: the server has completed the handshake, too.
@@ -252,6 +255,7 @@ impl Peer {
             incoming: BTreeMap::new(),
             connection: Connection::None,
             paths: Paths::default(),
+            silence: Silence::default(),
             used_early: None,
             confirmed: false,
             check_intervals: BTreeMap::new(),
@@ -415,7 +419,14 @@ impl Peer {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
-        self.agent.handle_datagram(now, socket, from, datagram).map_err(ice::Rejected::reason)
+        self.agent.handle_datagram(now, socket, from, datagram).map_err(ice::Rejected::reason)?;
+        // Authentic: a mere indication is not.
+        if let Some(pair) =
+            self.pair_on(Link { socket, remote: from }).filter(|pair| pair.last_heard == Some(now))
+        {
+            self.note_heard(now, &pair);
+        }
+        Ok(())
     }
 
     /// QUIC is taken only from addresses that ICE has authenticated: nobody else reaches the handshake.
@@ -426,11 +437,14 @@ impl Peer {
         ecn: Option<u8>,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
-        if self.pair_on(link).is_none_or(|pair| pair.last_heard.is_none()) {
-            return Err("unknown-source");
-        }
+        let known = self.pair_on(link).filter(|pair| pair.last_heard.is_some());
+        let pair = known.ok_or("unknown-source")?;
         self.engine.set_replaceable(self.paths.active().is_none());
-        if self.engine.handle_datagram(now, link, ecn, datagram) { Ok(()) } else { Err("not-quic") }
+        if !self.engine.handle_datagram(now, link, ecn, datagram) {
+            return Err("not-quic");
+        }
+        self.note_heard(now, &pair);
+        Ok(())
     }
 
     /// Call when [`Peer::deadline`] has passed.
@@ -442,6 +456,7 @@ impl Peer {
             self.agent.handle_timeout(now);
         }
         self.engine.handle_timeout(now);
+        self.act_on_silence(now);
         self.check_limits(now);
         self.pump(now);
     }
@@ -479,6 +494,7 @@ impl Peer {
         [
             self.agent.poll_timeout(),
             self.engine.deadline(),
+            self.silence.deadline(),
             self.signalling.as_ref().and_then(rendezvous::Client::deadline),
             sending.map(Sender::deadline),
             self.bulk_deadline(),
@@ -519,6 +535,7 @@ impl Peer {
             }
             if changed || self.retry_open.is_some_and(|at| at <= now) {
                 self.reconcile(now);
+                self.listen(now);
             }
             self.signal(now);
             self.send_call(now);

@@ -80,6 +80,8 @@ pub(crate) enum EngineEvent {
     Connected { path: EnginePath, link: Link, multipath: bool },
     /// A path passed path validation (RFC 9000 section 8.2); on the server, the first word of it.
     PathValidated { path: EnginePath, link: Link },
+    /// The other end's address under a path changed (RFC 9000 section 9.3); the path goes on.
+    PathMoved { path: EnginePath, link: Link },
     /// A path is over, by our doing or not.
     PathClosed { path: EnginePath, by: ClosedBy },
     /// The other end says how it uses a path.

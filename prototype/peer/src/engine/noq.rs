@@ -88,7 +88,7 @@ impl NoqEngine {
         let tls = QuicServerConfig::try_from(tls).map_err(|error| EngineError(error.to_string()))?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
         config.transport_config(Arc::new(transport(evidence)));
-        // Clients move by opening paths; an address that changes under a path is met by ICE, which opens another.
+        // Clients move by opening paths; but a NAT may give a path another address, and then the path goes along.
         config.migration(true);
         Ok(Self::new(seed, Some(Arc::new(config)), None))
     }
@@ -178,6 +178,7 @@ impl Engine for NoqEngine {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(live) = self.live.as_mut().filter(|live| live.handle == handle) {
                     live.connection.handle_event(event);
+                    live.follow(link, &mut self.events);
                     live.take_datagrams(Some(link), &mut self.events);
                 }
             }
@@ -390,6 +391,22 @@ impl Live {
                 out.push_back(EngineEvent::RemoteUse { path: self.number(id), usage });
             }
             _ => {}
+        }
+    }
+
+    /// What came over a link that carries no path may have moved one there: RFC 9000 section 9.3.
+    fn follow(&mut self, link: Link, out: &mut VecDeque<EngineEvent>) {
+        if self.links.values().any(|known| *known == link) {
+            return;
+        }
+        let runs_there = |id: &PathId| {
+            self.connection.network_path(*id).is_ok_and(|tuple| {
+                tuple.remote() == link.remote && tuple.local_ip().and_then(socket_of) == Some(link.socket)
+            })
+        };
+        if let Some(id) = self.links.keys().copied().find(runs_there) {
+            self.links.insert(id, link);
+            out.push_back(EngineEvent::PathMoved { path: self.number(id), link });
         }
     }
 

@@ -60,6 +60,7 @@ impl Peer {
                 self.on_path_validated(now, path, link);
             }
             EngineEvent::PathValidated { path, link } => self.on_path_validated(now, path, link),
+            EngineEvent::PathMoved { path, link } => self.on_path_moved(path, link),
             EngineEvent::PathClosed { path, by } => self.on_path_closed(now, path, by),
             EngineEvent::RemoteUse { path, usage } => self.on_remote_use(path, usage),
             #[cfg(feature = "quiche")]

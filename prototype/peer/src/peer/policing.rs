@@ -1,6 +1,6 @@
 //! Pairs and losses in, paths out: what the policy asks for is compared with what there is, again after every change.
 
-use super::Peer;
+use super::{Peer, watching::Loss};
 use crate::{
     DetectedBy, Event, InterfaceKind, PathState, Side,
     engine::{ClosedBy, EnginePath, Link, Use},
@@ -19,7 +19,7 @@ const RETRY_OPEN_SLOWEST: Duration = Duration::from_secs(1);
 /// A link whose path was given up is left alone this long, so that one bad sign after the other does not open and
 /// close paths in turns.
 const REST: Duration = Duration::from_millis(500);
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Peer {
     pub(super) fn on_ice(&mut self, now: Instant, event: ice::Event) {
@@ -77,7 +77,10 @@ impl Peer {
         for action in actions {
             let Action::Close { socket, by, .. } = action else { continue };
             lost.extend(
-                self.paths.living().filter(|path| path.link.socket == *socket).map(|path| (path.link, *by)),
+                self.paths
+                    .living()
+                    .filter(|path| path.link.socket == *socket)
+                    .map(|path| (path.link, Loss::from(*by))),
             );
         }
         self.lose_links(now, &lost);
@@ -89,30 +92,30 @@ impl Peer {
     }
 
     pub(super) fn lose_link(&mut self, now: Instant, link: Link, by: DetectedBy) {
-        self.lose_links(now, &[(link, by)]);
+        self.lose_links(now, &[(link, by.into())]);
     }
 
     /// The paths on these links no longer work. Another takes over before the other end is told, so that the word of
     /// it has a path to travel on.
-    fn lose_links(&mut self, now: Instant, links: &[(Link, DetectedBy)]) {
+    pub(super) fn lose_links(&mut self, now: Instant, links: &[(Link, Loss)]) {
         let mut lost = vec![];
-        for (link, by) in links {
+        for (link, loss) in links {
             let Some(path) = self.paths.on_link(*link).filter(|path| !path.abandoned) else { continue };
-            lost.push((path.number, path.engine, *by));
+            lost.push((path.number, path.engine, *loss));
             self.resting.insert(*link, now + REST);
         }
-        for (number, _, by) in &lost {
+        for (number, _, Loss { by, pause }) in &lost {
             self.last_sample(*number);
             let Some(path) = self.paths.by_number(*number) else { continue };
             path.abandoned = true;
             let interface = path.interface().to_owned();
             let view = path.enter(PathState::Closed, by.as_str());
-            self.event(Event::Detected { interface, path: Some(*number), by: *by });
+            self.event(Event::Detected { interface, path: Some(*number), by: *by, pause: *pause });
             self.event(Event::Path(view));
         }
-        if let Some((_, _, by)) = lost.first() {
+        if let Some((_, _, loss)) = lost.first() {
             self.changed = true;
-            self.choose_active(now, by.as_str());
+            self.choose_active(now, loss.by.as_str());
         }
         let any = !lost.is_empty();
         for (number, engine, _) in lost {
@@ -190,7 +193,7 @@ impl Peer {
         };
         let (link, interface) = (path.link, path.interface().to_owned());
         let view = path.enter(PathState::Closed, by.as_str());
-        self.event(Event::Detected { interface, path: Some(number), by });
+        self.event(Event::Detected { interface, path: Some(number), by, pause: None });
         self.last_sample(number);
         self.event(Event::Path(view));
         self.paths.remove(number);
@@ -355,9 +358,15 @@ impl Peer {
         let Some(path) = self.paths.by_number(number) else { return };
         let (engine, validated) = (path.engine, path.validated);
         if let Some(figures) = self.engine.figures(engine) {
-            let rtt = validated.then_some(figures.rtt);
-            let (bytes_sent, bytes_received) = (figures.bytes_sent, figures.bytes_received);
-            self.event(Event::PathSample { path: number, bytes_sent, bytes_received, rtt });
+            self.event(Event::PathSample {
+                path: number,
+                bytes_sent: figures.bytes_sent,
+                bytes_received: figures.bytes_received,
+                rtt: validated.then_some(figures.rtt),
+                packets_sent: Some(figures.packets_sent),
+                packets_lost: Some(figures.packets_lost),
+                congestion_window: Some(figures.congestion_window),
+            });
         }
     }
 }

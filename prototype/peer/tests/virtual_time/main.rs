@@ -5,5 +5,7 @@ mod evidence;
 mod proofs_and_strays;
 mod quiche;
 mod resilience;
+mod silence;
+mod trouble;
 mod wifi_off_in_call;
 mod world;

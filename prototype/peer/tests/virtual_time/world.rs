@@ -1,6 +1,7 @@
 //! Two peers, a rendezvous server and the network model in virtual time: the loop that every driver has, with a
 //! clock that jumps from deadline to deadline.
 
+use crate::trouble::{Held, Trouble};
 use netmodel::{
     Block, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, Network,
     NetworkSpec, Output as NetOutput, Plan, PortId, ServerSpec, Topology, build_udp, parse_udp,
@@ -22,7 +23,8 @@ pub(crate) struct World {
     pub(crate) epoch: Instant,
     pub(crate) now: Instant,
     pub(crate) plan: Plan,
-    network: Network,
+    pub(crate) network: Network,
+    pub(crate) trouble: Trouble,
     pub(crate) hosts: BTreeMap<String, Host>,
     meet: rendezvous::Server,
     /// Since the epoch, host, event: in order.
@@ -179,6 +181,7 @@ impl World {
             epoch,
             now: epoch,
             network: Network::new(&plan, seed),
+            trouble: Trouble::default(),
             plan,
             hosts: BTreeMap::new(),
             meet: rendezvous::Server::new(),
@@ -264,7 +267,7 @@ impl World {
         self.tell_addresses(host, name, (true, true), addresses);
     }
 
-    fn tell_addresses(
+    pub(crate) fn tell_addresses(
         &mut self,
         host: &str,
         name: &str,
@@ -344,8 +347,9 @@ impl World {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let peers = self.hosts.values().filter_map(|host| host.peer.deadline());
-        peers.chain(self.network.deadline()).min()
+        let awake = self.hosts.iter().filter(|(name, _)| !self.trouble.is_frozen(name));
+        let peers = awake.filter_map(|(_, host)| host.peer.deadline());
+        peers.chain(self.network.deadline()).chain(self.trouble.deadline()).min()
     }
 
     fn step(&mut self) {
@@ -354,7 +358,18 @@ impl World {
                 self.deliver(port, &packet);
             }
         }
+        while let Some(Held { host, from, to, bytes }) = self.trouble.due(self.now) {
+            self.arrive(&host, from, to, &bytes);
+        }
+        while let Some((_, waiting)) = self.trouble.thaw(self.now) {
+            for Held { host, from, to, bytes } in waiting {
+                self.arrive(&host, from, to, &bytes);
+            }
+        }
         for name in self.names() {
+            if self.trouble.is_frozen(&name) {
+                continue;
+            }
             let host = self.hosts.get_mut(&name).unwrap();
             if host.peer.deadline().is_some_and(|at| at <= self.now) {
                 host.peer.handle_timeout(self.now);
@@ -376,11 +391,22 @@ impl World {
                 self.network.inject(self.now, port, build_udp(local, answer.to, &answer.bytes).unwrap());
             }
         } else {
-            self.arrive(&owner, udp.source, udp.destination, payload);
+            let (from, to, bytes) = (udp.source, udp.destination, payload.to_vec());
+            let datagram = Held { host: owner, from, to, bytes };
+            let passed = if self.trouble.deafens(port) { None } else { Some(datagram) };
+            if let Some(Held { host, from, to, bytes }) =
+                passed.and_then(|datagram| self.trouble.hold(self.now, port, datagram))
+            {
+                self.arrive(&host, from, to, &bytes);
+            }
         }
     }
 
     fn arrive(&mut self, name: &str, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let datagram = Held { host: name.to_owned(), from, to, bytes: bytes.to_vec() };
+        if self.trouble.queue(datagram).is_none() {
+            return;
+        }
         let host = self.hosts.get_mut(name).unwrap();
         let Some((socket, _)) = host.sockets.iter().find(|(_, (_, local))| *local == to) else {
             self.unclaimed += 1;
@@ -407,6 +433,9 @@ impl World {
                 }
                 Output::Transmit(transmit) => {
                     let (port, local) = host.sockets[&transmit.socket];
+                    if self.trouble.mutes(port) {
+                        continue;
+                    }
                     for datagram in transmit.bytes.chunks(transmit.segment_size.unwrap_or(usize::MAX)) {
                         self.network.inject(self.now, port, build_udp(local, transmit.to, datagram).unwrap());
                     }
