@@ -6,6 +6,7 @@
 use crate::{
     interfaces::Interface,
     intervals::{Intervals, byte_count, candidate_word, direction_word, route},
+    map,
     summary::{Counts, Document, Summary},
     transfer::Transfer,
 };
@@ -44,8 +45,15 @@ impl Console {
         }
     }
 
-    /// The interfaces, at the start.
-    pub(crate) fn interfaces<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface>) {
+    /// The interfaces at the start, the one that is preferred first.
+    pub(crate) fn interfaces<'a>(
+        &mut self,
+        interfaces: impl Iterator<Item = &'a Interface>,
+        policy: &peer::Policy,
+    ) {
+        let cost = |interface: &Interface| policy.cost.of(map::interface_kind(interface.kind));
+        let mut interfaces: Vec<_> = interfaces.collect();
+        interfaces.sort_by_key(|interface| (cost(interface), interface.metric.unwrap_or(u32::MAX)));
         for interface in interfaces {
             let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
             let state = match (interface.up, interface.carrier) {
@@ -55,7 +63,7 @@ impl Console {
                 (true, true) => addresses.join(", "),
             };
             let kind = kind_word(interface.kind);
-            self.line(&format!("  {:<15} {kind:<9} {state}", interface.name));
+            self.line(&format!("  {:<15} {kind:<9} cost {:<4} {state}", interface.name, cost(interface)));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     timer::Timer,
     udp::{Binding, OpenError, Opened, Outgoing, Ready, Sockets},
 };
-use peer::{Outcome, Output, Peer, SocketId, Transmit};
+use peer::{Outcome, Output, Peer, Policy, SocketId, Transmit};
 use record::{Command, EventKind};
 use std::{
     collections::BTreeMap,
@@ -34,6 +34,7 @@ pub(crate) struct Driver {
     watcher: Watcher,
     events: Events,
     evidence: Evidence,
+    policy: Policy,
     console: Console,
     control: Control,
     timer: Timer,
@@ -52,6 +53,7 @@ pub(crate) struct Surroundings {
     pub(crate) selection: Selection,
     pub(crate) events: Events,
     pub(crate) control: Control,
+    pub(crate) policy: Policy,
     pub(crate) json: bool,
     /// How often people read of each path.
     pub(crate) interval: Option<Duration>,
@@ -111,6 +113,7 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         watcher,
         events: surroundings.events,
         evidence,
+        policy: surroundings.policy,
         console: Console::new(role, surroundings.json),
         control: surroundings.control,
         timer: Timer::new(surroundings.clock).map_err(|error| machine("cannot make a timer", error))?,
@@ -159,7 +162,7 @@ impl Driver {
 
     /// Sockets for all interfaces, until none is still waiting for its address.
     async fn open(&mut self) -> Result<(), Failure> {
-        self.console.interfaces(self.watcher.interfaces().values());
+        self.console.interfaces(self.watcher.interfaces().values(), &self.policy);
         let interfaces: Vec<_> = self.watcher.interfaces().values().cloned().collect();
         for interface in interfaces {
             let now = self.now();

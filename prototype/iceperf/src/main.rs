@@ -83,7 +83,8 @@ impl Machine {
     fn around(self, args: &CommonArgs) -> Surroundings {
         let Self { clock, events, control } = self;
         let selection = Selection::new(&args.interfaces, &args.interface_kinds);
-        Surroundings { clock, selection, events, control, json: args.json, interval: args.interval() }
+        let policy = args.policy.clone();
+        Surroundings { policy, clock, selection, events, control, json: args.json, interval: args.interval() }
     }
 }
 

@@ -147,11 +147,7 @@ pub(crate) fn change(change: interfaces::Change) -> peer::InterfaceChange {
 fn interface(state: interfaces::Interface) -> peer::Interface {
     peer::Interface {
         name: state.name,
-        kind: match state.kind {
-            record::InterfaceKind::Lan => peer::InterfaceKind::Lan,
-            record::InterfaceKind::Wifi => peer::InterfaceKind::Wifi,
-            record::InterfaceKind::Cellular => peer::InterfaceKind::Cellular,
-        },
+        kind: interface_kind(state.kind),
         up: state.up,
         carrier: state.carrier,
         addresses: state.addresses,
@@ -163,6 +159,15 @@ fn bulk_direction(direction: peer::BulkDirection) -> record::Direction {
     match direction {
         peer::BulkDirection::Up => record::Direction::Up,
         peer::BulkDirection::Down => record::Direction::Down,
+    }
+}
+
+/// A kind of interface, as a peer is told.
+pub(crate) fn interface_kind(kind: record::InterfaceKind) -> peer::InterfaceKind {
+    match kind {
+        record::InterfaceKind::Lan => peer::InterfaceKind::Lan,
+        record::InterfaceKind::Wifi => peer::InterfaceKind::Wifi,
+        record::InterfaceKind::Cellular => peer::InterfaceKind::Cellular,
     }
 }
 

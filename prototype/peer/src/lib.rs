@@ -57,6 +57,6 @@ pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};
 pub use object::{BulkDirection, BulkSpec};
 pub use peer::{ConfigError, Outcome, Output, Peer, PeerConfig, Role, Transmit};
-pub use policy::{Policy, UnknownPolicy};
+pub use policy::{Costs, Policy, UnknownPolicy};
 pub use secret::{Secret, Side};
 pub use ticket::{Ticket, TicketError};

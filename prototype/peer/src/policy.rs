@@ -17,8 +17,8 @@ pub struct Policy {
     pub active_check_interval: Duration,
     /// How often the pair of a standby path is checked, which also keeps NAT mappings and firewall states open.
     pub standby_check_interval: Duration,
-    /// Preference of interface kinds, best first, for the active path.
-    pub preference: [InterfaceKind; 3],
+    /// What it costs to use an interface, by its kind: the active path is on the cheapest.
+    pub cost: Costs,
     /// Whether the active path moves when a pair on a preferred interface comes up (or comes back).
     pub move_to_preferred: bool,
 }
@@ -32,14 +32,45 @@ impl Policy {
             max_paths: 4,
             active_check_interval: Duration::from_millis(50),
             standby_check_interval: Duration::from_millis(100),
-            preference: [InterfaceKind::Lan, InterfaceKind::Wifi, InterfaceKind::Cellular],
+            cost: Costs::default(),
             move_to_preferred: true,
         }
     }
 
-    /// Rank of an interface kind; lower is better.
+    /// Rank of an interface kind; lower is better, and kinds of one cost share a rank.
     pub fn rank(&self, kind: InterfaceKind) -> usize {
-        self.preference.iter().position(|&other| other == kind).unwrap_or(self.preference.len())
+        let cost = self.cost.of(kind);
+        let kinds = [InterfaceKind::Lan, InterfaceKind::Wifi, InterfaceKind::Cellular];
+        kinds.into_iter().filter(|other| self.cost.of(*other) < cost).count()
+    }
+}
+
+/// Cost of an interface by its kind, on the scale of WebRTC's network cost (STUN attribute 0xC057), 0 to 999. The
+/// defaults are those of libwebrtc: Ethernet 0, WiFi 10, cellular of unknown generation 900, as it may be metered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    /// Wired.
+    pub lan: u16,
+    /// IEEE 802.11.
+    pub wifi: u16,
+    /// A modem.
+    pub cellular: u16,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self { lan: 0, wifi: 10, cellular: 900 }
+    }
+}
+
+impl Costs {
+    /// Of one kind.
+    pub fn of(&self, kind: InterfaceKind) -> u16 {
+        match kind {
+            InterfaceKind::Lan => self.lan,
+            InterfaceKind::Wifi => self.wifi,
+            InterfaceKind::Cellular => self.cellular,
+        }
     }
 }
 
@@ -62,5 +93,21 @@ impl FromStr for Policy {
 impl fmt::Display for Policy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheaper_kind_ranks_first_and_equal_costs_rank_the_same() {
+        let ranks = |policy: &Policy| {
+            [InterfaceKind::Lan, InterfaceKind::Wifi, InterfaceKind::Cellular].map(|kind| policy.rank(kind))
+        };
+        let mut policy = Policy::multipath();
+        assert_eq!(ranks(&policy), [0, 1, 2]);
+        policy.cost = Costs { lan: 5, wifi: 5, cellular: 1 };
+        assert_eq!(ranks(&policy), [1, 1, 0]);
     }
 }
