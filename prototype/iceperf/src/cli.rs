@@ -8,14 +8,14 @@ use crate::{
     future_words,
     interfaces::{Named, OfKind},
     iperf3,
-    units::{self, CallRate, PayloadSize},
+    units::{self, ByteSize, CallRate, PayloadSize},
 };
 use clap::{
     ArgAction, Args, CommandFactory as _, Parser, Subcommand,
     builder::{PossibleValuesParser, StyledStr, TypedValueParser},
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use peer::{EngineKind, Policy, Ticket};
+use peer::{BulkDirection, BulkSpec, EngineKind, Policy, Ticket};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Calls that survive the loss of an interface: multi-interface ICE under multipath QUIC.
@@ -60,7 +60,7 @@ Examples:
   iceperf server --rendezvous 198.51.100.9:3478           for clients anywhere
   iceperf server --identity ~/.iceperf --ticket-file t    the same ticket at every start")]
     Server(ServerArgs),
-    /// Call a server
+    /// Call a server, or send to it
     #[command(after_help = CLIENT_EXAMPLES, after_long_help = client_long_help())]
     Client(ClientArgs),
     /// Bring peers together that share no network; answers STUN Binding requests too
@@ -89,7 +89,9 @@ Examples:
 
 const CLIENT_EXAMPLES: &str = "\
 Examples:
-  iceperf client iceperf1-... -t 60
+  iceperf client iceperf1-... -t 60                a call of a minute
+  iceperf client iceperf1-... -n 20MB -R           the server sends 20 MB
+  iceperf client iceperf1-... --bulk --call -i 0.5 both at once; lines twice a second
   iceperf client --ticket-file t --interface wlan0 --interface wwan0 --json
   iceperf client --ticket-file t --interface-kind usb0=cellular";
 
@@ -100,9 +102,9 @@ fn client_long_help() -> StyledStr {
 
 Coming from iperf3:
   iperf3 -s                 iceperf server                 prints a ticket
-  iperf3 -c HOST            iceperf client TICKET          with addresses, certificate, secret
+  iperf3 -c HOST            iceperf client TICKET --bulk   with addresses, certificate, secret
   iperf3 -c HOST -u         the default: a call, small datagrams at a fixed rate, both ways at once
-  -t -i -J -V -v            the same; --connect-timeout, with a unit
+  -t -n -R -i -J -V -v      the same; --connect-timeout, with a unit
   --cport, --bind-dev       the same; --bind-dev is --interface, and repeatable
   -b, -l                    --call-rate, --call-payload
   -p of the client          not needed: the ticket names the server's ports
@@ -139,9 +141,22 @@ pub(crate) struct ClientArgs {
     /// What `iceperf server` printed on the other host
     #[arg(value_name = "TICKET", required_unless_present = "ticket_file", value_parser = ticket)]
     pub(crate) ticket: Option<Ticket>,
-    /// How long to call, from the connection on; seconds, if there is no unit
-    #[arg(short, long, value_name = "DURATION", default_value = "10s", value_parser = units::seconds, help_heading = "Workload")]
-    pub(crate) time: Duration,
+    /// How long, from the connection on; seconds, if there is no unit (default: 10s; with --bytes and without --call,
+    /// until all is there)
+    #[arg(short, long, value_name = "DURATION", value_parser = units::seconds, help_heading = "Workload")]
+    pub(crate) time: Option<Duration>,
+    /// Send as much as the paths carry, instead of a call, and compare SHA-256 at the end
+    #[arg(long, help_heading = "Workload")]
+    pub(crate) bulk: bool,
+    /// Send this much (--bulk is implied): 20MB, 1GiB, or as in iperf3 20M for 20 MiB
+    #[arg(short = 'n', long, value_name = "SIZE", help_heading = "Workload")]
+    pub(crate) bytes: Option<ByteSize>,
+    /// The server sends, the client receives (--bulk is implied)
+    #[arg(short = 'R', long, help_heading = "Workload")]
+    pub(crate) reverse: bool,
+    /// Call: small datagrams at a fixed rate, both ways. The default; beside --bulk, it makes both
+    #[arg(long, help_heading = "Workload")]
+    pub(crate) call: bool,
     /// Read the ticket from this file
     #[arg(long, value_name = "FILE", conflicts_with = "ticket", help_heading = "Connection")]
     pub(crate) ticket_file: Option<PathBuf>,
@@ -158,12 +173,12 @@ pub(crate) struct ClientArgs {
 /// What client and server share.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// Datagrams a second that this end of a call sends
-    #[arg(long, value_name = "RATE", default_value = "50/s", help_heading = "Workload")]
-    pub(crate) call_rate: CallRate,
-    /// Payload of each of them
-    #[arg(long, value_name = "SIZE", default_value = "58B", help_heading = "Workload")]
-    pub(crate) call_payload: PayloadSize,
+    /// Datagrams a second that this end of a call sends (default: 50/s)
+    #[arg(long, value_name = "RATE", help_heading = "Workload")]
+    pub(crate) call_rate: Option<CallRate>,
+    /// Payload of each of them (default: 58B)
+    #[arg(long, value_name = "SIZE", help_heading = "Workload")]
+    pub(crate) call_payload: Option<PayloadSize>,
     /// QUIC implementation of this end; the other end may have another
     #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engines(), help_heading = "Connection")]
     pub(crate) engine: EngineKind,
@@ -232,6 +247,26 @@ impl Cli {
     /// Parses the program's arguments.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         Self::try_parse_from(arguments).map_err(explain)
+    }
+}
+
+impl ClientArgs {
+    /// The transfer, if there is to be one.
+    pub(crate) fn transfer(&self) -> Option<BulkSpec> {
+        let direction = if self.reverse { BulkDirection::Down } else { BulkDirection::Up };
+        let wanted = self.bulk || self.reverse || self.bytes.is_some();
+        wanted.then(|| BulkSpec { direction, bytes: self.bytes.map(ByteSize::bytes) })
+    }
+
+    /// Whether there is to be a call.
+    pub(crate) fn calls(&self) -> bool {
+        self.call || self.transfer().is_none()
+    }
+
+    /// How long; none until a transfer is done.
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        let until_done = self.bytes.is_some() && !self.calls();
+        self.time.or((!until_done).then_some(Duration::from_secs(10)))
     }
 }
 
@@ -368,6 +403,7 @@ mod tests {
             "iceperf probe --port 1",
             "iceperf server --engine mptcp",
             "iceperf server --engine=tcp",
+            "iceperf server --video",
             "iceperf server --cc bbr",
             "iceperf client --bind address t",
             "iceperf server --policy whatsapp",
@@ -393,8 +429,8 @@ mod tests {
         let cli = parse("iceperf client --ticket-file t -t 60 --call-rate 25/s --interface wlan0 --bind-dev usb0=cellular")
             .unwrap();
         let Mode::Client(args) = cli.mode else { panic!("a client") };
-        assert_eq!(args.time, Duration::from_secs(60));
-        assert_eq!(args.common.call_rate.per_second(), 25);
+        assert_eq!(args.time, Some(Duration::from_secs(60)));
+        assert_eq!(args.common.call_rate.unwrap().per_second(), 25);
         assert_eq!(args.common.interfaces.len(), 2);
         for (line, why) in [
             ("iceperf client --ticket-file t --connect-timeout 10", "a unit is missing"),
@@ -415,6 +451,27 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert!(error.to_string().contains(why), "{line}: {error}");
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_client_calls_unless_it_is_to_send_and_ends_when_that_is_done() {
+        let (up, down) = (BulkDirection::Up, BulkDirection::Down);
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (words, transfer, calls, duration) in [
+            ("", None, true, seconds(10)),
+            ("-t 5", None, true, seconds(5)),
+            ("--bulk", Some((up, None)), false, seconds(10)),
+            ("-n 20M", Some((up, Some(20 << 20))), false, None),
+            ("-n 20M -t 5", Some((up, Some(20 << 20))), false, seconds(5)),
+            ("-R", Some((down, None)), false, seconds(10)),
+            ("-R -n 1kB --call", Some((down, Some(1000))), true, seconds(10)),
+            ("--bulk --call", Some((up, None)), true, seconds(10)),
+        ] {
+            let cli = parse(format!("iceperf client --ticket-file t {words}").trim()).unwrap();
+            let Mode::Client(args) = cli.mode else { panic!("a client") };
+            let spec = transfer.map(|(direction, bytes)| BulkSpec { direction, bytes });
+            assert_eq!((args.transfer(), args.calls(), args.duration()), (spec, calls, duration), "{words}");
         }
     }
 }

@@ -15,13 +15,8 @@ pub(crate) fn is_option(word: &str) -> bool {
         "--scheduler",
         "--duplicate",
         "--cc",
-        "--bulk",
         "--video",
         "--request",
-        "-n",
-        "--bytes",
-        "-R",
-        "--reverse",
         "--signal",
         "--relay",
     ];

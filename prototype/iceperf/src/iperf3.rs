@@ -185,6 +185,8 @@ mod tests {
         "--connect-timeout",
         "--time",
         "--cport",
+        "--bytes",
+        "--reverse",
     ];
 
     #[derive(Clone, Copy, PartialEq)]

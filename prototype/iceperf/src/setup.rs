@@ -88,11 +88,10 @@ pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
     let (Offer::Given(ticket) | Offer::Make { ticket, .. }) = &offer;
     let role =
         Role::Server { identity, secret: ticket.secret.clone(), rendezvous: ticket.rendezvous.clone() };
-    // A server waits for its client as long as it takes; this is for clients.
-    let no_matter = Duration::from_secs(10);
     let evidence = evidence(&args.common, "server")?;
-    let peer = peer(role, &evidence, &args.common, args.time, no_matter, args.port)?;
-    Ok(Setup { peer, role: "server", offer: Some(offer), evidence })
+    let config =
+        PeerConfig { duration: args.time, port: args.port, ..config(role, &evidence, &args.common)? };
+    Ok(Setup { peer: peer(config)?, role: "server", offer: Some(offer), evidence })
 }
 
 /// `iceperf client`.
@@ -105,41 +104,52 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
         })?,
         (None, None) => return Err(Failure::arguments("a ticket is missing")),
     };
+    let of_a_call = args.common.call_rate.is_some() || args.common.call_payload.is_some();
+    if of_a_call && !args.calls() {
+        return Err(Failure::arguments("--call-rate and --call-payload are of a call, and there is none")
+            .with_help("--call beside --bulk makes both"));
+    }
     let evidence = evidence(&args.common, "client")?;
-    let role = Role::Client { ticket };
-    let peer = peer(role, &evidence, &args.common, Some(args.time), args.connect_timeout, args.cport)?;
-    Ok(Setup { peer, role: "client", offer: None, evidence })
+    let config = config(Role::Client { ticket }, &evidence, &args.common)?;
+    let config = PeerConfig {
+        call: config.call.filter(|_| args.calls()),
+        bulk: args.transfer(),
+        duration: args.duration(),
+        connect_timeout: args.connect_timeout,
+        port: args.cport,
+        ..config
+    };
+    Ok(Setup { peer: peer(config)?, role: "client", offer: None, evidence })
 }
 
 fn evidence(args: &CommonArgs, role: &'static str) -> Result<Evidence, Failure> {
     Evidence::open(args.key_log().as_deref(), args.qlog.as_deref(), role)
 }
 
-fn peer(
-    role: Role,
-    evidence: &Evidence,
-    args: &CommonArgs,
-    duration: Option<Duration>,
-    connect_timeout: Duration,
-    port: u16,
-) -> Result<Peer, Failure> {
-    let call = CallSpec::new(args.call_rate.per_second(), args.call_payload.bytes());
+/// What client and server have in common: a call, until somebody ends it.
+fn config(role: Role, evidence: &Evidence, args: &CommonArgs) -> Result<PeerConfig, Failure> {
+    let rate = args.call_rate.unwrap_or_default().per_second();
+    let payload = args.call_payload.unwrap_or_default().bytes();
     let seed = match args.seed {
         Some(seed) => seed,
         None => u64::from_ne_bytes(identity::random_bytes().map_err(Failure::machine)?),
     };
-    let config = PeerConfig {
+    Ok(PeerConfig {
         role,
         engine: args.engine,
         evidence: evidence.wanted(),
         policy: args.policy.clone(),
-        call: Some(call.map_err(Failure::arguments)?),
+        call: Some(CallSpec::new(rate, payload).map_err(Failure::arguments)?),
         bulk: None,
-        duration,
-        connect_timeout,
-        port,
+        duration: None,
+        // Only clients heed it.
+        connect_timeout: Duration::from_secs(10),
+        port: 0,
         seed,
-    };
+    })
+}
+
+fn peer(config: PeerConfig) -> Result<Peer, Failure> {
     Peer::new(config).map_err(Failure::arguments)
 }
 

@@ -3,7 +3,11 @@
 //! Where iperf3 has the same option, a number alone means what it means there; what iperf3 counts otherwise (or in
 //! milliseconds) keeps its unit.
 
-use std::{num::NonZeroU32, str::FromStr, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    str::FromStr,
+    time::Duration,
+};
 use thiserror::Error;
 
 /// A number with its unit could not be read.
@@ -66,6 +70,48 @@ fn with_unit(text: &str, unit: &str) -> String {
     if bare { format!("{text}{unit}") } else { text.to_owned() }
 }
 
+/// `--bytes`: a positive size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByteSize(NonZeroU64);
+
+impl ByteSize {
+    /// In bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        const KIBI: u64 = 1 << 10;
+        // K, M, G and T are iperf3's, and binary as there.
+        let table = [
+            ("B", 1),
+            ("kB", 1000),
+            ("MB", 1000_u64.pow(2)),
+            ("GB", 1000_u64.pow(3)),
+            ("TB", 1000_u64.pow(4)),
+            ("KiB", KIBI),
+            ("MiB", KIBI.pow(2)),
+            ("GiB", KIBI.pow(3)),
+            ("TiB", KIBI.pow(4)),
+            ("K", KIBI),
+            ("M", KIBI.pow(2)),
+            ("G", KIBI.pow(3)),
+            ("T", KIBI.pow(4)),
+        ];
+        let units = "B, kB, MB, GB, TB, KiB, MiB, GiB, TiB (or K, M, G, T for the latter, as in iperf3)";
+        let bytes = scaled(&with_unit(text, "B"), &table, units, "20MB")?;
+        // Sizes are told as JSON numbers, which are exact up to here.
+        NonZeroU64::new(bytes)
+            .filter(|bytes| bytes.get() <= 1 << 53)
+            .map(ByteSize)
+            .ok_or(UnitError::Range { least: "1B", most: "8192TiB" })
+    }
+}
+
 /// Datagrams in a second, `50/s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallRate(NonZeroU32);
@@ -74,6 +120,13 @@ impl CallRate {
     /// As a number.
     pub(crate) fn per_second(self) -> u32 {
         self.0.get()
+    }
+}
+
+/// As a voice codec does with frames of 20 ms.
+impl Default for CallRate {
+    fn default() -> Self {
+        Self(const { NonZeroU32::new(50).unwrap() })
     }
 }
 
@@ -104,6 +157,13 @@ impl PayloadSize {
     /// In bytes.
     pub(crate) fn bytes(self) -> usize {
         self.0
+    }
+}
+
+/// What a WhatsApp call was seen to send.
+impl Default for PayloadSize {
+    fn default() -> Self {
+        Self(58)
     }
 }
 
@@ -209,6 +269,15 @@ mod tests {
         assert_eq!(interval("0.1"), Ok(Duration::from_millis(100)));
         let error = interval("50ms").unwrap_err().to_string();
         assert_eq!(error, "must be between 100ms (or 0 for none) and 24h");
+        let bytes = |text: &str| text.parse().map(ByteSize::bytes);
+        assert_eq!(bytes("1000"), Ok(1000));
+        assert_eq!(bytes("20M"), Ok(20 * 1024 * 1024));
+        assert_eq!(bytes("20MiB"), bytes("20M"));
+        assert_eq!(bytes("20MB"), Ok(20_000_000));
+        assert_eq!(bytes("1.5kB"), Ok(1500));
+        for wrong in ["", "0", "MB", "1.0001kB", "5 Mbit", "9000TiB", "99999999999TB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
     }
 
     proptest! {
@@ -216,6 +285,7 @@ mod tests {
         fn no_text_panics(text in ".{0,40}") {
             let _ = duration(&text);
             let _ = interval(&text);
+            let _ = text.parse::<ByteSize>();
             let _ = text.parse::<CallRate>();
             let _ = text.parse::<PayloadSize>();
         }

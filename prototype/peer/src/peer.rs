@@ -43,7 +43,7 @@ pub struct PeerConfig {
     pub engine: EngineKind,
     /// Which pairs become paths.
     pub policy: Policy,
-    /// What is sent both ways once connected; both ends name their own.
+    /// What is sent both ways once connected; both ends name their own. A server calls only a client that calls it.
     pub call: Option<CallSpec>,
     /// The object that is carried once connected. The client names it; a server is asked by its client. A client
     /// that has this and no call ends when it is done.
@@ -194,6 +194,8 @@ pub struct Peer {
     retry_wait: Duration,
     next_sample: Option<Instant>,
     call: Option<Sender>,
+    /// A client calls from the connection on, if it is to call at all; a server calls a client that calls it.
+    calling: bool,
     bulk: Option<bulk::Bulk>,
     /// Both ends are agreeing on what arrived, until then at the latest.
     farewell: Option<Instant>,
@@ -264,6 +266,7 @@ impl Peer {
             retry_open: None,
             next_sample: None,
             call: None,
+            calling: false,
             bulk: None,
             farewell: None,
             rejections: Rejections::default(),
@@ -490,7 +493,7 @@ impl Peer {
         if self.done {
             return None;
         }
-        let sending = self.is_open().then_some(self.call.as_ref()).flatten();
+        let sending = (self.is_open() && self.calling).then_some(self.call.as_ref()).flatten();
         [
             self.agent.poll_timeout(),
             self.engine.deadline(),

@@ -26,6 +26,7 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
         ("client", "TICKET is missing"),
         ("-c 192.0.2.1", "`iceperf client TICKET`"),
         ("server -P 4", "'-P' (iperf3's --parallel) is not in this version"),
+        ("client --ticket-file t -n 20parsecs", "MiB"),
         ("server --policy fastest", "fastest"),
         ("server --engine mptcp", "engine 'mptcp' is not in this version"),
         ("server --events-fd 99", "--events-fd: Bad file descriptor"),

@@ -6,3 +6,4 @@ mod control;
 mod evidence;
 mod lab;
 mod refusals;
+mod transfers;

@@ -104,7 +104,14 @@ impl Peer {
         if self.side == Side::Server {
             self.begin_bulk(now);
         }
+        if self.side == Side::Client || self.calling {
+            self.begin_call(now);
+        }
+    }
+
+    fn begin_call(&mut self, now: Instant) {
         if let (Some(call), Some(spec)) = (&mut self.call, self.config.call) {
+            self.calling = true;
             call.skip_to(now);
             self.event(Event::CallBegins { interval: spec.interval(), payload: spec.payload() });
         }
@@ -148,14 +155,19 @@ impl Peer {
             return;
         }
         let Some(unit) = Unit::from_bytes(bytes) else { return self.on_bulk_datagram(now, bytes) };
+        if !self.calling {
+            self.begin_call(now);
+        }
         let path = link.and_then(|link| self.paths.on_link(link)).map(|path| path.number);
         let Unit { sequence, sent, bytes } = unit;
         self.event(Event::CallReceived { sequence, sent, bytes, path });
     }
 
     pub(super) fn send_call(&mut self, now: Instant) {
-        while let Some((unit, bytes)) =
-            self.is_open().then_some(()).and(self.call.as_mut()).and_then(|call| call.poll(now))
+        while let Some((unit, bytes)) = (self.is_open() && self.calling)
+            .then_some(())
+            .and(self.call.as_mut())
+            .and_then(|call| call.poll(now))
         {
             // A unit that the engine does not take is lost like one on the wire: it was sent, and does not arrive.
             self.engine.send_datagram(bytes);
