@@ -15,7 +15,7 @@ use std::{
 
 const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/whatsapp/wifi-off-in-call.yaml");
 const USUAL_REPEAT: u32 = 20;
-const ENGINES: [&str; 1] = ["noq"];
+const ENGINES: [&str; 2] = ["noq", "quiche"];
 /// The step of the timeline, and what it is called.
 const SIGNALS: [(&str, &str); 3] = [
     ("down", "switched off (admin down)"),

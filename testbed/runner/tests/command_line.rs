@@ -36,7 +36,7 @@ fn help_tells_what_there_is_and_nothing_that_is_not() {
         assert!(help.contains(command), "{command}");
         help += &told.stdout;
     }
-    for word in ["sweep", "agree", "explain", "dissect", "agent", "sim", "hosts", "quiche"] {
+    for word in ["sweep", "agree", "explain", "dissect", "agent", "sim", "hosts"] {
         let found = help.split(|c: char| !c.is_alphanumeric()).any(|other| other == word);
         assert!(!found, "{word} is in the help");
     }

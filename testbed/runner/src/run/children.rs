@@ -1,6 +1,6 @@
 //! The processes of a run: which there are, what they are told, and how they end.
 
-use super::{collect, collect::Note, iceperf::Iceperf};
+use super::{collect, collect::Note, evidence, iceperf::Iceperf};
 use crate::scenario::{Call, Direction, Host, Scenario, ServerKind, Signal, Workload};
 use lab::{Child, ChildSpec, Lab, LabError};
 use netmodel::{Plan, Port};
@@ -143,6 +143,8 @@ impl Cast<'_> {
             arguments.extend(["--call-rate".into(), rate.to_string().into()]);
             arguments.extend(["--call-payload".into(), format!("{}B", payload.0).into()]);
         }
+        arguments.extend(["--engine".into(), self.scenario.peers.client.engine.name().into()]);
+        arguments.extend(evidence::arguments(&self.directory.host(host)?));
         Ok(arguments)
     }
 

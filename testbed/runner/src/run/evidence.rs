@@ -4,7 +4,12 @@
 use crate::scenario::Scenario;
 use lab::capture::{CaptureError, embed_secrets};
 use record::{DirectoryError, RunDirectory};
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
 use thiserror::Error;
 
 const CAPTURE: &str = "capture.pcapng";
@@ -29,6 +34,11 @@ pub(crate) fn captures(
 ) -> Result<BTreeMap<String, PathBuf>, DirectoryError> {
     let hosts = scenario.hosts.keys();
     hosts.map(|host| Ok((host.clone(), directory.host(host)?.join(CAPTURE)))).collect()
+}
+
+/// What makes a peer write its secrets and its engine's log into its host's directory.
+pub(crate) fn arguments(folder: &Path) -> [OsString; 4] {
+    ["--key-log".into(), folder.join(KEYS).into(), "--qlog".into(), folder.into()]
 }
 
 /// Puts each host's secrets into its capture, so that this opens by itself wherever it is taken.

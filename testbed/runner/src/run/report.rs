@@ -6,7 +6,10 @@ use crate::{
     console::{self, say},
     scenario::{Scenario, format_duration},
 };
-use record::{DisturbanceMetrics, How, Metrics, Millis, Results, RunDirectory, statistics::median};
+use record::{
+    BitRate, BulkMetrics, Direction, DisturbanceMetrics, How, Metrics, Millis, Results, RunDirectory,
+    statistics::median,
+};
 use serde::Serialize;
 
 /// One document: an array of results.
@@ -39,6 +42,10 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
         let metrics = &run.results.metrics;
         metrics.disturbances.iter().for_each(|step| disturbance(step, metrics));
     }
+    if let Some(bulk) = &run.results.metrics.bulk {
+        heading("Transfer");
+        say!("  {}", transfer(bulk));
+    }
     observations(scenario, std::slice::from_ref(run));
     expectations(&run.results);
     verdict(&run.results);
@@ -69,6 +76,7 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
         };
         say!("  {what}: {figure}; {}; same connection in {same} of {}", ways.join(", "), valid.len());
     }
+    transfers(&valid);
     observations(scenario, runs);
     heading("Expectations");
     let count = runs.first().map_or(0, |run| run.results.expectations.len());
@@ -79,6 +87,44 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
             say!("  {} {}: held in {held} of {}", first.name, first.expected, runs.len());
         }
     }
+}
+
+fn transfers(valid: &[&Run]) {
+    let each: Vec<&BulkMetrics> = valid.iter().filter_map(|run| run.results.metrics.bulk.as_ref()).collect();
+    if each.is_empty() {
+        return;
+    }
+    heading("Transfer (median, smallest to largest)");
+    let mut rates: Vec<u64> = each.iter().filter_map(|bulk| bulk.goodput_bit_s).collect();
+    rates.sort_unstable();
+    // The middle one, or the lower of two: a run that was.
+    let middle = rates.get(rates.len().saturating_sub(1) / 2);
+    let figure = match (rates.first(), rates.last(), middle) {
+        (Some(least), Some(most), Some(median)) => {
+            format!("{}, {} to {}", BitRate(*median), BitRate(*least), BitRate(*most))
+        }
+        _ => "not measured".to_owned(),
+    };
+    let intact = each.iter().filter(|bulk| bulk.sha256_ok == Some(true)).count();
+    say!("  goodput {figure}; SHA-256 equal at both ends in {intact} of {}", each.len());
+}
+
+fn transfer(bulk: &BulkMetrics) -> String {
+    let way = match bulk.direction {
+        Direction::Up => "up",
+        Direction::Down => "down",
+    };
+    let intact = match bulk.sha256_ok {
+        Some(true) => "SHA-256 equal at both ends",
+        Some(false) => "SHA-256 DIFFERS",
+        None => "ended before both ends could compare",
+    };
+    let goodput = bulk.goodput_bit_s.map_or("not measured".to_owned(), |rate| BitRate(rate).to_string());
+    let share =
+        bulk.aggregation.map(|share| format!(", {:.1} % of the client's links together", share * 100.0));
+    let stall = bulk.longest_stall_ms.map_or("not measured".to_owned(), |stall| stall.to_string());
+    let share = share.unwrap_or_default();
+    format!("{} bytes {way}, {intact}; goodput {goodput}{share}; longest stall {stall}", bulk.bytes)
 }
 
 fn in_a_line(run: &Run) -> String {
@@ -99,12 +145,13 @@ fn in_a_line(run: &Run) -> String {
 fn disturbance(step: &DisturbanceMetrics, metrics: &Metrics) {
     let or_none = |time: Option<Millis>| time.map_or("not measured".to_owned(), |time| time.to_string());
     let connection = if step.same_connection { "same connection" } else { "another connection" };
+    let payload = if metrics.call.is_none() && metrics.bulk.is_some() { "transfer" } else { "call" };
     let survived = match step.how {
-        How::Failed if metrics.is_without_call() => "there was no call".to_owned(),
-        How::Failed => "the call did NOT survive".to_owned(),
-        How::None if step.path_before.is_none() => "the call had no path yet".to_owned(),
-        How::None => format!("the call stayed on its path, {connection}"),
-        how => format!("the call survived: {how}, {connection}"),
+        How::Failed if metrics.is_without_call() => format!("there was no {payload}"),
+        How::Failed => format!("the {payload} did NOT survive"),
+        How::None if step.path_before.is_none() => format!("the {payload} had no path yet"),
+        How::None => format!("the {payload} stayed on its path, {connection}"),
+        how => format!("the {payload} survived: {how}, {connection}"),
     };
     say!("  {} at {}: {survived}", step.what, step.at_ms);
     say!(
@@ -116,6 +163,12 @@ fn disturbance(step: &DisturbanceMetrics, metrics: &Metrics) {
     );
     if let (Some(after), Some(by)) = (step.detected_ms, &step.detected_by) {
         say!("    noticed after {after} by {}", word(by));
+    }
+    if let Some(stall) = step.bulk_stall_ms {
+        say!("    the transfer beside it stood still for {stall}");
+    }
+    if let Some(resent) = step.bytes_resent {
+        say!("    {resent} bytes were sent again at once, unacknowledged until then");
     }
 }
 

@@ -110,6 +110,7 @@ fn the_resolved_form_reads_back_as_the_same() {
         &["hosts.desktop.interfaces.eth0={type: lan, network: home}", "seed=18446744073709551615"],
         &["expect=[{lost: {below: 0.5%}}, {interruption: {below: 1ms, at: 15s}}, {how: none}]"],
         &["why='yes: \"#\" ä'", "answers=[]", "peers.client.workload={call: {rate: 1/s, payload: 1000B}}"],
+        &["peers.client.engine=quiche"],
         &["timeline=[{at: 1s, do: {silence: laptop.wlan0}}, {at: 2s, do: {restore: laptop.wlan0}}]"],
         &["timeline=[{at: 1s, do: {address: {interface: laptop.wwan0}}}, {at: 2s, do: {nat_rebind: home}}]"],
     ] {

@@ -95,13 +95,13 @@ pub(crate) const PEER: Vocabulary = words(
     &["bind", "cc", "disguise", "duplicate", "ice", "scheduler"],
 );
 
-pub(crate) const ENGINES: Vocabulary = words("an engine", &["noq"], &["mptcp", "quiche", "tcp"]);
+pub(crate) const ENGINES: Vocabulary = words("an engine", &["noq", "quiche"], &["mptcp", "tcp"]);
 
 pub(crate) const POLICIES: Vocabulary =
     words("a policy", &["multipath"], &["prototype-2024", "quickshare", "rfc8445", "whatsapp"]);
 
 pub(crate) const WORKLOADS: Vocabulary =
-    words("a workload", &["call"], &["bulk", "probe", "request", "video"]);
+    words("a workload", &["call", "bulk"], &["probe", "request", "video"]);
 
 pub(crate) const CALL: Vocabulary = words("a key of a call", &["rate", "payload"], &[]);
 

@@ -3,6 +3,7 @@
 //! Asserted is what holds on any machine, however busy: survival, the same connection, how, what is left behind and
 //! what is not. Never how fast. What cannot be tested as the user that runs the tests is said on standard error.
 
+mod evidence;
 mod losses;
 mod stage;
 
@@ -44,7 +45,9 @@ fn assert_complete(run: &Path) {
         "hosts/desktop/stdout.log",
         "hosts/meet/stdout.log",
         "hosts/laptop/capture.pcapng",
+        "hosts/laptop/keys.log",
         "hosts/desktop/capture.pcapng",
+        "hosts/desktop/keys.log",
     ] {
         assert!(manifest["sha256"][name].is_string(), "{name} is in {manifest}");
     }

@@ -1,0 +1,132 @@
+//! What a run leaves opens: captures decrypt by themselves in tshark as far as it knows the protocol, and agree with the
+//! engine's log where it does not.
+
+use crate::{assert_valid_but_for_timing, results, stage::Stage};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The type of a DATAGRAM frame with a length (RFC 9221 section 4), as tshark prints it.
+const DATAGRAM: &str = "49";
+/// tshark takes STUN between QUIC's addresses for QUIC as well; the fixed bit tells them apart (RFC 9443).
+const SHORT_HEADER: &str = "quic.header_form == 0 && quic.fixed_bit == 1";
+/// A port of the server that a capture shows, since nothing translates it over IPv6.
+const SERVER_PORT: &str = "7443";
+
+/// A QUIC packet with a short header: its size and its destination connection ID, which is 8 bytes with both engines
+/// here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Packet {
+    bytes: usize,
+    destination: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Sent,
+    Received,
+}
+
+#[test]
+fn captures_of_quiche_decrypt_by_themselves_on_every_interface() {
+    let stage = Stage::for_one_user();
+    let hosts = hosts_of_a_run(&stage, "quiche");
+    for (host, interface) in [("laptop", "wlan0"), ("laptop", "wwan0"), ("desktop", "wwan0")] {
+        let capture = hosts.join(host).join("capture.pcapng");
+        for filter in [format!("udp.srcport == {SERVER_PORT}"), format!("udp.dstport == {SERVER_PORT}")] {
+            let filter = format!("{SHORT_HEADER} && frame.interface_name == \"{interface}\" && {filter}");
+            let packets = tshark(&capture, &filter, &["quic.frame_type"]);
+            let readable = packets.iter().filter(|fields| !fields[0].is_empty()).count();
+            let datagrams = packets.iter().filter(|fields| fields[0].contains(DATAGRAM)).count();
+            assert!(datagrams > 20, "{host}, {filter}: {datagrams} DATAGRAM frames");
+            assert_eq!(readable, packets.len(), "{host}, {filter}: some could not be decrypted");
+        }
+    }
+}
+
+#[test]
+fn captures_of_noq_decrypt_on_the_first_path_and_agree_with_its_log_on_all() {
+    let stage = Stage::for_one_user();
+    let hosts = hosts_of_a_run(&stage, "noq");
+    let capture = |host: &str| hosts.join(host).join("capture.pcapng");
+    // Towards the client the first path has a connection ID from PATH_NEW_CONNECTION_ID, which tshark 4.0 cannot know.
+    for host in ["laptop", "desktop"] {
+        let filter = format!("{SHORT_HEADER} && udp.dstport == {SERVER_PORT}");
+        let packets = tshark(&capture(host), &filter, &["quic.frame_type"]);
+        let datagrams = packets.iter().filter(|fields| fields[0] == DATAGRAM).count();
+        assert!(datagrams > 20, "{host}: {datagrams} packets with nothing but a DATAGRAM frame");
+    }
+    // On the other path it decrypts nothing; the engine's log has the frames, and is of these very packets.
+    let log = log(&hosts.join("laptop").join("client.sqlog"));
+    for way in [Way::Sent, Way::Received] {
+        let captured = captured(&capture("laptop"), "wwan0", way);
+        let logged = logged(&log, 1, way);
+        assert!(logged.len() > 20, "{way:?}: {} packets", logged.len());
+        // What arrives when the program has ended is in the capture alone.
+        assert_eq!(logged[..], captured[..logged.len().min(captured.len())], "{way:?}");
+    }
+}
+
+/// Both ends' directories after a short call that loses WiFi.
+fn hosts_of_a_run(stage: &Stage, engine: &str) -> PathBuf {
+    let engine = format!("peers.client.engine={engine}");
+    let sets = ["duration=4s", "timeline.0.at=2s", "expect=[]", &engine].map(|set| ["--set", set]).concat();
+    let told = stage.run(&[&sets[..], &["--json"]].concat());
+    let run = &results(&told.stdout)[0];
+    assert_valid_but_for_timing(run);
+    stage.path(run["run_dir"].as_str().unwrap()).join("hosts")
+}
+
+/// Rows of fields, as tshark prints them; several values of one field are separated by commas.
+fn tshark(capture: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(capture).args(["-Y", filter, "-T", "fields"]);
+    fields.iter().for_each(|field| {
+        command.args(["-e", field]);
+    });
+    let output = command.output().expect("tshark is installed (testbed/setup test)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+/// Those that passed an interface, in order.
+fn captured(capture: &Path, interface: &str, way: Way) -> Vec<Packet> {
+    let port = match way {
+        Way::Sent => "udp.dstport",
+        Way::Received => "udp.srcport",
+    };
+    let filter = format!("frame.interface_name == \"{interface}\" && {port} == {SERVER_PORT}");
+    let payloads = tshark(capture, &filter, &["udp.payload"]).into_iter().map(|mut fields| fields.remove(0));
+    // A short header begins with the bits 01 (RFC 9000 section 17.3), and the connection ID follows.
+    let short = payloads.filter(|hex| matches!(hex.as_bytes().first(), Some(b'4'..=b'7')));
+    short.map(|hex| Packet { bytes: hex.len() / 2, destination: hex[2..18].to_owned() }).collect()
+}
+
+/// The events of a qlog file: JSON text sequences (RFC 7464).
+fn log(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.split('\u{1e}')
+        .filter(|record| !record.trim().is_empty())
+        .map(|record| serde_json::from_str(record).unwrap())
+        .collect()
+}
+
+/// Those that the engine tells of a path.
+fn logged(log: &[Value], path: u64, way: Way) -> Vec<Packet> {
+    let name = match way {
+        Way::Sent => "quic:packet_sent",
+        Way::Received => "quic:packet_received",
+    };
+    let headers = log.iter().filter(|event| event["name"] == name).map(|event| &event["data"]["header"]);
+    headers
+        .filter(|header| header["packet_type"] == "1RTT" && header["path_id"] == path)
+        .map(|header| Packet {
+            bytes: header["length"].as_u64().unwrap() as usize,
+            destination: header["dcid"].as_str().unwrap().to_owned(),
+        })
+        .collect()
+}
