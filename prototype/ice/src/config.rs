@@ -148,6 +148,10 @@ pub struct Timing {
     /// A pair is not taken down before its oldest unanswered check is this old: on a short path a pause of
     /// the other process would do, or of a radio.
     pub least_silence: Duration,
+    /// The same while something else is still heard on it. Our checks, or the answers to them, then wait in a
+    /// queue that a transfer fills, which takes as long as the queue is deep; or our direction is lost, and
+    /// the other end is about to notice and to say so.
+    pub least_silence_while_heard: Duration,
     /// A pair that is down, or whose check failed, is tried again this often.
     pub retry_interval: Duration,
     /// How often a server-reflexive mapping is refreshed (RFC 8445 section 11 names 15 s as least).
@@ -169,6 +173,9 @@ impl Default for Timing {
             down_after_overdue: 4,
             // About what four checks take at 40 ms RTT.
             least_silence: Duration::from_millis(180),
+            // Queues of mobile networks have been seen to hold a second and more (bufferbloat, RFC 8033 section 1);
+            // this covers most of them, and a moving round-trip time the rest.
+            least_silence_while_heard: Duration::from_secs(1),
             retry_interval: Duration::from_secs(1),
             gather_refresh: Duration::from_secs(15),
         }

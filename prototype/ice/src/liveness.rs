@@ -3,8 +3,8 @@
 //! Only answers to our own checks prove that both directions work, so only they keep a pair `Up`. An
 //! answer is *overdue* after srtt + 4 rttvar + a margin (the terms of RFC 6298). One overdue answer makes
 //! the pair `Suspect` and checks follow more closely, at half that time; so many in a row that chance is
-//! ruled out (four, over 180 ms at least) take it `Down`. While other traffic is still heard on the pair, twice as many are
-//! needed: then it is perhaps only the checks that are lost. A pair that is down is probed on, first at its
+//! ruled out (four, over 180 ms at least) take it `Down`. While other traffic is still heard on the pair, twice as many
+//! over a second are needed: then the checks perhaps wait in a queue that a transfer fills. A pair that is down is probed on, first at its
 //! interval, then more and more slowly, and the first answer brings it back.
 //!
 //! With 40 ms RTT and a check every 100 ms a sudden silence is noticed at the latest after
@@ -85,7 +85,7 @@ impl Liveness {
             Health::Up => Some(oldest + self.overdue(timing)),
             Health::Suspect => {
                 let decisive = *self.unanswered.get(self.tolerated(timing).saturating_sub(1))?;
-                Some((decisive + self.overdue(timing)).max(oldest + timing.least_silence))
+                Some((decisive + self.overdue(timing)).max(oldest + self.least_silence(timing)))
             }
             Health::Down => None,
         }
@@ -178,15 +178,25 @@ impl Liveness {
 
     /// Overdue answers in a row that take the pair down.
     fn tolerated(&self, timing: &Timing) -> usize {
-        // What was under way when the path broke arrives before that; what comes later was sent since.
-        let still_heard =
-            self.unanswered.front().is_some_and(|first| self.last_heard > *first + self.overdue(timing));
-        let most = if still_heard { timing.down_after_overdue * 2 } else { timing.down_after_overdue };
+        let heard = self.is_still_heard(timing);
+        let most = if heard { timing.down_after_overdue * 2 } else { timing.down_after_overdue };
         (most as usize).clamp(1, MOST_UNANSWERED)
     }
 
+    fn least_silence(&self, timing: &Timing) -> Duration {
+        match self.is_still_heard(timing) {
+            true => timing.least_silence_while_heard,
+            false => timing.least_silence,
+        }
+    }
+
+    /// What was under way when the path broke arrives before an answer is overdue; what comes later was sent since.
+    fn is_still_heard(&self, timing: &Timing) -> bool {
+        self.unanswered.front().is_some_and(|first| self.last_heard > *first + self.overdue(timing))
+    }
+
     fn is_silent(&self, now: Instant, timing: &Timing) -> bool {
-        self.unanswered.front().is_some_and(|oldest| *oldest + timing.least_silence <= now)
+        self.unanswered.front().is_some_and(|oldest| *oldest + self.least_silence(timing) <= now)
     }
 
     fn count_overdue(&self, now: Instant, timing: &Timing) -> usize {

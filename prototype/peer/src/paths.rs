@@ -25,6 +25,8 @@ pub(crate) struct Path {
     pub(crate) usage: Use,
     /// An answer to a check is overdue.
     suspect: bool,
+    /// Found silent, but still used for want of another.
+    pub(crate) last_resort: bool,
     /// Given up by us, but the engine holds on to it because it is its last.
     pub(crate) abandoned: bool,
     view: PathView,
@@ -67,6 +69,7 @@ impl Paths {
             validated: false,
             usage,
             suspect: false,
+            last_resort: false,
             abandoned: false,
             view,
             rank: standing.rank,
@@ -95,6 +98,7 @@ impl Paths {
     pub(crate) fn set_suspect(&mut self, link: Link, suspect: bool) {
         for path in self.living.iter_mut().filter(|path| path.link == link) {
             path.suspect = suspect;
+            path.last_resort &= suspect;
         }
     }
 
@@ -105,6 +109,11 @@ impl Paths {
 
     pub(crate) fn active(&self) -> Option<&Path> {
         self.usable().find(|path| path.usage == Use::Active)
+    }
+
+    /// There is an active path, and it is no last resort.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.active().is_some_and(|path| !path.last_resort)
     }
 
     /// Validated, and not given up.

@@ -318,7 +318,7 @@ impl Peer {
         if self.started.is_some() && self.side == Side::Client && !self.is_open() {
             return self.why_not_connected(now);
         }
-        if self.is_open() && self.paths.active().is_none() {
+        if self.is_open() && !self.paths.is_connected() {
             return Outcome::Unreachable { why: "no path to the other peer was left at the end".into() };
         }
         Outcome::Finished
@@ -442,7 +442,7 @@ impl Peer {
     ) -> Result<(), &'static str> {
         let known = self.pair_on(link).filter(|pair| pair.last_heard.is_some());
         let pair = known.ok_or("unknown-source")?;
-        self.engine.set_replaceable(self.paths.active().is_none());
+        self.engine.set_replaceable(!self.paths.is_connected());
         if !self.engine.handle_datagram(now, link, ecn, datagram) {
             return Err("not-quic");
         }

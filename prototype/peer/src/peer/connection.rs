@@ -31,7 +31,7 @@ impl Peer {
         let dead = match self.connection {
             Connection::Handshaking(link) => !self.pair_on(link).is_some_and(|pair| pair.state.is_usable()),
             // The server's last flight may be lost with the path: it would never let us open another one.
-            Connection::Open { .. } => !self.confirmed && self.paths.active().is_none(),
+            Connection::Open { .. } => !self.confirmed && !self.paths.is_connected(),
             Connection::None | Connection::Unproven { .. } => false,
         };
         if dead {

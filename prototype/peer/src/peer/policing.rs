@@ -104,6 +104,14 @@ impl Peer {
             lost.push((path.number, path.engine, *loss));
             self.resting.insert(*link, now + REST);
         }
+        if let Some(kept) = self.last_resort(&lost) {
+            let (number, _, Loss { by, pause }) = lost.remove(kept);
+            if let Some(path) = self.paths.by_number(number) {
+                path.last_resort = true;
+                let interface = path.interface().to_owned();
+                self.event(Event::Detected { interface, path: Some(number), by, pause });
+            }
+        }
         for (number, _, Loss { by, pause }) in &lost {
             self.last_sample(*number);
             let Some(path) = self.paths.by_number(*number) else { continue };
@@ -128,6 +136,19 @@ impl Peer {
         }
     }
 
+    /// Which of the silent paths a server keeps because it has no other: it can open none, and the client, which may
+    /// have noticed nothing at all, would never know that nobody uses this one any more.
+    fn last_resort(&self, lost: &[(u64, EnginePath, Loss)]) -> Option<usize> {
+        let silent = |by| matches!(by, DetectedBy::CheckSilence | DetectedBy::ReceiveSilence);
+        let is_lost = |number| lost.iter().any(|(lost, ..)| *lost == number);
+        let others = self.paths.usable().any(|path| !is_lost(path.number));
+        if self.side == Side::Client || others || !lost.iter().all(|(.., loss)| silent(loss.by)) {
+            return None;
+        }
+        let best = self.paths.active().or_else(|| self.paths.usable().next())?.number;
+        lost.iter().position(|(number, ..)| *number == best)
+    }
+
     pub(super) fn on_path_validated(&mut self, now: Instant, engine: EnginePath, link: Link) {
         if self.paths.by_engine(engine).is_none() {
             let Some((pair, standing)) = self.pair_on(link).map(|pair| self.with_standing(pair)) else {
@@ -143,8 +164,10 @@ impl Peer {
         }
         let Some(path) = self.paths.by_engine(engine).filter(|path| !path.validated) else { return };
         path.validated = true;
+        let number = path.number;
         let view = path.enter(PathState::Validated, "path validation succeeded");
         self.event(Event::Path(view));
+        self.abandon_last_resort(number);
         self.close_abandoned(now);
         if self.used_early.take_if(|early| *early == engine).is_some() {
             self.on_remote_use(engine, Use::Active);
@@ -152,6 +175,18 @@ impl Peer {
         self.choose_active(now, "first validated path");
         self.close_abandoned(now);
         self.keep_in_reserve(engine);
+    }
+
+    /// There is another path now.
+    fn abandon_last_resort(&mut self, now_there: u64) {
+        let silent = self.paths.living().find(|path| path.last_resort && path.number != now_there);
+        let Some(number) = silent.map(|path| path.number) else { return };
+        self.last_sample(number);
+        if let Some(path) = self.paths.by_number(number) {
+            path.abandoned = true;
+            let view = path.enter(PathState::Closed, "silent, and there is another path");
+            self.event(Event::Path(view));
+        }
     }
 
     /// A validated path that did not become the active one.

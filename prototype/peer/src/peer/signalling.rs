@@ -89,7 +89,7 @@ impl Peer {
         }
         let Some(signalling) = &mut self.signalling else { return };
         // Candidates travel inside the connection while there is one with a path that works.
-        if matches!(self.connection, Connection::Open { .. }) && self.paths.active().is_some() {
+        if matches!(self.connection, Connection::Open { .. }) && self.paths.is_connected() {
             signalling.pause();
         } else {
             signalling.resume(now);
@@ -110,7 +110,7 @@ impl Peer {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
-        let needed = !self.is_open() || self.paths.active().is_none();
+        let needed = !self.is_open() || !self.paths.is_connected();
         let signalling = self.signalling.as_mut().ok_or("no-rendezvous")?;
         // A second holder of the ticket must not disturb the call that is there.
         if !needed && signalling.servers().contains(&from) {

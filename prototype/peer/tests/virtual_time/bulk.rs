@@ -1,8 +1,8 @@
 //! An object survives its paths: nothing is lost, nothing doubled, and no loss stalls it for longer than its detection
 //! and two round trips.
 
-use crate::world::{Signal, World, notes_topology};
-use netmodel::{BitRate, LinkSpec, Topology};
+use crate::world::{Signal, World, host, notes_topology};
+use netmodel::{BitRate, ByteSize, LinkSpec, Topology};
 use peer::{BulkDirection, BulkSpec, CallSpec, Event, Outcome, Role};
 use std::time::Duration;
 
@@ -237,6 +237,56 @@ fn it_fills_its_path() {
         finish(&mut world, Duration::from_secs(10));
         assert_whole(&world, &format!("{direction:?}"));
         assert!(rate > rate_limit * 90 / 100, "{direction:?}: {rate} bit/s");
+    }
+}
+
+/// Slow start fills a queue of most of a second within a few round trips: checks and their answers are late by as much, and
+/// nothing is lost.
+#[test]
+fn a_deep_queue_is_no_loss() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        for interfaces in [&[("wlan0", "home")][..], &[("wlan0", "home"), ("wwan0", "o2")]] {
+            let mut topology = rated_topology();
+            topology.hosts[0] = host("laptop", interfaces);
+            for network in &mut topology.networks {
+                for link in [&mut network.up, &mut network.down] {
+                    link.queue = ByteSize(2 * 1024 * 1024);
+                }
+            }
+            let mut world = with_bulk(topology, 1, endless(direction), false);
+            world.start();
+            world.run_until(Duration::from_secs(4));
+            let before = arrived(&world);
+            world.run_until(Duration::from_secs(12));
+            let what = format!("{direction:?} over {}", interfaces.len());
+            let detected = world.events.iter().find(|(.., event)| matches!(event, Event::Detected { .. }));
+            assert!(detected.is_none(), "{what}: {detected:?}");
+            let rate = arrived(&world) - before;
+            assert!(rate > HOME_RATE * 90 / 100, "{what}: {rate} bit/s");
+        }
+    }
+}
+
+/// The server hears nothing for a while, whereas the client hears the server and sees no reason to open another path.
+#[test]
+fn a_server_goes_on_with_its_only_path_once_it_hears_it_again() {
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        let mut topology = rated_topology();
+        topology.hosts[0] = host("laptop", &[("wlan0", "home")]);
+        let mut world = with_bulk(topology, 1, endless(direction), true);
+        world.start();
+        world.run_until(milliseconds(2_500));
+        world.mute("laptop", "wlan0");
+        world.run_until(milliseconds(3_000));
+        world.unmute("laptop", "wlan0");
+        let is_server =
+            |host: &str, event: &Event| host == "desktop" && matches!(event, Event::Detected { .. });
+        assert!(world.events.iter().any(|(_, host, event)| is_server(host, event)), "{direction:?}: noticed");
+        world.run_until(milliseconds(5_000));
+        let before = arrived(&world);
+        world.run_until(milliseconds(9_000));
+        let rate = (arrived(&world) - before) * 8 / 4;
+        assert!(rate > HOME_RATE * 80 / 100, "{direction:?}: {rate} bit/s");
     }
 }
 

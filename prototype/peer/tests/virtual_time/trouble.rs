@@ -102,6 +102,12 @@ impl World {
         self.trouble.mute.insert(self.port(host, interface));
     }
 
+    /// What is sent arrives again.
+    pub(crate) fn unmute(&mut self, host: &str, interface: &str) {
+        let port = self.port(host, interface);
+        self.trouble.mute.remove(&port);
+    }
+
     /// Everything arrives later from now on.
     pub(crate) fn slow_down(&mut self, host: &str, interface: &str, delay: Duration) {
         self.trouble.slow.insert(self.port(host, interface), delay);
