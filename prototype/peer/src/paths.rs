@@ -111,6 +111,20 @@ impl Paths {
         self.usable().find(|path| path.usage == Use::Active)
     }
 
+    /// The path that carries the payload, validated or not.
+    pub(crate) fn in_use(&self) -> Option<&Path> {
+        self.living.iter().find(|path| path.usage == Use::Active && !path.abandoned)
+    }
+
+    /// The path to go on with when none is validated: an engine with one path at a time sends nowhere else.
+    pub(crate) fn unvalidated(&self) -> Option<u64> {
+        if self.usable().next().is_some() {
+            return None;
+        }
+        let opening = self.living.iter().filter(|path| !path.abandoned);
+        opening.min_by_key(|path| (path.suspect, path.rank, path.number)).map(|path| path.number)
+    }
+
     /// There is an active path, and it is no last resort.
     pub(crate) fn is_connected(&self) -> bool {
         self.active().is_some_and(|path| !path.last_resort)

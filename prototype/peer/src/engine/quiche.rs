@@ -52,6 +52,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const DATAGRAM_QUEUE: usize = 32;
 /// Datagrams in one segmentation-offload batch.
 const BATCH: usize = 16;
+/// A path is validated anew if nothing came of it in this time. quiche takes the answer for a duplicate when more than 128
+/// packets that left later have arrived before it, over a faster path, and does not ask again when its question was
+/// acknowledged there.
+const VALIDATE_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of a stream that are handed on at once.
 const READ: usize = 64 * 1024;
 
@@ -210,11 +214,15 @@ impl Engine for QuicheEngine {
         {
             live.connection.on_timeout();
         }
+        if let Some(live) = &mut self.live {
+            live.validate_again(now);
+        }
         self.pump();
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.live.as_ref()?.connection.timeout_instant()
+        let live = self.live.as_ref()?;
+        live.connection.timeout_instant().into_iter().chain(live.next_validation()).min()
     }
 
     fn poll_transmit(&mut self, _now: Instant) -> Option<EngineTransmit> {
@@ -228,9 +236,9 @@ impl Engine for QuicheEngine {
         self.events.pop_front()
     }
 
-    fn open_path(&mut self, _now: Instant, link: Link, _usage: Use) -> Result<EnginePath, OpenError> {
+    fn open_path(&mut self, now: Instant, link: Link, _usage: Use) -> Result<EnginePath, OpenError> {
         let live = self.live.as_mut().ok_or_else(|| OpenError("not connected".into()))?;
-        live.open(link).map_err(|error| OpenError(error.to_string()))
+        live.open(now, link).map_err(|error| OpenError(error.to_string()))
     }
 
     fn set_use(&mut self, path: EnginePath, usage: Use) {
@@ -258,7 +266,8 @@ impl Engine for QuicheEngine {
         }
         let id = live.next_stream;
         // quiche makes a stream with its first word only; without one, the next would get the same number.
-        live.connection.stream_priority(id, 127, true).ok()?;
+        // Not incremental: the oldest chunk first, whole, rather than a little of each.
+        live.connection.stream_priority(id, 127, false).ok()?;
         live.next_stream += 4;
         Some(Stream(id))
     }
@@ -543,15 +552,34 @@ impl Live {
         out.push_back(EngineEvent::Closed(reason));
     }
 
-    fn open(&mut self, link: Link) -> Result<EnginePath, Error> {
+    fn open(&mut self, now: Instant, link: Link) -> Result<EnginePath, Error> {
         let place = self.slots.vacancy(link, self.active).ok_or(Error::OutOfIdentifiers)?;
         let destination = self.connection.probe_path(place.local(), REMOTE)?;
         let counts = self.counts(place);
         let path = self.slots.begin(place, link, counts);
         if let Some(slot) = self.slots.get_mut(place) {
             slot.destination = Some(destination);
+            slot.validate_again = Some(now + VALIDATE_AGAIN);
         }
         Ok(path)
+    }
+
+    fn next_validation(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|(_, slot)| slot.next_validation()).min()
+    }
+
+    fn validate_again(&mut self, now: Instant) {
+        let due = |slot: &slots::Slot| slot.next_validation().is_some_and(|at| at <= now);
+        let places: Vec<Place> =
+            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(place, _)| place).collect();
+        for place in places {
+            if let Err(error) = self.connection.probe_path(place.local(), REMOTE) {
+                tracing::debug!(%error, "not validated again");
+            }
+            if let Some(slot) = self.slots.get_mut(place) {
+                slot.validate_again = Some(now + VALIDATE_AGAIN);
+            }
+        }
     }
 
     fn migrate(&mut self, path: EnginePath) {

@@ -165,8 +165,13 @@ impl Peer {
         let Some(path) = self.paths.by_engine(engine).filter(|path| !path.validated) else { return };
         path.validated = true;
         let number = path.number;
+        let in_use = path.usage == Use::Active;
         let view = path.enter(PathState::Validated, "path validation succeeded");
         self.event(Event::Path(view));
+        if in_use && let Some(path) = self.paths.by_number(number) {
+            let view = path.enter(PathState::Active, "in use already");
+            self.event(Event::Path(view));
+        }
         self.abandon_last_resort(number);
         self.close_abandoned(now);
         if self.used_early.take_if(|early| *early == engine).is_some() {
@@ -259,7 +264,11 @@ impl Peer {
         if self.side == Side::Server && (self.paths.active().is_some() || !chooses) {
             return;
         }
-        if let Some(number) = self.paths.better_active(&self.config.policy) {
+        // An engine with one path at a time may go on before the new one is validated (RFC 9000 section 9.2), and its
+        // packets validate it: ICE found it working.
+        let early = self.side == Side::Client && !self.engine.capabilities().multipath && self.is_open();
+        let unvalidated = || self.paths.unvalidated().filter(|_| early);
+        if let Some(number) = self.paths.better_active(&self.config.policy).or_else(unvalidated) {
             self.activate(number, cause);
             if self.side == Side::Client
                 && let Some(link) = self.paths.by_number(number).map(|path| path.link)
@@ -271,7 +280,7 @@ impl Peer {
     }
 
     fn activate(&mut self, number: u64, cause: &str) {
-        let before = self.paths.active().map(|path| path.number);
+        let before = self.paths.in_use().map(|path| path.number);
         if before == Some(number) {
             return;
         }

@@ -7,7 +7,10 @@
 //! correct it; that is the price from the ninth link of a connection on.
 
 use super::super::{EnginePath, Link};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Instant,
+};
 
 /// Paths of a connection at once, and connection IDs at once (RFC 9000 section 18.2, active_connection_id_limit).
 pub(super) const PATHS: usize = 8;
@@ -55,8 +58,16 @@ pub(super) struct Slot {
     pub(super) destination: Option<u64>,
     /// The connection ID of ours that the newest packet was sent to.
     pub(super) arrived_at: Vec<u8>,
+    /// When to ask again whether the path works, where it is we who ask.
+    pub(super) validate_again: Option<Instant>,
     /// What quiche had counted before the path began.
     pub(super) before: Counts,
+}
+
+impl Slot {
+    pub(super) fn next_validation(&self) -> Option<Instant> {
+        self.validate_again.filter(|_| self.state == State::Opening)
+    }
 }
 
 /// What quiche counts over the life of a pair of addresses.
@@ -84,6 +95,7 @@ impl Slots {
             state: State::Validated,
             destination: Some(0),
             arrived_at: vec![],
+            validate_again: None,
             before: Counts::default(),
         };
         Self { slots: vec![first], next: 1 }
@@ -134,7 +146,15 @@ impl Slots {
     /// Begins a path under a number of its own.
     pub(super) fn begin(&mut self, place: Place, link: Link, before: Counts) -> EnginePath {
         let path = self.number();
-        let slot = Slot { link, path, state: State::Opening, destination: None, arrived_at: vec![], before };
+        let slot = Slot {
+            link,
+            path,
+            state: State::Opening,
+            destination: None,
+            arrived_at: vec![],
+            validate_again: None,
+            before,
+        };
         match self.slots.get_mut(place.0) {
             Some(old) => *old = slot,
             None => self.slots.push(slot),
