@@ -21,6 +21,10 @@ pub(crate) struct Interface {
     tun: Tun,
     up: bool,
     carrier: bool,
+    /// What the kernel had dropped before it was last taken down, while it is down.
+    drops_before_down: Option<u64>,
+    /// What it dropped because the interface was down.
+    drops_while_down: u64,
 }
 
 /// What is known of an interface before it exists.
@@ -37,7 +41,18 @@ impl Interface {
     /// Sets a fresh TUN device up, with addresses and routes.
     pub(crate) fn configure(plan: InterfacePlan, tun: Tun, netlink: &mut Netlink) -> Result<Self, LabError> {
         let InterfacePlan { host, name, addresses, metric, mtu } = plan;
-        let mut interface = Self { host, name, addresses, metric, index: 0, tun, up: false, carrier: true };
+        let mut interface = Self {
+            host,
+            name,
+            addresses,
+            metric,
+            index: 0,
+            tun,
+            up: false,
+            carrier: true,
+            drops_before_down: None,
+            drops_while_down: 0,
+        };
         interface.index = interface.read(netlink)?.index;
         let settings = LinkSettings { mtu: mtu.into(), queue_length: QUEUE_LENGTH };
         netlink.set_link(interface.index, settings).map_err(|source| interface.failed(source))?;
@@ -53,6 +68,9 @@ impl Interface {
 
     /// Admin up, with all addresses and routes: the kernel forgets IPv6 addresses and default routes with admin down.
     pub(crate) fn set_up(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
+        if let Some(before) = self.drops_before_down.take() {
+            self.drops_while_down += self.read(netlink)?.send_drops.saturating_sub(before);
+        }
         netlink.set_up(self.index, true).map_err(|source| self.failed(source))?;
         self.up = true;
         self.add_addresses(netlink)?;
@@ -99,6 +117,9 @@ impl Interface {
 
     /// Admin down.
     pub(crate) fn set_down(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
+        if self.up {
+            self.drops_before_down = Some(self.read(netlink)?.send_drops);
+        }
         netlink.set_up(self.index, false).map_err(|source| self.failed(source))?;
         self.up = false;
         self.verify(netlink)
@@ -125,9 +146,12 @@ impl Interface {
         up.unwrap_or(self.up) && carrier.unwrap_or(self.carrier)
     }
 
-    /// Packets that the kernel could not queue, so that the model never saw them.
+    /// Packets that the kernel could not queue, so that the model never saw them. Those that came too late for an
+    /// interface that was being switched off are none: that is what switching off does.
     pub(crate) fn send_drops(&self, netlink: &mut Netlink) -> Result<u64, LabError> {
-        Ok(self.read(netlink)?.send_drops)
+        let now = self.read(netlink)?.send_drops;
+        let counted = self.drops_before_down.unwrap_or(now);
+        Ok(counted.saturating_sub(self.drops_while_down))
     }
 
     /// What it should have, whether or not it is up.
