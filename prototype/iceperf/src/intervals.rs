@@ -12,6 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Over less than this the handshake, which comes before a path is told of, would pass for a rate.
+const SHORTEST: Duration = Duration::from_millis(20);
+
 /// What was told at the end of the interval before.
 #[derive(Debug, Default)]
 pub(crate) struct Intervals {
@@ -63,7 +66,7 @@ fn path_line(number: u64, path: &Path, before: &Sample) -> String {
         (Some(now), Some(before)) => now.saturating_duration_since(before),
         _ => Duration::ZERO,
     };
-    let rate = |now: u64, before: u64| match span.is_zero() {
+    let rate = |now: u64, before: u64| match span < SHORTEST {
         true => "-".to_owned(),
         false => bit_rate(now.saturating_sub(before), span),
     };
@@ -210,6 +213,14 @@ mod tests {
         summary.apply(after(150), &sample(0, 3000, 0, None));
         let late = intervals.lines(after(200), &summary);
         assert!(late[0].contains(" 160.00 kbit/s "), "{late:?}");
+    }
+
+    #[test]
+    fn the_handshake_is_no_rate() {
+        let (now, mut summary) = summary();
+        summary.apply(now + Duration::from_millis(1), &sample(0, 14_000, 7000, None));
+        let lines = Intervals::default().lines(now + Duration::from_millis(40), &summary);
+        assert!(lines[1].contains(" - ") && !lines[1].contains("bit/s"), "{lines:?}");
     }
 
     #[test]
