@@ -278,11 +278,12 @@ impl Carrier {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Apply { change, reply }) => {
-                    let applied = self.network.apply(Instant::now(), change);
-                    let addresses = match change {
-                        Change::Address { port } => self.network.addresses(port),
+                    let moved = match change {
+                        Change::Address { port } | Change::Roam { port, .. } => Some(port),
                         _ => None,
                     };
+                    let applied = self.network.apply(Instant::now(), change);
+                    let addresses = moved.and_then(|port| self.network.addresses(port));
                     // Read again: no packet passes after the instant that is told.
                     let _ = reply.send(applied.map(|()| Applied { at: Instant::now(), addresses }));
                 }

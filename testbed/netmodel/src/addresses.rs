@@ -3,7 +3,8 @@
 use crate::{Ipv6Access, NatKind, NetworkSpec};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Host numbers: .0 names the subnet, .1 is left to the router, .255 is the broadcast address.
+/// Host numbers: .0 names the subnet, .1 is the router's, .255 is the broadcast address.
+const ROUTER: u8 = 1;
 const FIRST_HOST: u8 = 2;
 const LAST_HOST: u8 = 254;
 /// Interfaces that one network has addresses for.
@@ -58,6 +59,11 @@ impl Pool {
             self.next = if self.next == LAST_HOST { FIRST_HOST } else { self.next + 1 };
             addresses.iter().all(|(address, _)| !is_held(address)).then_some(addresses)
         })
+    }
+
+    /// The router's own: number 1.
+    pub(crate) fn router(&self) -> Addresses {
+        self.addresses(ROUTER)
     }
 
     fn addresses(&self, host: u8) -> Addresses {

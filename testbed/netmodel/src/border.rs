@@ -1,13 +1,13 @@
-//! Where a network meets the internet: its NAT for IPv4, its firewall for IPv6, and what the carrier blocks.
+//! Where a network meets the outside: its NAT for IPv4, its firewall for IPv6, and what it refuses to carry.
 
 use crate::{
-    Block, BlockDirection, Direction, DropCause, Ipv6Access, NetworkSpec,
+    Direction, DropCause, Ipv6Access, NetworkSpec,
+    filter::Filter,
     nat::Nat,
     packet::{Flow, Packet},
-    sessions::{Expiry, Inside, Outbound, SessionKey, Sessions, Timeouts},
+    sessions::{Behaviour, Expiry, Inside, Outbound, SessionKey, Sessions},
 };
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Instant,
 };
@@ -16,23 +16,37 @@ use std::{
 pub(crate) struct Border {
     nat: Option<Nat>,
     firewall: Option<Firewall>,
-    blocks: Vec<Block>,
+    pub(crate) filter: Filter,
 }
+
+/// Mappings that a border has forgotten: what was mapped, and to where.
+pub(crate) type Forgotten = Vec<(Inside, SocketAddr)>;
 
 /// A session that an outbound packet began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Opened {
-    pub(crate) key: SessionKey,
     pub(crate) outbound: Outbound,
     /// When to look at it again.
     pub(crate) check: Instant,
 }
 
+/// Where a packet to the outside of the border's own NAT goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hairpin {
+    /// It is for elsewhere.
+    NotOwn,
+    /// In again.
+    Back,
+    /// Nowhere.
+    Refused,
+}
+
 impl Border {
-    pub(crate) fn new(spec: &NetworkSpec, outside: Option<Ipv4Addr>) -> Self {
-        let nat = spec.nat.as_ref().zip(outside).map(|(nat, outside)| Nat::new(outside, nat));
+    /// `number` tells this border's draws from those of all others.
+    pub(crate) fn new(spec: &NetworkSpec, outside: Option<Ipv4Addr>, seed: u64, number: u64) -> Self {
+        let nat = spec.nat.as_ref().zip(outside).map(|(nat, outside)| Nat::new(outside, nat, seed, number));
         let firewall = (spec.ipv6 == Ipv6Access::Firewalled).then(Firewall::new);
-        Self { nat, firewall, blocks: spec.blocks.clone() }
+        Self { nat, firewall, filter: Filter::new(&spec.blocks) }
     }
 
     pub(crate) fn has_nat(&self) -> bool {
@@ -45,13 +59,12 @@ impl Border {
         now: Instant,
         packet: &mut Packet,
     ) -> Result<Option<Opened>, DropCause> {
-        let passed = match (packet.source(), &mut self.nat, &mut self.firewall) {
+        let outbound = match (packet.source(), &mut self.nat, &mut self.firewall) {
             (IpAddr::V4(_), Some(nat), _) => nat.outbound(now, packet)?,
             (IpAddr::V6(_), _, Some(firewall)) => firewall.outbound(now, packet)?,
-            _ => return Ok(None),
+            _ => None,
         };
-        let (key, outbound) = passed;
-        Ok(outbound.opened.map(|check| Opened { key, outbound, check }))
+        Ok(outbound.and_then(|outbound| Some(Opened { outbound, check: outbound.opened? })))
     }
 
     /// A packet enters: translated, or found to be wanted.
@@ -63,9 +76,13 @@ impl Border {
         }
     }
 
-    /// Whether the packet goes out only to come in again: to an outside address of the border's own NAT.
-    pub(crate) fn hairpins(&self, packet: &Packet) -> bool {
-        self.nat.as_ref().is_some_and(|nat| nat.is_outside(packet.destination()))
+    /// Whether a packet goes out only to come in again.
+    pub(crate) fn hairpin(&self, packet: &Packet) -> Hairpin {
+        match &self.nat {
+            Some(nat) if nat.is_outside(packet.destination()) && nat.hairpins() => Hairpin::Back,
+            Some(nat) if nat.is_outside(packet.destination()) => Hairpin::Refused,
+            _ => Hairpin::NotOwn,
+        }
     }
 
     /// The inside address for which a packet from outside is meant, as far as anybody can tell.
@@ -76,44 +93,27 @@ impl Border {
         }
     }
 
-    /// Whether the carrier refuses the packet, which is as the internet sees it.
-    pub(crate) fn blocks(&self, packet: &Packet, direction: Direction, known: &BTreeSet<IpAddr>) -> bool {
-        let far = match direction {
-            Direction::Up => packet.destination(),
-            Direction::Down => packet.source(),
-        };
-        packet.is_udp()
-            && !known.contains(&far)
-            && self.blocks.iter().any(|block| matches_udp_peer(block, far, direction))
-    }
-
     /// The NAT forgets its mappings and chooses other outside ports from now on: what was mapped, and to where. None
     /// without a NAT.
-    pub(crate) fn rebind(&mut self) -> Option<Vec<(Inside, SocketAddr)>> {
+    pub(crate) fn rebind(&mut self) -> Option<Forgotten> {
         self.nat.as_mut().map(Nat::rebind)
     }
 
+    /// The NAT forgets its mappings: what was mapped, and to where. None without a NAT.
+    pub(crate) fn flush(&mut self) -> Option<Forgotten> {
+        self.nat.as_mut().map(Nat::flush)
+    }
+
     pub(crate) fn expire(&mut self, now: Instant, key: SessionKey) -> Expiry {
-        match (key.remote, &mut self.nat, &mut self.firewall) {
-            (remote, Some(nat), _) if remote.is_ipv4() => nat.expire(now, key),
-            (remote, _, Some(firewall)) if remote.is_ipv6() => firewall.sessions.expire(now, key),
+        match (key.is_ipv4(), &mut self.nat, &mut self.firewall) {
+            (true, Some(nat), _) => nat.expire(now, key),
+            (false, _, Some(firewall)) => firewall.sessions.expire(now, key),
             _ => Expiry::Ended,
         }
     }
 }
 
-fn matches_udp_peer(block: &Block, far: IpAddr, towards: Direction) -> bool {
-    let Block::UdpPeerToPeer { ipv4, ipv6, direction } = block;
-    let family = if far.is_ipv4() { *ipv4 } else { *ipv6 };
-    let way = match direction {
-        BlockDirection::In => towards == Direction::Down,
-        BlockDirection::Out => towards == Direction::Up,
-        BlockDirection::Both => true,
-    };
-    family && way
-}
-
-/// Lets in what the inside has asked for (RFC 6092 section 3.2, with the strictest filtering it allows).
+/// Lets in what the inside has asked for.
 #[derive(Debug)]
 struct Firewall {
     sessions: Sessions,
@@ -121,23 +121,33 @@ struct Firewall {
 
 impl Firewall {
     fn new() -> Self {
-        Self { sessions: Sessions::new(Timeouts::DEFAULT) }
+        Self { sessions: Sessions::new(Behaviour::FIREWALL) }
     }
 
-    fn outbound(&mut self, now: Instant, packet: &Packet) -> Result<(SessionKey, Outbound), DropCause> {
-        let key = session(packet, Direction::Up)?;
+    fn outbound(&mut self, now: Instant, packet: &Packet) -> Result<Option<Outbound>, DropCause> {
+        let Some(Flow { protocol, near, far }) = packet.flow(Direction::Up) else {
+            // What an inside host tells about what it got begins nothing.
+            return packet.flow_of_error(Direction::Up).map(|_| None).ok_or(DropCause::UnsupportedProtocol);
+        };
         // Nothing is translated: the outside address is the inside one.
-        let outbound = self.sessions.outbound(now, key, || Some(key.inside.address));
-        Ok((key, outbound.ok_or(DropCause::Firewall)?))
+        let outbound = self.sessions.outbound(now, Inside { protocol, address: near }, far, |_| Some(near));
+        outbound.map(Some).ok_or(DropCause::Firewall)
     }
 
     fn inbound(&mut self, now: Instant, packet: &Packet) -> Result<(), DropCause> {
-        let key = session(packet, Direction::Down)?;
-        self.sessions.inbound(now, key).then_some(()).ok_or(DropCause::Firewall)
+        let passes = match packet.flow(Direction::Down) {
+            Some(Flow { protocol, near, far }) => {
+                let mapping = self.sessions.mapping_key(Inside { protocol, address: near }, far);
+                self.sessions.inbound(now, mapping, far)
+            }
+            // RFC 4890 section 4.3.1: errors about what an inside host has sent.
+            None => {
+                let flow = packet.flow_of_error(Direction::Down).ok_or(DropCause::UnsupportedProtocol)?;
+                let inside = Inside { protocol: flow.protocol, address: flow.near };
+                let mapping = self.sessions.mapping_key(inside, flow.far);
+                packet.destination() == flow.near.ip() && self.sessions.permits(now, mapping, flow.far)
+            }
+        };
+        passes.then_some(()).ok_or(DropCause::Firewall)
     }
-}
-
-fn session(packet: &Packet, direction: Direction) -> Result<SessionKey, DropCause> {
-    let Flow { protocol, near, far } = packet.flow(direction).ok_or(DropCause::UnsupportedProtocol)?;
-    Ok(SessionKey { inside: Inside { protocol, address: near }, remote: far })
 }

@@ -1,7 +1,7 @@
 //! What the model tells besides packets: drops with their causes, mappings, and counts.
 
-use crate::{Owner, PortId};
-use std::{collections::BTreeMap, net::SocketAddr};
+use crate::{Block, Owner, PortId};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// Something worth recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,12 @@ pub enum Protocol {
 pub enum DropCause {
     /// The queue of a link was full, or more packets were in flight on it than the model holds.
     QueueFull,
+    /// CoDel took it from the head of a queue that was too long for too long.
+    CoDel,
+    /// A link lost it, by chance or by plan ([`crate::Loss`]).
+    Lost,
+    /// It was larger than the MTU of a link and must not be fragmented.
+    TooBig,
     /// The interface was down or had no carrier, or became so while the packet was on its link.
     InterfaceDown,
     /// The interface was silent, or became so while the packet was on its link ([`crate::Change::Silence`]).
@@ -72,12 +78,22 @@ pub enum DropCause {
     NatNoMapping,
     /// There is a mapping, but its inside host has not lately sent to where the packet comes from.
     NatFiltered,
+    /// It was for the NAT's own outside, and the NAT does not hairpin.
+    NatHairpin,
     /// The NAT has no free port or no room for another session.
     NatExhausted,
     /// The firewall has no state for it, or no room for another one.
     Firewall,
     /// The carrier blocks UDP between peers.
     CarrierUdpP2p,
+    /// The carrier blocks all UDP.
+    CarrierUdp,
+    /// The carrier blocks STUN, by its ports.
+    CarrierStunPort,
+    /// The carrier blocks STUN, by its magic cookie.
+    CarrierStunCookie,
+    /// The carrier blocks STUN, by its form.
+    CarrierStunSignature,
     /// Nothing holds the destination.
     NoRoute,
     /// The source address is not the interface's.
@@ -88,8 +104,9 @@ pub enum DropCause {
     UnsupportedProtocol,
     /// TTL or hop limit ended at a border.
     HopLimit,
-    /// Multicast or broadcast, which the model carries nowhere. A kernel sends some on every new interface (MLD,
-    /// router solicitations, mDNS), so these are counted and never told as events.
+    /// Multicast or broadcast that nobody hears: other than UDP, not from the interface's own address, or with no other
+    /// interface in the network. A kernel sends some on every new interface (MLD, IGMP, router solicitations), so these
+    /// are counted and never told as events.
     Multicast,
 }
 
@@ -103,13 +120,35 @@ pub struct LinkCounts {
     pub port: Option<PortId>,
     /// The interface by name.
     pub owner: Option<Owner>,
+    /// In place of an interface: the network whose border is attached here.
+    pub router: Option<String>,
     /// Up or down.
     pub direction: Direction,
     /// Packets that the link carried to its end; what the border behind it drops is among them.
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
+    /// Packets that came to be twice on this link.
+    pub duplicated: u64,
     /// Packets dropped on the link, at the border behind it (up) or before it (down), or at an interface that no longer
-    /// has the address (down).
+    /// has the address (down). Copies are among them, and fragments each by itself.
     pub dropped: BTreeMap<DropCause, u64>,
+}
+
+/// What one rule of a network has refused to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockCount {
+    /// The rule.
+    pub block: Block,
+    /// Packets dropped by it. Of several rules that match, the first one counts.
+    pub dropped: u64,
+}
+
+/// What a radio has cost so far ([`crate::RadioSpec`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RadioCounts {
+    /// How long it was connected, from when it asked for the connection to the end of the inactivity timer.
+    pub connected: Duration,
+    /// How often it went from idle to connected.
+    pub promotions: u64,
 }

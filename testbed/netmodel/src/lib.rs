@@ -36,23 +36,32 @@
 //!
 //! ```text
 //! host.interface -> up link -+-> the same network? -> down link of the other interface
-//!                            +-> NAT (IPv4) or firewall (IPv6) -> blocks -> internet
+//!                            +-> NAT (IPv4) or firewall (IPv6) -> blocks -+-> internet
+//!                                                                         +-> up link of the border in the network
+//!                                                                             that this one is behind, and so on
 //! internet -+-> server delay -> server
-//!           +-> blocks -> NAT or firewall -> down link -> host.interface
+//!           +-> blocks -> NAT or firewall -+-> down link -> host.interface
+//!                                          +-> down link -> border of a network behind this one, and so on
 //! ```
 //!
-//! * **Links**: every interface has its own pair of links with its network's figures. Departures are computed from
-//!   theoretical times, so a driver that wakes up late delays one packet and never the next.
-//! * **The internet** itself takes no time: all delay lies in the links and before the servers.
+//! * **Links** ([`LinkSpec`]): every interface has its own pair of links with its network's figures, and so has every
+//!   border that is attached to another network. Everything happens at theoretical times, so a driver that wakes up late
+//!   delays one packet and never the next.
+//! * **Radios** ([`RadioSpec`]) hold packets back until they can carry them; then the links begin.
+//! * **The internet** itself takes no time except for [`NetworkSpec::distances`]: all other delay lies in the links and
+//!   before the servers.
 //! * **Randomness** is counted: a draw depends on the seed, the link, the direction and how many packets that link has
-//!   taken, and on nothing else.
+//!   taken, and on nothing else. The ports that a NAT draws depend on the seed, the NAT and how many it has drawn.
 //! * **TTL or hop limit** is decremented by each border passed, in both directions.
-//! * **NAT**: see [`NatSpec`]. UDP, TCP (with the UDP timers) and ICMP echo are translated. Anything else, ICMP errors
-//!   and fragments included, ends at a NAT or firewall as [`DropCause::UnsupportedProtocol`].
-//! * **Firewall**: lets an inside host's own flows out and their answers in, with the default timers of [`NatSpec`].
-//!   What arrives for a host that has not sent to just that address and port is dropped.
-//! * **What may happen** to interfaces and NATs while all this runs: see [`Change`].
-//! * **Nothing is ever answered** by the model itself: no ICMP errors, no resets.
+//! * **NAT**: see [`NatSpec`]. UDP, TCP (with the UDP timers) and
+//!   ICMP echo are translated, and ICMP errors about them (RFC 5508). Anything else, fragments included, ends at a NAT or
+//!   firewall as [`DropCause::UnsupportedProtocol`].
+//! * **Firewall**: lets an inside host's own flows out and their answers in, with the default timers of [`NatSpec`], and
+//!   ICMP errors about them. What arrives for a host that has not sent to just that address and port is dropped.
+//! * **Multicast and broadcast** by UDP reach the other interfaces of the network and never leave it.
+//! * **What may happen** to all this while it runs: see [`Change`].
+//! * **What the model answers** by itself: ICMP errors for what is larger than an MTU, for TTLs and hop limits that end,
+//!   and for [`BlockAnswer::IcmpProhibited`]. Everything else vanishes in silence; there are no resets.
 //!
 //! # Limits
 //!
@@ -62,25 +71,33 @@
 //!
 //! # Left out
 //!
-//! Loss, reordering, MTUs, ICMP errors, multicast, stacked NATs, changing links while they run.
+//! ECN, reassembly, NAT64, TCP's own timers in NATs (RFC 5382), port control protocols, IPv6 neighbour discovery.
 
 mod addresses;
 mod border;
 mod event;
+mod filter;
 mod link;
 mod nat;
 mod network;
 mod packet;
 mod plan;
+mod quantity;
+mod radio;
 mod sessions;
 mod topology;
+mod trace;
 
 pub use addresses::Addresses;
-pub use event::{Direction, DropCause, LinkCounts, NetworkEvent, Protocol};
+pub use event::{BlockCount, Direction, DropCause, LinkCounts, NetworkEvent, Protocol, RadioCounts};
 pub use network::{Change, ChangeError, Network, Output};
 pub use packet::{PacketError, Udp, build_udp, parse_udp};
 pub use plan::{INTERNET, NetworkId, Owner, Plan, PlanError, Port, PortId, SERVER_INTERFACE};
+pub use quantity::{BitRate, ByteSize, Probability};
 pub use topology::{
-    BitRate, Block, BlockDirection, ByteSize, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
-    NatSpec, NetworkSpec, ServerSpec, Topology,
+    Block, BlockAnswer, BlockDirection, CoDelSpec, Dependence, DrxSpec, GilbertElliott, Hairpinning,
+    HostSpec, InterfaceSpec, Ipv6Access, JitterDistribution, LinkSpec, Loss, LossPattern, Mtu, NatKind,
+    NatSpec, NetworkSpec, Order, PortAssignment, QueueDiscipline, RadioSpec, Refresh, Reorder, ServerSpec,
+    StunMatch, Topology,
 };
+pub use trace::{Trace, TraceError, TraceProblem};

@@ -2,28 +2,20 @@
 //!
 //! Leaves out IPv6 extension headers (what follows them is carried, but no border can follow it) and reassembly.
 
-use etherparse::{
-    Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice,
-    PacketBuilder, TcpHeaderSlice, UdpSlice, checksum::Sum16BitWords, ip_number,
-};
-use std::{
-    net::{IpAddr, SocketAddr},
-    ops::Range,
-};
-use thiserror::Error;
+mod fragment;
+mod icmp;
+mod udp;
+
+pub(crate) use icmp::Report;
+pub use udp::{Udp, build_udp, parse_udp};
 
 use crate::{Direction, Protocol};
-
-/// A UDP datagram within an IP packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Udp {
-    /// Its source.
-    pub source: SocketAddr,
-    /// Its destination.
-    pub destination: SocketAddr,
-    /// Where in the packet its payload lies.
-    pub payload: Range<usize>,
-}
+use etherparse::{
+    Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice,
+    TcpHeaderSlice, UdpSlice, checksum::Sum16BitWords, ip_number,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use thiserror::Error;
 
 /// Why bytes are no packet, or cannot become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -51,77 +43,11 @@ pub enum PacketError {
     NotUdp,
 }
 
-/// The TTL or hop limit that [`build_udp`] gives, as Linux does.
-const HOPS: u8 = 64;
-/// 65,535 less the IPv4 and UDP headers.
-const MAX_PAYLOAD_IPV4: usize = 65_507;
-/// 65,535 less the UDP header (RFC 8200: the payload length leaves out the IPv6 header).
-const MAX_PAYLOAD_IPV6: usize = 65_527;
-const UDP_HEADER: usize = 8;
-
-/// The IP packet that carries one UDP datagram, with checksums.
-pub fn build_udp(
-    source: SocketAddr,
-    destination: SocketAddr,
-    payload: &[u8],
-) -> Result<Vec<u8>, PacketError> {
-    let (ip, limit) = match (source.ip(), destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            (PacketBuilder::ipv4(source.octets(), destination.octets(), HOPS), MAX_PAYLOAD_IPV4)
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            (PacketBuilder::ipv6(source.octets(), destination.octets(), HOPS), MAX_PAYLOAD_IPV6)
-        }
-        _ => return Err(PacketError::MixedFamilies),
-    };
-    if payload.len() > limit {
-        return Err(PacketError::TooLong(payload.len()));
-    }
-    let builder = ip.udp(source.port(), destination.port());
-    let mut packet = Vec::with_capacity(builder.size(payload.len()));
-    builder.write(&mut packet, payload).map_err(|_| PacketError::TooLong(payload.len()))?;
-    Ok(packet)
-}
-
-/// Reads an IP packet that carries one UDP datagram, and verifies its checksums.
-pub fn parse_udp(packet: &[u8]) -> Result<Udp, PacketError> {
-    let head = Head::parse(packet)?;
-    let Transport::Ports { protocol: Protocol::Udp, source, destination } = head.transport else {
-        return Err(PacketError::NotUdp);
-    };
-    let datagram = packet.get(head.payload..head.length).ok_or(PacketError::Truncated)?;
-    let slice = UdpSlice::from_slice(datagram).map_err(|_| PacketError::Truncated)?;
-    if !udp_checksum_holds(&head, &slice) {
-        return Err(PacketError::UdpChecksum);
-    }
-    let start = head.payload + UDP_HEADER;
-    Ok(Udp {
-        source: SocketAddr::new(head.source, source),
-        destination: SocketAddr::new(head.destination, destination),
-        payload: start..start + slice.payload().len(),
-    })
-}
-
-fn udp_checksum_holds(head: &Head, datagram: &UdpSlice<'_>) -> bool {
-    let header = datagram.to_header();
-    let expected = match (head.source, head.destination) {
-        // RFC 768: zero means that the sender made none.
-        (IpAddr::V4(_), IpAddr::V4(_)) if header.checksum == 0 => return true,
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), datagram.payload())
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), datagram.payload())
-        }
-        _ => return false,
-    };
-    expected == Ok(header.checksum)
-}
-
-/// A packet whose headers were found to be sound. Values of the head always equal the bytes.
-#[derive(Debug)]
+/// A packet whose headers were found to be sound. Only what is costly to find again is kept beside the bytes: many
+/// packets may wait for long.
+#[derive(Debug, Clone)]
 pub(crate) struct Packet {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     head: Head,
 }
 
@@ -137,53 +63,63 @@ pub(crate) struct Flow {
 
 impl Packet {
     pub(crate) fn parse(mut bytes: Vec<u8>) -> Result<Self, PacketError> {
-        let head = Head::parse(&bytes)?;
-        bytes.truncate(head.length);
-        Ok(Self { bytes, head })
+        let (head, length) = Head::parse(&bytes)?;
+        bytes.truncate(length);
+        Ok(Self { bytes: bytes.into(), head })
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        self.bytes.into()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.head.length
+        self.bytes.len()
     }
 
     pub(crate) fn source(&self) -> IpAddr {
-        self.head.source
+        self.head.source(&self.bytes)
     }
 
     pub(crate) fn destination(&self) -> IpAddr {
-        self.head.destination
+        self.head.destination(&self.bytes)
     }
 
     pub(crate) fn is_udp(&self) -> bool {
         self.head.protocol == ip_number::UDP
     }
 
+    /// Ports and payload of a whole UDP datagram.
+    pub(crate) fn udp(&self) -> Option<(u16, u16, &[u8])> {
+        let Transport::Ports(Protocol::Udp) = self.head.transport else { return None };
+        let start = self.payload();
+        let payload = self.bytes.get(start + UDP_PAYLOAD..)?;
+        Some((self.read_word(start), self.read_word(start + 2), payload))
+    }
+
     /// Source and destination for a reader; the port is 0 where there is none.
     pub(crate) fn endpoints(&self) -> (SocketAddr, SocketAddr) {
         let (source, destination) = match self.head.transport {
-            Transport::Ports { source, destination, .. } => (source, destination),
-            Transport::Echo { .. } | Transport::Other => (0, 0),
+            Transport::Ports(_) => (self.read_word(self.payload()), self.read_word(self.payload() + 2)),
+            Transport::Echo | Transport::Error | Transport::Other => (0, 0),
         };
-        (SocketAddr::new(self.head.source, source), SocketAddr::new(self.head.destination, destination))
+        (SocketAddr::new(self.source(), source), SocketAddr::new(self.destination(), destination))
     }
 
     /// The flow to which the packet belongs, as seen by a border that it passes in this direction; none for what a
-    /// border cannot follow.
+    /// border cannot follow, and for ICMP errors, which belong to the flow of what they tell about
+    /// ([`Packet::flow_of_error`]).
     pub(crate) fn flow(&self, direction: Direction) -> Option<Flow> {
-        let (protocol, source, destination) = match self.head.transport {
-            Transport::Ports { protocol, source, destination } => (protocol, source, destination),
-            Transport::Echo { identifier } => match direction {
-                Direction::Up => (Protocol::Echo, identifier, 0),
-                Direction::Down => (Protocol::Echo, 0, identifier),
-            },
-            Transport::Other => return None,
+        let start = self.payload();
+        let (protocol, source, destination) = match (self.head.transport, direction) {
+            (Transport::Ports(protocol), _) => (protocol, self.read_word(start), self.read_word(start + 2)),
+            (Transport::Echo, Direction::Up) => (Protocol::Echo, self.read_word(start + ICMP_IDENTIFIER), 0),
+            (Transport::Echo, Direction::Down) => {
+                (Protocol::Echo, 0, self.read_word(start + ICMP_IDENTIFIER))
+            }
+            (Transport::Error | Transport::Other, _) => return None,
         };
-        let source = SocketAddr::new(self.head.source, source);
-        let destination = SocketAddr::new(self.head.destination, destination);
+        let source = SocketAddr::new(self.source(), source);
+        let destination = SocketAddr::new(self.destination(), destination);
         Some(match direction {
             Direction::Up => Flow { protocol, near: source, far: destination },
             Direction::Down => Flow { protocol, near: destination, far: source },
@@ -191,20 +127,18 @@ impl Packet {
     }
 
     /// Takes one from the TTL or hop limit; false when the packet must end here (RFC 1812 section 5.3.1, RFC 8200
-    /// section 3).
+    /// section 3), unchanged.
     pub(crate) fn hop(&mut self) -> bool {
-        let Some(left) = self.head.hops.checked_sub(1).filter(|left| *left > 0) else { return false };
-        match self.head.source {
+        let at = if self.source().is_ipv4() { IPV4_TTL } else { IPV6_HOP_LIMIT };
+        let hops = self.bytes.get(at).copied().unwrap_or(0);
+        let Some(left) = hops.checked_sub(1).filter(|left| *left > 0) else { return false };
+        match self.source() {
             IpAddr::V4(_) => {
-                self.write_word(
-                    IPV4_TTL,
-                    u16::from_be_bytes([left, self.head.protocol.0]),
-                    Some(IPV4_CHECKSUM),
-                );
+                let word = u16::from_be_bytes([left, self.head.protocol.0]);
+                self.write_word(IPV4_TTL, word, Some(IPV4_CHECKSUM));
             }
             IpAddr::V6(_) => self.write_bytes(IPV6_HOP_LIMIT, &[left]),
         }
-        self.head.hops = left;
         true
     }
 
@@ -212,48 +146,33 @@ impl Packet {
     /// updated, not computed anew (RFC 1624), so that a packet that was damaged stays damaged.
     pub(crate) fn rewrite_near(&mut self, direction: Direction, to: SocketAddr) {
         let IpAddr::V4(address) = to.ip() else { return };
-        let (at, own) = match direction {
-            Direction::Up => (IPV4_SOURCE, &mut self.head.source),
-            Direction::Down => (IPV4_DESTINATION, &mut self.head.destination),
-        };
-        *own = to.ip();
         let pseudo_header = self.pseudo_header_checksum();
-        for (word, bytes) in address.octets().chunks_exact(2).enumerate() {
-            let value = u16::from_be_bytes([bytes[0], bytes[1]]);
-            let offset = at + 2 * word;
+        for (offset, value) in address_words(near_address(direction), address) {
             let old = self.read_word(offset);
             if let Some(checksum) = pseudo_header {
                 self.adjust(checksum, old, value);
             }
             self.write_word(offset, value, Some(IPV4_CHECKSUM));
         }
-        self.rewrite_near_port(direction, to.port());
+        let start = self.payload();
+        match (self.head.transport, direction) {
+            (Transport::Ports(_), Direction::Up) => self.write_word(start, to.port(), pseudo_header),
+            (Transport::Ports(_), Direction::Down) => self.write_word(start + 2, to.port(), pseudo_header),
+            (Transport::Echo, _) => {
+                self.write_word(start + ICMP_IDENTIFIER, to.port(), Some(start + ICMP_CHECKSUM));
+            }
+            (Transport::Error | Transport::Other, _) => {}
+        }
     }
 
-    fn rewrite_near_port(&mut self, direction: Direction, port: u16) {
-        let start = self.head.payload;
-        let (offset, checksum) = match &mut self.head.transport {
-            Transport::Ports { source, destination, .. } => {
-                let (offset, own) = match direction {
-                    Direction::Up => (start, source),
-                    Direction::Down => (start + 2, destination),
-                };
-                *own = port;
-                (offset, self.pseudo_header_checksum())
-            }
-            Transport::Echo { identifier } => {
-                *identifier = port;
-                (start + ICMP_IDENTIFIER, Some(start + ICMP_CHECKSUM))
-            }
-            Transport::Other => return,
-        };
-        self.write_word(offset, port, checksum);
+    fn payload(&self) -> usize {
+        self.head.payload.into()
     }
 
     /// Where the checksum lies that covers addresses too; none if there is none to keep up.
     fn pseudo_header_checksum(&self) -> Option<usize> {
-        let Transport::Ports { protocol, .. } = self.head.transport else { return None };
-        let offset = self.head.payload + if protocol == Protocol::Tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
+        let Transport::Ports(protocol) = self.head.transport else { return None };
+        let offset = self.payload() + if protocol == Protocol::Tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
         // RFC 768: a datagram without a checksum keeps being without.
         (protocol == Protocol::Tcp || self.read_word(offset) != 0).then_some(offset)
     }
@@ -266,23 +185,16 @@ impl Packet {
         self.write_bytes(offset, &value.to_be_bytes());
     }
 
-    /// RFC 1624 equation 3: HC' = ~(~HC + ~m + m').
     fn adjust(&mut self, checksum: usize, old: u16, new: u16) {
-        let sum = u32::from(!self.read_word(checksum)) + u32::from(!old) + u32::from(new);
-        let folded = (sum & 0xffff) + (sum >> 16);
-        let folded = (folded & 0xffff) + (folded >> 16);
-        let updated = !(folded as u16);
-        let is_udp = self.is_udp() && checksum == self.head.payload + UDP_CHECKSUM;
+        let updated = adjusted(self.read_word(checksum), old, new);
+        let is_udp = self.is_udp() && checksum == self.payload() + UDP_CHECKSUM;
         // RFC 768: a computed zero is sent as all ones.
         let updated = if is_udp && updated == 0 { 0xffff } else { updated };
         self.write_bytes(checksum, &updated.to_be_bytes());
     }
 
     fn read_word(&self, offset: usize) -> u16 {
-        match self.bytes.get(offset..offset + 2) {
-            Some(&[high, low]) => u16::from_be_bytes([high, low]),
-            _ => 0,
-        }
+        read_word(&self.bytes, offset)
     }
 
     /// Every offset that is written lies in a header whose presence `Head::parse` has checked.
@@ -299,34 +211,66 @@ const IPV4_SOURCE: usize = 12;
 const IPV4_DESTINATION: usize = 16;
 const IPV6_HEADER: usize = 40;
 const IPV6_HOP_LIMIT: usize = 7;
+const IPV6_SOURCE: usize = 8;
+const IPV6_DESTINATION: usize = 24;
 const UDP_CHECKSUM: usize = 6;
+const UDP_PAYLOAD: usize = 8;
 const TCP_CHECKSUM: usize = 16;
 const ICMP_CHECKSUM: usize = 2;
 const ICMP_IDENTIFIER: usize = 4;
 
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    source: IpAddr,
-    destination: IpAddr,
-    hops: u8,
-    /// Of what follows the IP header, an IPv6 extension header included.
-    protocol: IpNumber,
-    transport: Transport,
-    /// Where the IP payload begins.
-    payload: usize,
-    /// Of the whole packet by its IP header; what lies behind is no part of it.
-    length: usize,
+/// Where the address of the near end lies in an IPv4 header.
+fn near_address(direction: Direction) -> usize {
+    match direction {
+        Direction::Up => IPV4_SOURCE,
+        Direction::Down => IPV4_DESTINATION,
+    }
+}
+
+/// The words of an address that begins there.
+fn address_words(at: usize, address: Ipv4Addr) -> [(usize, u16); 2] {
+    let [a, b, c, d] = address.octets();
+    [(at, u16::from_be_bytes([a, b])), (at + 2, u16::from_be_bytes([c, d]))]
+}
+
+fn read_word(bytes: &[u8], offset: usize) -> u16 {
+    match bytes.get(offset..offset + 2) {
+        Some(&[high, low]) => u16::from_be_bytes([high, low]),
+        _ => 0,
+    }
+}
+
+/// RFC 1624 equation 3: HC' = ~(~HC + ~m + m').
+fn adjusted(checksum: u16, old: u16, new: u16) -> u16 {
+    let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    !(folded as u16)
 }
 
 #[derive(Debug, Clone, Copy)]
+struct Head {
+    /// Where the IP payload begins.
+    payload: u8,
+    /// Of what follows the IP header, an IPv6 extension header included.
+    protocol: IpNumber,
+    transport: Transport,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
-    Ports { protocol: Protocol, source: u16, destination: u16 },
-    Echo { identifier: u16 },
+    /// Source and destination port come first.
+    Ports(Protocol),
+    /// ICMP or ICMPv6 echo, which has an identifier.
+    Echo,
+    /// ICMP or ICMPv6 error, which carries the beginning of what it tells about.
+    Error,
     Other,
 }
 
 impl Head {
-    fn parse(packet: &[u8]) -> Result<Self, PacketError> {
+    /// The head, and the length of the whole packet by it; what lies behind is no part of the packet.
+    fn parse(packet: &[u8]) -> Result<(Self, usize), PacketError> {
         match packet.first().map(|first| first >> 4) {
             Some(4) => Self::parse_ipv4(packet),
             Some(6) => Self::parse_ipv6(packet),
@@ -334,7 +278,7 @@ impl Head {
         }
     }
 
-    fn parse_ipv4(packet: &[u8]) -> Result<Self, PacketError> {
+    fn parse_ipv4(packet: &[u8]) -> Result<(Self, usize), PacketError> {
         let header = Ipv4HeaderSlice::from_slice(packet).map_err(|_| PacketError::Truncated)?;
         let (payload, length) = (header.slice().len(), usize::from(header.total_len()));
         let body = packet.get(payload..length).ok_or(PacketError::Truncated)?;
@@ -347,11 +291,11 @@ impl Head {
             ip_number::ICMP => icmpv4(body)?,
             _ => ports(protocol, body)?,
         };
-        let (source, destination) = (header.source_addr().into(), header.destination_addr().into());
-        Ok(Self { source, destination, hops: header.ttl(), protocol, transport, payload, length })
+        // An IPv4 header is at most 60 bytes.
+        Ok((Self { payload: payload as u8, protocol, transport }, length))
     }
 
-    fn parse_ipv6(packet: &[u8]) -> Result<Self, PacketError> {
+    fn parse_ipv6(packet: &[u8]) -> Result<(Self, usize), PacketError> {
         let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| PacketError::Truncated)?;
         let length = IPV6_HEADER + usize::from(header.payload_length());
         let body = packet.get(IPV6_HEADER..length).ok_or(PacketError::Truncated)?;
@@ -360,16 +304,30 @@ impl Head {
             ip_number::IPV6_ICMP => icmpv6(body)?,
             _ => ports(protocol, body)?,
         };
-        let (source, destination) = (header.source_addr().into(), header.destination_addr().into());
-        Ok(Self {
-            source,
-            destination,
-            hops: header.hop_limit(),
-            protocol,
-            transport,
-            payload: IPV6_HEADER,
-            length,
-        })
+        Ok((Self { payload: IPV6_HEADER as u8, protocol, transport }, length))
+    }
+
+    /// The source of the packet whose head this is.
+    fn source(self, packet: &[u8]) -> IpAddr {
+        address(packet, IPV4_SOURCE, IPV6_SOURCE)
+    }
+
+    /// Its destination.
+    fn destination(self, packet: &[u8]) -> IpAddr {
+        address(packet, IPV4_DESTINATION, IPV6_DESTINATION)
+    }
+}
+
+/// The address at one of two offsets by the version. Both lie in headers whose presence was checked.
+fn address(packet: &[u8], ipv4: usize, ipv6: usize) -> IpAddr {
+    let is_ipv4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    let octets = if is_ipv4 { packet.get(ipv4..ipv4 + 4) } else { packet.get(ipv6..ipv6 + 16) };
+    let octets = octets.unwrap_or_default();
+    match (<[u8; 4]>::try_from(octets), <[u8; 16]>::try_from(octets)) {
+        (Ok(octets), _) => octets.into(),
+        (_, Ok(octets)) => octets.into(),
+        _ if is_ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
@@ -381,13 +339,11 @@ fn ports(protocol: IpNumber, body: &[u8]) -> Result<Transport, PacketError> {
             if udp.length() == 0 {
                 return Err(PacketError::Truncated);
             }
-            let (source, destination) = (udp.source_port(), udp.destination_port());
-            Ok(Transport::Ports { protocol: Protocol::Udp, source, destination })
+            Ok(Transport::Ports(Protocol::Udp))
         }
         ip_number::TCP => {
-            let tcp = TcpHeaderSlice::from_slice(body).map_err(|_| PacketError::Truncated)?;
-            let (source, destination) = (tcp.source_port(), tcp.destination_port());
-            Ok(Transport::Ports { protocol: Protocol::Tcp, source, destination })
+            TcpHeaderSlice::from_slice(body).map_err(|_| PacketError::Truncated)?;
+            Ok(Transport::Ports(Protocol::Tcp))
         }
         _ => Ok(Transport::Other),
     }
@@ -396,9 +352,9 @@ fn ports(protocol: IpNumber, body: &[u8]) -> Result<Transport, PacketError> {
 fn icmpv4(body: &[u8]) -> Result<Transport, PacketError> {
     let icmp = Icmpv4Slice::from_slice(body).map_err(|_| PacketError::Truncated)?;
     Ok(match icmp.icmp_type() {
-        Icmpv4Type::EchoRequest(echo) | Icmpv4Type::EchoReply(echo) => {
-            Transport::Echo { identifier: echo.id }
-        }
+        Icmpv4Type::EchoRequest(_) | Icmpv4Type::EchoReply(_) => Transport::Echo,
+        // RFC 1122 section 3.2.2: destination unreachable, redirect, source quench, time exceeded, parameter problem.
+        _ if matches!(icmp.type_u8(), 3 | 4 | 5 | 11 | 12) => Transport::Error,
         _ => Transport::Other,
     })
 }
@@ -406,9 +362,9 @@ fn icmpv4(body: &[u8]) -> Result<Transport, PacketError> {
 fn icmpv6(body: &[u8]) -> Result<Transport, PacketError> {
     let icmp = Icmpv6Slice::from_slice(body).map_err(|_| PacketError::Truncated)?;
     Ok(match icmp.icmp_type() {
-        Icmpv6Type::EchoRequest(echo) | Icmpv6Type::EchoReply(echo) => {
-            Transport::Echo { identifier: echo.id }
-        }
+        Icmpv6Type::EchoRequest(_) | Icmpv6Type::EchoReply(_) => Transport::Echo,
+        // RFC 4443 section 2.1: errors are those below 128.
+        _ if icmp.type_u8() < 128 => Transport::Error,
         _ => Transport::Other,
     })
 }

@@ -1,20 +1,24 @@
 //! The address plan: gives every interface and server its addresses and checks that the scenario fits.
 //!
 //! All addresses are from ranges that never appear on the internet, so that an emulated network cannot be mistaken for
-//! a real one. N counts networks from 1, hosts of a network count from 2 (.1 is left to the router), servers from 1.
+//! a real one. N counts networks from 1, hosts of a network count from 2 (.1 is the router's), servers from 1.
 //!
 //! | what | IPv4 | IPv6 |
 //! |---|---|---|
 //! | host behind a home NAT | 192.168.N.0/24 (RFC 1918) | 2001:db8:N::/64 (RFC 3849) |
 //! | host behind a carrier-grade NAT | 100.64.N.0/24 (RFC 6598) | 2001:db8:N::/64 |
 //! | host without NAT | 198.18.N.0/24 (RFC 2544) | 2001:db8:N::/64 |
-//! | outside of a NAT | 203.0.113.N (RFC 5737) | |
+//! | outside of a NAT | 203.0.113.N (RFC 5737), or a host's of the network that it is behind | |
 //! | server | 198.51.100.0/24 (RFC 5737) | 2001:db8:ffff::/64 |
+//! | router before a server, which holds no packets | 192.0.2.1 (RFC 5737) | 2001:db8:fffe::1 |
 
 use crate::{
     Addresses,
     addresses::{IPV4_PREFIX, IPV6_PREFIX, MAX_INTERFACES, Pool},
-    topology::{HostSpec, LinkSpec, NetworkSpec, ServerSpec, Topology},
+    topology::{
+        DrxSpec, HostSpec, Ipv6Access, LinkSpec, Mtu, NetworkSpec, QueueDiscipline, RadioSpec, ServerSpec,
+        Topology,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +40,8 @@ pub struct Plan {
     ports: Vec<Port>,
     /// For each port the index of its network; none for servers.
     networks: Vec<Option<usize>>,
+    /// Borders that are attached to another network.
+    routers: Vec<Router>,
     /// For each network what is left of its addresses.
     pools: Vec<Pool>,
 }
@@ -47,6 +53,17 @@ pub struct NetworkId(pub u16);
 /// An interface of a host or server; its index in [`Plan::ports`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u16);
+
+/// Where the border of a network is attached to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Router {
+    /// Whose border it is.
+    pub(crate) network: usize,
+    /// To which it is attached.
+    pub(crate) behind: usize,
+    /// Its addresses there.
+    pub(crate) addresses: Addresses,
+}
 
 /// Where packets enter and leave the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +157,62 @@ pub enum PlanError {
         /// The bound.
         limit: u64,
     },
+    /// A link that is to be paced in two ways.
+    #[error("a link of `{name}` has a rate and a trace; only one of them can pace it")]
+    RateAndTrace {
+        /// The network.
+        name: String,
+    },
+    /// An MTU below what IPv6 needs (RFC 8200 section 5).
+    #[error("a link of `{name}` has an MTU of {mtu}, but IPv6 needs at least {limit}")]
+    MtuTooSmall {
+        /// The network.
+        name: String,
+        /// The figure.
+        mtu: u16,
+        /// The bound.
+        limit: u16,
+    },
+    /// A radio that sleeps without end.
+    #[error("the radio of `{name}` listens for {on:?} in each cycle of {cycle:?}")]
+    Drx {
+        /// The network.
+        name: String,
+        /// The on-duration.
+        on: Duration,
+        /// The cycle.
+        cycle: Duration,
+    },
+    /// A network or server that does not exist is named by another network.
+    #[error("`{name}` names `{other}`, which is no {what} of this scenario")]
+    UnknownOther {
+        /// Which network names it.
+        name: String,
+        /// What it names.
+        other: String,
+        /// What that should be.
+        what: &'static str,
+    },
+    /// A network is behind itself, maybe by way of others.
+    #[error("`{name}` is behind itself")]
+    BehindItself {
+        /// The network.
+        name: String,
+    },
+    /// A network has IPv6 and the one that it is behind has not.
+    #[error("`{name}` has IPv6, but `{behind}`, which it is behind, has not")]
+    Ipv6Behind {
+        /// The network.
+        name: String,
+        /// What it is behind.
+        behind: String,
+    },
+    /// A distance on the internet to or from a network that is not on it.
+    #[error("`{name}` is not on the internet, so it has no distance there")]
+    DistanceInside {
+        /// The network.
+        name: String,
+    },
     /// NAT timeouts that make no sense.
     #[error(
         "the NAT of `{name}` forgets answered sessions after {established:?}, before unanswered ones \
@@ -161,6 +234,8 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// One packet of the usual Ethernet MTU.
 const MIN_QUEUE: u64 = 1500;
+/// RFC 8200 section 5.
+const IPV6_MIN_MTU: u16 = 1280;
 
 impl Plan {
     /// Checks a topology and numbers it.
@@ -173,9 +248,13 @@ impl Plan {
         }
         let pools = topology.networks.iter().enumerate();
         let pools = pools.map(|(index, spec)| Pool::new(number(index), spec)).collect();
-        let mut plan = Self { ports: Vec::new(), networks: Vec::new(), pools, topology };
+        let (ports, networks, routers) = Default::default();
+        let mut plan = Self { ports, networks, routers, pools, topology };
+        plan.check_behind()?;
+        plan.check_distances()?;
         plan.number_hosts()?;
         plan.number_servers();
+        plan.number_routers()?;
         Ok(plan)
     }
 
@@ -214,7 +293,7 @@ impl Plan {
         self.index_of(name).map(|index| NetworkId(index as u16))
     }
 
-    /// The public address of a network's NAT.
+    /// The outside address of a network's NAT: public, unless the network is behind another one.
     pub fn nat_address(&self, network: &str) -> Option<Ipv4Addr> {
         self.nat_outside(self.index_of(network)?)
     }
@@ -241,7 +320,64 @@ impl Plan {
 
     pub(crate) fn nat_outside(&self, network: usize) -> Option<Ipv4Addr> {
         self.topology.networks.get(network)?.nat.as_ref()?;
-        Some(Ipv4Addr::new(203, 0, 113, number(network)))
+        match self.routers.iter().find(|router| router.network == network) {
+            Some(router) => router.addresses.ipv4.map(|(address, _)| address),
+            None => Some(Ipv4Addr::new(203, 0, 113, number(network))),
+        }
+    }
+
+    pub(crate) fn routers(&self) -> &[Router] {
+        &self.routers
+    }
+
+    /// Extra delays between networks, or a network and a server, by name.
+    pub(crate) fn distances(&self) -> impl Iterator<Item = (&str, &str, Duration)> {
+        self.topology.networks.iter().flat_map(|spec| {
+            spec.distances.iter().map(|(other, delay)| (spec.name.as_str(), other.as_str(), *delay))
+        })
+    }
+
+    /// The network that a network is behind.
+    pub(crate) fn behind(&self, network: usize) -> Option<usize> {
+        self.index_of(self.topology.networks.get(network)?.behind.as_deref()?)
+    }
+
+    fn check_behind(&self) -> Result<(), PlanError> {
+        for (index, spec) in self.topology.networks.iter().enumerate() {
+            let Some(behind) = &spec.behind else { continue };
+            let name = spec.name.clone();
+            let Some(outer) = self.behind(index) else {
+                return Err(PlanError::UnknownOther { name, other: behind.clone(), what: "network" });
+            };
+            let mut all = std::iter::successors(Some(outer), |outer| self.behind(*outer));
+            // Longer than there are networks means in a circle, be it one that this network only leads to.
+            if all.by_ref().take(MAX_NETWORKS).any(|outer| outer == index) || all.next().is_some() {
+                return Err(PlanError::BehindItself { name });
+            }
+            let has_ipv6 = |index: usize| {
+                self.topology.networks.get(index).is_some_and(|spec| spec.ipv6 != Ipv6Access::None)
+            };
+            if has_ipv6(index) && !has_ipv6(outer) {
+                return Err(PlanError::Ipv6Behind { name, behind: behind.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_distances(&self) -> Result<(), PlanError> {
+        let is_server = |name: &str| self.topology.servers.iter().any(|server| server.name == name);
+        for (name, other, delay) in self.distances() {
+            check_duration("distance", name, delay, MAX_DELAY)?;
+            if self.index_of(other).is_none() && !is_server(other) {
+                let (name, other) = (name.to_owned(), other.to_owned());
+                return Err(PlanError::UnknownOther { name, other, what: "network or server" });
+            }
+            let is_inside = |name: &&str| self.index_of(name).and_then(|index| self.behind(index)).is_some();
+            if let Some(name) = [name, other].into_iter().find(is_inside) {
+                return Err(PlanError::DistanceInside { name: name.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     fn index_of(&self, network: &str) -> Option<usize> {
@@ -272,6 +408,28 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// After the hosts, so that what is behind a network moves none of its hosts' addresses.
+    fn number_routers(&mut self) -> Result<(), PlanError> {
+        for network in 0..self.topology.networks.len() {
+            let Some(behind) = self.behind(network) else { continue };
+            let taken = self.taken(behind);
+            let too_many = || PlanError::TooMany {
+                what: format!("interfaces in network `{}`", self.topology.networks[behind].name),
+                count: taken + 1,
+                limit: MAX_INTERFACES,
+            };
+            let addresses = self.pools[behind].take(|_| taken >= MAX_INTERFACES).ok_or_else(too_many)?;
+            self.routers.push(Router { network, behind, addresses });
+        }
+        Ok(())
+    }
+
+    /// How many addresses of a network are held.
+    fn taken(&self, network: usize) -> usize {
+        let hosts = self.networks.iter().filter(|of| **of == Some(network)).count();
+        hosts + self.routers.iter().filter(|router| router.behind == network).count()
     }
 
     fn number_servers(&mut self) {
@@ -352,8 +510,9 @@ fn check_sizes(topology: &Topology) -> Result<(), PlanError> {
 }
 
 fn check_network(network: &NetworkSpec) -> Result<(), PlanError> {
-    check_link(&network.name, &network.up)?;
-    check_link(&network.name, &network.down)?;
+    check_links(network, &network.up)?;
+    check_links(network, &network.down)?;
+    network.radio.as_ref().map_or(Ok(()), |radio| check_radio(&network.name, radio))?;
     let Some(nat) = &network.nat else { return Ok(()) };
     if nat.timeout_initial.is_zero() || nat.timeout_established < nat.timeout_initial {
         return Err(PlanError::Timeouts {
@@ -365,11 +524,40 @@ fn check_network(network: &NetworkSpec) -> Result<(), PlanError> {
     check_duration("NAT timeout", &network.name, nat.timeout_established, MAX_TIMEOUT)
 }
 
-fn check_link(name: &str, link: &LinkSpec) -> Result<(), PlanError> {
+/// Whether a network can have these links in one direction.
+pub(crate) fn check_links(network: &NetworkSpec, link: &LinkSpec) -> Result<(), PlanError> {
+    let name = network.name.as_str();
     check_duration("delay", name, link.delay, MAX_DELAY)?;
     check_duration("jitter", name, link.jitter, MAX_DELAY)?;
-    if link.rate.is_some() && link.queue.0 < MIN_QUEUE {
+    check_duration("reordering", name, link.reorder.map_or(Duration::ZERO, |reorder| reorder.by), MAX_DELAY)?;
+    check_duration("queue", name, link.queue_time.unwrap_or_default(), MAX_DELAY)?;
+    if let QueueDiscipline::CoDel(codel) = link.discipline {
+        check_duration("target of CoDel", name, codel.target, MAX_DELAY)?;
+        check_duration("interval of CoDel", name, codel.interval, MAX_DELAY)?;
+    }
+    if link.rate.is_some() && link.trace.is_some() {
+        return Err(PlanError::RateAndTrace { name: name.into() });
+    }
+    if (link.rate.is_some() || link.trace.is_some()) && link.queue.0 < MIN_QUEUE {
         return Err(PlanError::QueueTooSmall { name: name.into(), bytes: link.queue.0, limit: MIN_QUEUE });
+    }
+    match link.mtu.map(Mtu::bytes) {
+        Some(mtu) if mtu < IPV6_MIN_MTU && network.ipv6 != Ipv6Access::None => {
+            Err(PlanError::MtuTooSmall { name: name.into(), mtu, limit: IPV6_MIN_MTU })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_radio(name: &str, radio: &RadioSpec) -> Result<(), PlanError> {
+    check_duration("promotion delay", name, radio.promotion, MAX_DELAY)?;
+    check_duration("paging cycle", name, radio.paging_cycle, MAX_DELAY)?;
+    check_duration("inactivity timer", name, radio.inactivity, MAX_TIMEOUT)?;
+    let Some(DrxSpec { inactivity, cycle, on }) = radio.drx else { return Ok(()) };
+    check_duration("DRX inactivity timer", name, inactivity, MAX_TIMEOUT)?;
+    check_duration("DRX cycle", name, cycle, MAX_DELAY)?;
+    if on.is_zero() || on > cycle {
+        return Err(PlanError::Drx { name: name.into(), on, cycle });
     }
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! What a border remembers of the flows that its inside began: for each inside endpoint, the remotes that it has sent to.
+//! What a border remembers of the flows that its inside began: mappings, and for each the remotes that may send to it.
 //! NAT and firewall are both made of it; they differ in the outside address.
+//!
+//! How far a mapping and a permission reach is a matter of the key (RFC 4787 sections 4.1 and 5): a remote endpoint is
+//! cut down to what the behaviour looks at. So a NAT with endpoint-independent filtering has one permission in each
+//! mapping, and one with address-and-port-dependent mapping has a mapping for each remote.
 
-use crate::{NatSpec, Protocol};
+use crate::{Dependence, NatSpec, Protocol, Refresh};
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, btree_map::Entry},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -18,51 +22,87 @@ pub(crate) struct Inside {
     pub(crate) address: SocketAddr,
 }
 
-/// One session: an inside endpoint and the remote that it sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SessionKey {
+/// A mapping: an inside endpoint, and as much of the remote as the mapping looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MappingKey {
     pub(crate) inside: Inside,
-    pub(crate) remote: SocketAddr,
+    remote: SocketAddr,
 }
 
+/// One session: a mapping, and as much of the remote as the filtering looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionKey {
+    pub(crate) mapping: MappingKey,
+    permitted: SocketAddr,
+}
+
+/// How a table behaves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Timeouts {
+pub(crate) struct Behaviour {
+    mapping: Dependence,
+    filtering: Dependence,
+    refresh: Refresh,
     initial: Duration,
     /// Never less than `initial` (checked by the plan), so that an answer never shortens a life.
     established: Duration,
 }
 
-impl Timeouts {
-    pub(crate) const DEFAULT: Self =
-        Self { initial: NatSpec::TIMEOUT_INITIAL, established: NatSpec::TIMEOUT_ESTABLISHED };
+impl Behaviour {
+    /// RFC 6092 section 3.2, with the strictest filtering it allows.
+    pub(crate) const FIREWALL: Self = Self {
+        mapping: Dependence::EndpointIndependent,
+        filtering: Dependence::AddressAndPortDependent,
+        refresh: Refresh::Outbound,
+        initial: NatSpec::TIMEOUT_INITIAL,
+        established: NatSpec::TIMEOUT_ESTABLISHED,
+    };
 
     pub(crate) fn of(nat: &NatSpec) -> Self {
-        Self { initial: nat.timeout_initial, established: nat.timeout_established }
+        Self {
+            mapping: nat.mapping,
+            filtering: nat.filtering,
+            refresh: nat.refresh,
+            initial: nat.timeout_initial,
+            established: nat.timeout_established,
+        }
+    }
+}
+
+impl Dependence {
+    /// As much of a remote endpoint as this looks at.
+    fn reach(self, remote: SocketAddr) -> SocketAddr {
+        match (self, remote.ip()) {
+            (Self::EndpointIndependent, IpAddr::V4(_)) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            (Self::EndpointIndependent, IpAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            (Self::AddressDependent, address) => (address, 0).into(),
+            (Self::AddressAndPortDependent, _) => remote,
+        }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    mappings: BTreeMap<Inside, Mapping>,
+    mappings: BTreeMap<MappingKey, Mapping>,
     count: usize,
-    timeouts: Timeouts,
+    behaviour: Behaviour,
 }
 
 #[derive(Debug)]
 struct Mapping {
     outside: SocketAddr,
-    remotes: BTreeMap<SocketAddr, Session>,
+    permitted: BTreeMap<SocketAddr, Session>,
 }
 
 #[derive(Debug)]
 struct Session {
-    last_outbound: Instant,
+    refreshed: Instant,
     answered: bool,
 }
 
 /// Where an outbound packet goes out, and what began with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outbound {
+    pub(crate) key: SessionKey,
     pub(crate) outside: SocketAddr,
     /// A session began: look at it again at this time.
     pub(crate) opened: Option<Instant>,
@@ -81,87 +121,121 @@ pub(crate) enum Expiry {
 }
 
 impl Sessions {
-    pub(crate) fn new(timeouts: Timeouts) -> Self {
-        Self { mappings: BTreeMap::new(), count: 0, timeouts }
+    pub(crate) fn new(behaviour: Behaviour) -> Self {
+        Self { mappings: BTreeMap::new(), count: 0, behaviour }
     }
 
     /// Forgets everything: what was mapped, and to where.
     pub(crate) fn forget(&mut self) -> Vec<(Inside, SocketAddr)> {
         self.count = 0;
         let mappings = std::mem::take(&mut self.mappings);
-        mappings.into_iter().map(|(inside, mapping)| (inside, mapping.outside)).collect()
+        mappings.into_iter().map(|(key, mapping)| (key.inside, mapping.outside)).collect()
+    }
+
+    /// The mapping that an inside endpoint has, or would have, towards a remote.
+    pub(crate) fn mapping_key(&self, inside: Inside, remote: SocketAddr) -> MappingKey {
+        MappingKey { inside, remote: self.behaviour.mapping.reach(remote) }
     }
 
     /// An inside endpoint sends. `allocate` finds an outside address if it has none yet. None when there is no room.
     pub(crate) fn outbound(
         &mut self,
         now: Instant,
-        key: SessionKey,
-        allocate: impl FnOnce() -> Option<SocketAddr>,
+        inside: Inside,
+        remote: SocketAddr,
+        allocate: impl FnOnce(MappingKey) -> Option<SocketAddr>,
     ) -> Option<Outbound> {
-        let timeouts = self.timeouts;
-        if let Some(mapping) = self.mappings.get_mut(&key.inside) {
-            let outside = mapping.outside;
-            if let Some(session) = mapping.remotes.get_mut(&key.remote) {
-                // A timed-out session that nobody has swept yet begins anew, as unanswered.
-                session.answered &= session.lives(now, timeouts);
-                // RFC 4787 REQ-6: outbound packets refresh.
-                session.last_outbound = now;
-                return Some(Outbound { outside, opened: None, new_mapping: false });
-            }
+        let behaviour = self.behaviour;
+        let mapping = self.mapping_key(inside, remote);
+        let key = SessionKey { mapping, permitted: behaviour.filtering.reach(remote) };
+        if let Some(mapping) = self.mappings.get_mut(&key.mapping)
+            && let Some(session) = mapping.permitted.get_mut(&key.permitted)
+        {
+            // A timed-out session that nobody has swept yet begins anew, as unanswered.
+            session.answered &= session.lives(now, behaviour);
+            // RFC 4787 REQ-6: outbound packets refresh.
+            session.refreshed = now;
+            return Some(Outbound { key, outside: mapping.outside, opened: None, new_mapping: false });
         }
         if self.count >= SESSION_LIMIT {
             return None;
         }
-        let new_mapping = !self.mappings.contains_key(&key.inside);
-        let mapping = match self.mappings.entry(key.inside) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Mapping { outside: allocate()?, remotes: BTreeMap::new() })
+        let (mapping, new_mapping) = match self.mappings.entry(key.mapping) {
+            Entry::Occupied(entry) => (entry.into_mut(), false),
+            Entry::Vacant(entry) => {
+                let mapping = Mapping { outside: allocate(key.mapping)?, permitted: BTreeMap::new() };
+                (entry.insert(mapping), true)
             }
         };
-        mapping.remotes.insert(key.remote, Session { last_outbound: now, answered: false });
+        mapping.permitted.insert(key.permitted, Session { refreshed: now, answered: false });
         self.count += 1;
-        Some(Outbound { outside: mapping.outside, opened: Some(now + timeouts.initial), new_mapping })
+        Some(Outbound { key, outside: mapping.outside, opened: Some(now + behaviour.initial), new_mapping })
     }
 
-    /// A remote sends to an inside endpoint: whether that one has lately sent to it (RFC 4787 section 5,
-    /// address-and-port-dependent filtering). Does not refresh (REQ-6), but an answer makes a session live longer.
-    pub(crate) fn inbound(&mut self, now: Instant, key: SessionKey) -> bool {
-        let timeouts = self.timeouts;
-        let session =
-            self.mappings.get_mut(&key.inside).and_then(|mapping| mapping.remotes.get_mut(&key.remote));
-        let Some(session) = session.filter(|session| session.lives(now, timeouts)) else { return false };
+    /// A remote sends to a mapping: whether the filtering lets it. What it lets in makes a session live longer, as an
+    /// answer, and refreshes it where that is the behaviour.
+    pub(crate) fn inbound(&mut self, now: Instant, mapping: MappingKey, remote: SocketAddr) -> bool {
+        let behaviour = self.behaviour;
+        let Some(session) = self.session_mut(mapping, remote) else { return false };
+        if !session.lives(now, behaviour) {
+            return false;
+        }
         session.answered = true;
+        if behaviour.refresh == Refresh::Both {
+            session.refreshed = now;
+        }
         true
+    }
+
+    /// Whether a remote may send to a mapping, without any consequence.
+    pub(crate) fn permits(&self, now: Instant, mapping: MappingKey, remote: SocketAddr) -> bool {
+        let permitted = self.behaviour.filtering.reach(remote);
+        let session = self.mappings.get(&mapping).and_then(|mapping| mapping.permitted.get(&permitted));
+        session.is_some_and(|session| session.lives(now, self.behaviour))
+    }
+
+    /// The outside address of a mapping that there is.
+    pub(crate) fn outside(&self, mapping: MappingKey) -> Option<SocketAddr> {
+        self.mappings.get(&mapping).map(|mapping| mapping.outside)
     }
 
     /// Sweeps a session at a time that [`Outbound::opened`] or [`Expiry::AliveUntil`] gave.
     pub(crate) fn expire(&mut self, now: Instant, key: SessionKey) -> Expiry {
-        let timeouts = self.timeouts;
-        let Some(mapping) = self.mappings.get_mut(&key.inside) else { return Expiry::Ended };
-        if let Some(session) = mapping.remotes.get(&key.remote) {
-            if session.lives(now, timeouts) {
-                return Expiry::AliveUntil(session.ends(timeouts));
+        let Some(mapping) = self.mappings.get_mut(&key.mapping) else { return Expiry::Ended };
+        if let Some(session) = mapping.permitted.get(&key.permitted) {
+            if session.lives(now, self.behaviour) {
+                return Expiry::AliveUntil(session.ends(self.behaviour));
             }
-            mapping.remotes.remove(&key.remote);
+            mapping.permitted.remove(&key.permitted);
             self.count -= 1;
         }
-        if !mapping.remotes.is_empty() {
+        if !mapping.permitted.is_empty() {
             return Expiry::Ended;
         }
         let outside = mapping.outside;
-        self.mappings.remove(&key.inside);
+        self.mappings.remove(&key.mapping);
         Expiry::MappingEnded(outside)
+    }
+
+    fn session_mut(&mut self, mapping: MappingKey, remote: SocketAddr) -> Option<&mut Session> {
+        let permitted = self.behaviour.filtering.reach(remote);
+        self.mappings.get_mut(&mapping)?.permitted.get_mut(&permitted)
+    }
+}
+
+impl SessionKey {
+    /// Of the inside, and so of the remote.
+    pub(crate) fn is_ipv4(&self) -> bool {
+        self.mapping.inside.address.is_ipv4()
     }
 }
 
 impl Session {
-    fn ends(&self, timeouts: Timeouts) -> Instant {
-        self.last_outbound + if self.answered { timeouts.established } else { timeouts.initial }
+    fn ends(&self, behaviour: Behaviour) -> Instant {
+        self.refreshed + if self.answered { behaviour.established } else { behaviour.initial }
     }
 
-    fn lives(&self, now: Instant, timeouts: Timeouts) -> bool {
-        now < self.ends(timeouts)
+    fn lives(&self, now: Instant, behaviour: Behaviour) -> bool {
+        now < self.ends(behaviour)
     }
 }

@@ -3,8 +3,9 @@
 
 use crate::trouble::{Held, Trouble};
 use netmodel::{
-    Block, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, Network,
-    NetworkSpec, Output as NetOutput, Plan, PortId, ServerSpec, Topology, build_udp, parse_udp,
+    Block, BlockAnswer, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
+    NatSpec, Network, NetworkSpec, Output as NetOutput, Plan, PortId, ServerSpec, Topology, build_udp,
+    parse_udp,
 };
 use peer::{
     CallSpec, EngineKind, Event, Evidence, Identity, Interface, InterfaceChange, InterfaceKind, Outcome,
@@ -69,7 +70,12 @@ pub(crate) fn notes_topology() -> Topology {
     let carrier = |name: &str| NetworkSpec {
         nat: Some(NatSpec::new(NatKind::CarrierGrade)),
         ipv6: Ipv6Access::Firewalled,
-        blocks: vec![Block::UdpPeerToPeer { ipv4: true, ipv6: false, direction: BlockDirection::Both }],
+        blocks: vec![Block::UdpPeerToPeer {
+            ipv4: true,
+            ipv6: false,
+            direction: BlockDirection::Both,
+            answer: BlockAnswer::Silence,
+        }],
         ..NetworkSpec::new(name, LinkSpec::with_delay(Duration::from_millis(15)))
     };
     let home = NetworkSpec {

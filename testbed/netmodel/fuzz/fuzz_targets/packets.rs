@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use netmodel::{
-    Block, BlockDirection, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, Network, NetworkSpec,
+    Block, BlockAnswer, BlockDirection, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, Network, NetworkSpec,
     Output, Plan, PortId, ServerSpec, Topology, parse_udp,
 };
 use std::time::{Duration, Instant};
@@ -42,7 +42,12 @@ fn plan() -> Plan {
     let network = |name: &str, kind| NetworkSpec {
         nat: Some(NatSpec::new(kind)),
         ipv6: Ipv6Access::Firewalled,
-        blocks: vec![Block::UdpPeerToPeer { ipv4: true, ipv6: true, direction: BlockDirection::In }],
+        blocks: vec![Block::UdpPeerToPeer {
+            ipv4: true,
+            ipv6: true,
+            direction: BlockDirection::In,
+            answer: BlockAnswer::IcmpProhibited,
+        }],
         ..NetworkSpec::new(name, LinkSpec::with_delay(Duration::from_millis(3)))
     };
     let host = |name: &str, network: &str| HostSpec {

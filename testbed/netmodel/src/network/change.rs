@@ -1,13 +1,22 @@
-//! What may happen to a network while it runs, from outside: interfaces lost, silenced and given other addresses, and a
-//! NAT that forgets.
+//! What may happen to a network while it runs, from outside: interfaces lost, silenced, moved and given other addresses,
+//! NATs that forget, links and blocks that change.
 
-use super::{Network, Scheduled};
-use crate::{DropCause, NetworkId, PortId};
+use super::{
+    Network, Scheduled, link_of,
+    state::{NetworkState, PortState},
+};
+use crate::{
+    Addresses, Block, Direction, DropCause, LinkSpec, NetworkId, PlanError, PortId,
+    border::{Border, Forgotten},
+    link::Link,
+    plan::check_links,
+    radio::Radio,
+};
 use std::time::Instant;
 use thiserror::Error;
 
 /// What may happen to the network from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// An interface is down or without carrier, or can be reached again. What is on its links when it goes vanishes;
     /// mappings and firewall states stay, since nobody tells a NAT.
@@ -42,10 +51,43 @@ pub enum Change {
         /// Whose NAT.
         network: NetworkId,
     },
+    /// A network's NAT forgets all its mappings, told as ended, and chooses ports for new ones as ever: a NAT that
+    /// preserves ports gives the same ones again. The IPv6 firewall forgets nothing.
+    NatFlush {
+        /// Whose NAT.
+        network: NetworkId,
+    },
+    /// All links of a network behave differently in one direction, those of its interfaces and those of the borders
+    /// that are attached to it. What has left a queue keeps its time of arrival; what waits meets the new pace, and so
+    /// does the rest of what is being sent. A trace begins anew unless it is the one that runs already.
+    Link {
+        /// Which network.
+        network: NetworkId,
+        /// Which way.
+        direction: Direction,
+        /// What they are like from now on.
+        link: Box<LinkSpec>,
+    },
+    /// A network refuses to carry this from now on, and nothing else. Rules that stay keep their counts.
+    Blocks {
+        /// Which network.
+        network: NetworkId,
+        /// Its rules; none to carry everything.
+        blocks: Vec<Block>,
+    },
+    /// A host's interface leaves its network and joins another one, with the links, the radio and the next free
+    /// addresses of that. What is on its links vanishes as [`DropCause::InterfaceDown`]; the old addresses are as with
+    /// [`Change::Address`]. For a gap, take the interface down before and up after.
+    Roam {
+        /// Which one.
+        port: PortId,
+        /// Where to.
+        network: NetworkId,
+    },
 }
 
 /// Why a change was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChangeError {
     /// No such port in this network's plan.
     #[error("port {} is not in the plan", .0.0)]
@@ -62,6 +104,9 @@ pub enum ChangeError {
     /// Every address of the network is held.
     #[error("the network of port {} has no address left", .0.0)]
     NoFreeAddress(PortId),
+    /// No topology could have such a link.
+    #[error(transparent)]
+    Unsound(#[from] PlanError),
 }
 
 impl Network {
@@ -72,20 +117,28 @@ impl Network {
             Change::InterfaceState { port, reachable } => self.set_reachable(now, port, reachable),
             Change::Silence { port, silent } => self.set_silent(now, port, silent),
             Change::Address { port } => self.give_address(port),
-            Change::NatRebind { network } => self.rebind(now, network),
+            Change::NatRebind { network } => self.forget(now, network, Border::rebind),
+            Change::NatFlush { network } => self.forget(now, network, Border::flush),
+            Change::Link { network, direction, link } => self.change_links(now, network, direction, &link),
+            Change::Blocks { network, blocks } => {
+                self.network_mut(network)?.border.filter.set(&blocks);
+                Ok(())
+            }
+            Change::Roam { port, network } => self.roam(now, port, network),
         }
     }
 
     fn set_reachable(&mut self, now: Instant, port: PortId, reachable: bool) -> Result<(), ChangeError> {
-        let state = self.port_mut(port).ok_or(ChangeError::UnknownPort(port))?;
+        let state = self.planned(port)?;
         if std::mem::replace(&mut state.reachable, reachable) && !reachable {
+            state.radio.iter_mut().for_each(|radio| radio.switch_off(now));
             self.lose_in_flight(now, port, DropCause::InterfaceDown);
         }
         Ok(())
     }
 
     fn set_silent(&mut self, now: Instant, port: PortId, silent: bool) -> Result<(), ChangeError> {
-        let state = self.port_mut(port).ok_or(ChangeError::UnknownPort(port))?;
+        let state = self.planned(port)?;
         if !std::mem::replace(&mut state.silent, silent) && silent {
             self.lose_in_flight(now, port, DropCause::Silenced);
         }
@@ -93,27 +146,43 @@ impl Network {
     }
 
     fn give_address(&mut self, port: PortId) -> Result<(), ChangeError> {
-        let state = self.port(port).ok_or(ChangeError::UnknownPort(port))?;
-        let (old, network) = (state.addresses, state.network.ok_or(ChangeError::ServerAddress(port))?);
-        let pool = self.networks.get_mut(network).map(|state| &mut state.pool);
-        let new = pool.and_then(|pool| pool.take(|address| self.hosts.contains_key(&address)));
-        let new = new.ok_or(ChangeError::NoFreeAddress(port))?;
-        for (address, _) in old.iter() {
-            self.hosts.remove(&address);
+        let network = self.planned(port)?.network.ok_or(ChangeError::ServerAddress(port))?;
+        let new = self.free_address(port, network)?;
+        self.replace_addresses(port, new);
+        Ok(())
+    }
+
+    fn roam(&mut self, now: Instant, port: PortId, network: NetworkId) -> Result<(), ChangeError> {
+        let index = usize::from(network.0);
+        let spec = self.network_mut(network)?.spec.clone();
+        let state = self.planned(port)?;
+        if state.network.ok_or(ChangeError::ServerAddress(port))? == index {
+            return Ok(());
         }
-        self.hosts.extend(new.iter().map(|(address, _)| (address, port)));
-        if let Some(state) = self.port_mut(port) {
-            state.addresses = new;
+        let new = self.free_address(port, index)?;
+        self.lose_in_flight(now, port, DropCause::InterfaceDown);
+        self.replace_addresses(port, new);
+        let state = self.planned(port)?;
+        state.network = Some(index);
+        let spent = state.radio.take().map_or(state.radio_spent, |radio| radio.finish(now));
+        state.radio_spent = spent;
+        state.radio = spec.radio.map(|radio| Radio::after(radio, now, spent));
+        for (direction, link) in [(Direction::Up, &spec.up), (Direction::Down, &spec.down)] {
+            self.change_link(now, port, direction, link);
         }
         Ok(())
     }
 
-    fn rebind(&mut self, now: Instant, network: NetworkId) -> Result<(), ChangeError> {
+    fn forget(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        forget: fn(&mut Border) -> Option<Forgotten>,
+    ) -> Result<(), ChangeError> {
         let index = usize::from(network.0);
-        let state = self.networks.get_mut(index).ok_or(ChangeError::UnknownNetwork(network))?;
-        let forgotten = state.border.rebind().ok_or(ChangeError::NoNat(network))?;
+        let forgotten = forget(&mut self.network_mut(network)?.border).ok_or(ChangeError::NoNat(network))?;
         self.scheduled.retain(|_, what| {
-            !matches!(what, Scheduled::Session { network, key } if *network == index && key.remote.is_ipv4())
+            !matches!(what, Scheduled::Session { network, key } if *network == index && key.is_ipv4())
         });
         for (inside, outside) in forgotten {
             self.tell_mapping(now, index, inside, outside, false);
@@ -121,19 +190,71 @@ impl Network {
         Ok(())
     }
 
-    /// What is on the links of a port vanishes.
-    fn lose_in_flight(&mut self, now: Instant, lost: PortId, cause: DropCause) {
-        if let Some(state) = self.port_mut(lost) {
-            state.up.reset();
-            state.down.reset();
+    fn change_links(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        direction: Direction,
+        link: &LinkSpec,
+    ) -> Result<(), ChangeError> {
+        let state = self.network_mut(network)?;
+        check_links(&state.spec, link)?;
+        match direction {
+            Direction::Up => state.spec.up = link.clone(),
+            Direction::Down => state.spec.down = link.clone(),
         }
-        let is_lost =
-            |_: &_, what: &mut Scheduled| matches!(what, Scheduled::LinkEnd { port, .. } if *port == lost);
-        let vanished: Vec<_> = self.scheduled.extract_if(.., is_lost).collect();
-        for (_, what) in vanished {
-            if let Scheduled::LinkEnd { port, direction, packet } = what {
-                self.drop_packet(now, self.place(port, direction), cause, &packet);
+        for index in 0..self.ports.len() {
+            let port = PortId(index as u16);
+            if self.attached(port) == Some(usize::from(network.0)) {
+                self.change_link(now, port, direction, link);
             }
         }
+        Ok(())
+    }
+
+    fn change_link(&mut self, now: Instant, port: PortId, direction: Direction, spec: &LinkSpec) {
+        let id = link_of(port, direction);
+        if let Some(link) = self.links.get_mut(id) {
+            link.change(now, spec.clone());
+        }
+        self.arm(id);
+    }
+
+    /// What is on the links of a port vanishes.
+    fn lose_in_flight(&mut self, now: Instant, lost: PortId, cause: DropCause) {
+        for direction in [Direction::Up, Direction::Down] {
+            let id = link_of(lost, direction);
+            let vanished = self.links.get_mut(id).map(Link::clear).unwrap_or_default();
+            self.arm(id);
+            for packet in vanished {
+                self.drop_packet(now, self.place(lost, direction), cause, &packet);
+            }
+        }
+    }
+
+    /// The next addresses of a network's pool that nobody holds.
+    fn free_address(&mut self, port: PortId, network: usize) -> Result<Addresses, ChangeError> {
+        let pool = self.networks.get_mut(network).map(|state| &mut state.pool);
+        let new = pool.and_then(|pool| pool.take(|address| self.hosts.contains_key(&address)));
+        new.ok_or(ChangeError::NoFreeAddress(port))
+    }
+
+    fn replace_addresses(&mut self, port: PortId, new: Addresses) {
+        let Some(state) = self.port_mut(port) else { return };
+        let old = std::mem::replace(&mut state.addresses, new);
+        for (address, _) in old.iter() {
+            self.hosts.remove(&address);
+        }
+        self.hosts.extend(new.iter().map(|(address, _)| (address, port)));
+    }
+
+    /// A port that the plan knows.
+    fn planned(&mut self, port: PortId) -> Result<&mut PortState, ChangeError> {
+        let planned = self.ports.get_mut(..self.planned_ports).unwrap_or_default();
+        planned.get_mut(usize::from(port.0)).ok_or(ChangeError::UnknownPort(port))
+    }
+
+    fn network_mut(&mut self, network: NetworkId) -> Result<&mut NetworkState, ChangeError> {
+        self.networks.get_mut(usize::from(network.0)).ok_or(ChangeError::UnknownNetwork(network))
     }
 }

@@ -5,7 +5,7 @@ use netmodel::*;
 
 fn with_block(ipv4: bool, ipv6: bool, direction: BlockDirection) -> World {
     let mut topology = topology();
-    topology.networks[1].blocks = vec![Block::UdpPeerToPeer { ipv4, ipv6, direction }];
+    topology.networks[1].blocks = vec![p2p(ipv4, ipv6, direction)];
     World::new(topology, 7)
 }
 
@@ -152,7 +152,11 @@ fn every_border_takes_a_hop() {
         world.inject("alice", packet);
         match passes {
             true => assert_eq!(world.take_one("dave").packet[7], hops - 2),
-            false => assert_eq!(world.take_drops(), [DropCause::HopLimit]),
+            false => {
+                let told = world.take_one("alice").packet;
+                assert_eq!((told[6], &told[40..42]), (58, &[3, 0][..]), "time exceeded");
+                assert_eq!(world.causes(), [DropCause::HopLimit]);
+            }
         }
     }
 }
@@ -194,14 +198,17 @@ fn rubbish_is_told_and_harmless() {
 #[test]
 fn multicast_is_counted_and_not_told() {
     let mut world = World::usual();
-    for group in ["224.0.0.251:5353", "255.255.255.255:67", "192.168.1.255:137", "[ff02::2]:1"] {
-        world.send("alice", 1, group.parse().unwrap(), b"");
+    // Dave is alone in his network.
+    for group in ["224.0.0.251:5353", "255.255.255.255:67", "198.18.3.255:137", "[ff02::2]:1"] {
+        world.send("dave", 1, group.parse().unwrap(), b"");
     }
+    assert_eq!(world.take_drops(), []);
+    assert_eq!(world.dropped("dave", Direction::Up, DropCause::Multicast), 4);
     // As a kernel solicits routers before it has an address.
     let unspecified = build_udp("[::]:1".parse().unwrap(), "[ff02::2]:1".parse().unwrap(), b"").unwrap();
     world.inject("alice", unspecified);
     assert_eq!(world.take_drops(), []);
-    assert_eq!(world.dropped("alice", Direction::Up, DropCause::Multicast), 5);
+    assert_eq!(world.dropped("alice", Direction::Up, DropCause::Multicast), 1);
 }
 
 #[test]

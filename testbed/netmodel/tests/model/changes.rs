@@ -108,7 +108,7 @@ fn silence_tells_neither_the_nat_nor_the_kernel() {
     world.events.clear();
     world.set_silent("alice", true);
     // The kernel's own packets are counted as ever.
-    world.inject("alice", datagram(world.ipv6("alice", 1), "[ff02::2]:1".parse().unwrap()));
+    world.inject("alice", datagram("[fe80::1]:1".parse().unwrap(), "[ff02::2]:1".parse().unwrap()));
     world.run(s(1));
     assert_eq!(world.dropped("alice", Direction::Up, DropCause::Multicast), 1);
     assert_eq!(world.events, []);

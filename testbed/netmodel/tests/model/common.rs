@@ -38,6 +38,11 @@ pub(crate) fn host(name: &str, networks: &[&str]) -> HostSpec {
     HostSpec { name: name.into(), interfaces: networks.iter().enumerate().map(interface).collect() }
 }
 
+/// No UDP between peers, in silence.
+pub(crate) fn p2p(ipv4: bool, ipv6: bool, direction: BlockDirection) -> Block {
+    Block::UdpPeerToPeer { ipv4, ipv6, direction, answer: BlockAnswer::Silence }
+}
+
 /// `alice` and `carol` at home, `bob` behind a carrier with a firewall, `dave` in the open, `meet` known to carriers
 /// and `control` not.
 pub(crate) fn topology() -> Topology {

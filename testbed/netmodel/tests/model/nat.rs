@@ -126,8 +126,7 @@ fn two_hosts_of_one_network_meet_at_its_outside() {
 #[test]
 fn what_is_hairpinned_never_meets_the_carrier() {
     let mut topology = topology();
-    topology.networks[0].blocks =
-        vec![Block::UdpPeerToPeer { ipv4: true, ipv6: true, direction: BlockDirection::Both }];
+    topology.networks[0].blocks = vec![p2p(true, true, BlockDirection::Both)];
     let mut world = World::new(topology, 7);
     world.send("alice", 4000, world.nat("home", 5000), b"");
     assert_eq!(world.take_drops(), [DropCause::NatNoMapping]);

@@ -101,7 +101,7 @@ fn unsound_topologies_are_refused() {
     let timeouts = |initial, established| NatSpec {
         timeout_initial: initial,
         timeout_established: established,
-        kind: NatKind::Home,
+        ..NatSpec::new(NatKind::Home)
     };
     for (initial, established) in [(s(0), s(1)), (s(30), s(29)), (s(30), s(100_000))] {
         let mut topology = topology();

@@ -85,8 +85,7 @@ fn rated() -> Topology {
         network.down.rate = BitRate::per_second(1_000_000);
         network.down.queue = ByteSize(5_000);
     }
-    topology.networks[1].blocks =
-        vec![Block::UdpPeerToPeer { ipv4: true, ipv6: false, direction: BlockDirection::In }];
+    topology.networks[1].blocks = vec![p2p(true, false, BlockDirection::In)];
     topology
 }
 

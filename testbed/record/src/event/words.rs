@@ -153,7 +153,9 @@ pub enum Direction {
 pub enum DropCause {
     /// The queue of a link was full.
     QueueFull,
-    /// Random loss of a link.
+    /// CoDel kept a queue short.
+    Codel,
+    /// Random or planned loss of a link.
     Loss,
     /// The interface was down or had no carrier.
     InterfaceDown,
@@ -163,12 +165,22 @@ pub enum DropCause {
     NatNoMapping,
     /// The NAT's filtering forbids it.
     NatFiltered,
+    /// It was for the NAT's own outside, and the NAT does not hairpin.
+    NatHairpin,
     /// The NAT has no free port.
     NatExhausted,
     /// The firewall has no state for it.
     Firewall,
     /// The carrier blocks UDP between peers.
     CarrierUdpP2p,
+    /// The carrier blocks all UDP.
+    CarrierUdp,
+    /// The carrier blocks STUN, by its ports.
+    CarrierStunPort,
+    /// The carrier blocks STUN, by its magic cookie.
+    CarrierStunCookie,
+    /// The carrier blocks STUN, by its form.
+    CarrierStunSignature,
     /// No network holds the destination.
     NoRoute,
     /// The source address is not the interface's.

@@ -44,7 +44,6 @@ fn nat_kind(scenario: &Scenario, network: &str) -> NatKind {
 
 fn lower(name: &str, network: &Network, kind: NatKind) -> NetworkSpec {
     NetworkSpec {
-        name: name.to_owned(),
         up: link(&network.link.up),
         down: link(&network.link.down),
         nat: network.nat.first().map(|nat| lower_nat(nat, kind)),
@@ -54,18 +53,25 @@ fn lower(name: &str, network: &Network, kind: NatKind) -> NetworkSpec {
             Ipv6::Open => Ipv6Access::Open,
         },
         blocks: network.block.iter().map(block).collect(),
+        ..NetworkSpec::new(name, LinkSpec::default())
     }
 }
 
 fn link(link: &LinkDirection) -> LinkSpec {
-    LinkSpec { delay: link.delay, jitter: link.jitter, rate: link.rate, queue: link.queue }
+    LinkSpec {
+        delay: link.delay,
+        jitter: link.jitter,
+        rate: link.rate,
+        queue: link.queue,
+        ..LinkSpec::default()
+    }
 }
 
 fn lower_nat(nat: &Nat, kind: NatKind) -> NatSpec {
     NatSpec {
         timeout_initial: nat.udp_timeout.initial,
         timeout_established: nat.udp_timeout.established,
-        kind,
+        ..NatSpec::new(kind)
     }
 }
 
@@ -79,5 +85,6 @@ fn block(block: &Block) -> netmodel::Block {
             BlockDirection::Out => netmodel::BlockDirection::Out,
             BlockDirection::Both => netmodel::BlockDirection::Both,
         },
+        answer: netmodel::BlockAnswer::Silence,
     }
 }

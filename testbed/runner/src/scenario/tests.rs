@@ -47,7 +47,7 @@ fn the_model_gets_what_the_scenario_says() {
     assert_eq!((o2.up.delay, o2.down.rate), (Duration::from_millis(15), None));
     assert_eq!(o2.nat.as_ref().map(|nat| nat.kind), Some(NatKind::CarrierGrade));
     assert_eq!(o2.ipv6, Ipv6Access::Firewalled);
-    let [netmodel::Block::UdpPeerToPeer { ipv4, ipv6, direction }] = o2.blocks.as_slice() else {
+    let [netmodel::Block::UdpPeerToPeer { ipv4, ipv6, direction, .. }] = o2.blocks.as_slice() else {
         panic!("one filter: {:?}", o2.blocks)
     };
     assert_eq!((*ipv4, *ipv6, *direction), (true, false, netmodel::BlockDirection::Both));

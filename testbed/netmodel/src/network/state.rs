@@ -1,0 +1,193 @@
+//! What ports and networks are made of, how a plan becomes them, and what they have counted.
+
+use super::{Network, link_of, route::Site};
+use crate::{
+    Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkSpec, Owner, Plan, Port, PortId,
+    RadioCounts, addresses::Pool, border::Border, link::Link, plan::Router, radio::Radio,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
+
+#[derive(Debug)]
+pub(super) struct PortState {
+    pub(super) holder: Holder,
+    pub(super) addresses: Addresses,
+    /// To which it is attached; none for a server, which is on the internet.
+    pub(super) network: Option<usize>,
+    pub(super) reachable: bool,
+    pub(super) silent: bool,
+    pub(super) radio: Option<Radio>,
+    /// What the radios of networks that it has left have cost.
+    pub(super) radio_spent: RadioCounts,
+}
+
+/// Who is behind a port.
+#[derive(Debug)]
+pub(super) enum Holder {
+    /// A host or server.
+    Owner(Owner),
+    /// The border of a network.
+    Border(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct NetworkState {
+    /// What it is to behave like by now, as far as links and radios are concerned.
+    pub(super) spec: NetworkSpec,
+    pub(super) border: Border,
+    /// From which interfaces get other addresses.
+    pub(super) pool: Pool,
+    /// Where its border is attached; none for the internet.
+    pub(super) router: Option<PortId>,
+    /// Its NAT's own, unless its border is attached to another network.
+    pub(super) outside: Option<IpAddr>,
+    /// Dropped at the border on the way in, for nobody knows whom.
+    pub(super) unclaimed: BTreeMap<DropCause, u64>,
+}
+
+pub(super) fn build(plan: &Plan, seed: u64) -> Network {
+    let topology = plan.topology();
+    let known = topology.servers.iter().filter(|server| server.known_to_carriers);
+    let known = known.filter_map(|server| plan.server(&server.name)).flat_map(|port| port.addresses().iter());
+    let mut network = Network {
+        ports: plan.ports().iter().map(|port| PortState::of(plan, port)).collect(),
+        planned_ports: plan.ports().len(),
+        networks: Vec::new(),
+        links: Vec::new(),
+        distances: BTreeMap::new(),
+        hosts: BTreeMap::new(),
+        nats: BTreeMap::new(),
+        known: known.map(|(address, _)| address).collect(),
+        strays: BTreeMap::new(),
+        now: None,
+        scheduled: BTreeMap::new(),
+        next_number: 0,
+        outputs: VecDeque::new(),
+    };
+    network.ports.extend(plan.routers().iter().map(|router| PortState::of_router(plan, router)));
+    network.links = links(plan, &network.ports, seed);
+    network.networks = networks(plan, seed);
+    let outside = network.networks.iter().enumerate();
+    network.nats = outside.filter_map(|(index, state)| Some((state.outside?, index))).collect();
+    for (index, state) in network.ports.iter().enumerate() {
+        let port = PortId(index as u16);
+        network.hosts.extend(state.addresses.iter().map(|(address, _)| (address, port)));
+    }
+    add_distances(&mut network, plan, seed);
+    network
+}
+
+impl PortState {
+    fn of(plan: &Plan, port: &Port) -> Self {
+        let radio = plan.network_of(port.id).and_then(|spec| spec.radio);
+        let (network, addresses) = (plan.network_index(port.id), port.addresses());
+        Self::new(Holder::Owner(port.owner.clone()), addresses, network, radio.map(Radio::new))
+    }
+
+    fn of_router(plan: &Plan, router: &Router) -> Self {
+        let radio = plan.topology().networks.get(router.behind).and_then(|spec| spec.radio);
+        let (holder, network) = (Holder::Border(router.network), Some(router.behind));
+        Self::new(holder, router.addresses, network, radio.map(Radio::new))
+    }
+
+    fn new(holder: Holder, addresses: Addresses, network: Option<usize>, radio: Option<Radio>) -> Self {
+        let radio_spent = RadioCounts::default();
+        Self { holder, addresses, network, reachable: true, silent: false, radio, radio_spent }
+    }
+}
+
+fn networks(plan: &Plan, seed: u64) -> Vec<NetworkState> {
+    let routers = plan.routers().iter().enumerate();
+    let routers: BTreeMap<usize, PortId> = routers
+        .map(|(index, router)| (router.network, PortId((plan.ports().len() + index) as u16)))
+        .collect();
+    let planned = plan.topology().networks.iter().zip(plan.pools()).enumerate();
+    let network = |(index, (spec, pool)): (usize, (&NetworkSpec, &Pool))| {
+        let (router, nat) = (routers.get(&index).copied(), plan.nat_outside(index));
+        NetworkState {
+            spec: spec.clone(),
+            border: Border::new(spec, nat, seed, index as u64),
+            pool: pool.clone(),
+            router,
+            outside: nat.filter(|_| router.is_none()).map(IpAddr::V4),
+            unclaimed: BTreeMap::new(),
+        }
+    };
+    planned.map(network).collect()
+}
+
+fn links(plan: &Plan, ports: &[PortState], seed: u64) -> Vec<Link> {
+    let specs =
+        ports.iter().flat_map(|port| match port.network.and_then(|of| plan.topology().networks.get(of)) {
+            Some(spec) => [spec.up.clone(), spec.down.clone()],
+            None => [server_link(plan, port), server_link(plan, port)],
+        });
+    specs.enumerate().map(|(number, spec)| Link::new(spec, seed, number as u64)).collect()
+}
+
+fn server_link(plan: &Plan, port: &PortState) -> LinkSpec {
+    let Holder::Owner(owner) = &port.holder else { return LinkSpec::default() };
+    let server = plan.topology().servers.iter().find(|server| server.name == owner.host());
+    LinkSpec::with_delay(server.map_or(Duration::ZERO, |server| server.delay))
+}
+
+/// A link each way between places that are apart.
+fn add_distances(network: &mut Network, plan: &Plan, seed: u64) {
+    let site = |name: &str| match plan.network(name) {
+        Some(network) => Some(Site::Network(network.0.into())),
+        None => plan.server(name).map(|port| Site::Server(port.id)),
+    };
+    for (one, other, delay) in plan.distances() {
+        let (Some(one), Some(other)) = (site(one), site(other)) else { continue };
+        for way in [(one, other), (other, one)] {
+            let id = network.links.len();
+            network.links.push(Link::new(LinkSpec::with_delay(delay), seed, id as u64));
+            network.distances.insert(way, id);
+        }
+    }
+}
+
+/// What every link has done so far, then what borders dropped without knowing whose it was.
+pub(super) fn counts(network: &Network) -> Vec<LinkCounts> {
+    let name = |of: Option<usize>| network.name(of);
+    let ports = network.ports.iter().enumerate().flat_map(|(index, state)| {
+        let port = PortId(index as u16);
+        let (own, owner, router) = match &state.holder {
+            Holder::Owner(owner) => (Some(port), Some(owner.clone()), None),
+            Holder::Border(of) => (None, None, Some(name(Some(*of)))),
+        };
+        [Direction::Up, Direction::Down].into_iter().filter_map(move |direction| {
+            let link = network.links.get(link_of(port, direction))?;
+            Some(LinkCounts {
+                network: name(state.network),
+                port: own,
+                owner: owner.clone(),
+                router: router.clone(),
+                direction,
+                packets: link.packets,
+                bytes: link.bytes,
+                duplicated: link.duplicated,
+                dropped: link.dropped.clone(),
+            })
+        })
+    });
+    let nobody = |network: String, direction, dropped: &BTreeMap<_, _>| LinkCounts {
+        network,
+        port: None,
+        owner: None,
+        router: None,
+        direction,
+        packets: 0,
+        bytes: 0,
+        duplicated: 0,
+        dropped: dropped.clone(),
+    };
+    let unclaimed = network.networks.iter();
+    let unclaimed = unclaimed.map(|of| nobody(of.spec.name.clone(), Direction::Down, &of.unclaimed));
+    let strays =
+        (!network.strays.is_empty()).then(|| nobody(INTERNET.into(), Direction::Up, &network.strays));
+    ports.chain(unclaimed).chain(strays).collect()
+}
