@@ -47,6 +47,7 @@ pub struct Network {
     known: BTreeSet<IpAddr>,
     /// What was lost where no link is.
     strays: BTreeMap<DropCause, u64>,
+    errors_sent: u64,
     now: Option<Instant>,
     /// By due time, then in the order of scheduling.
     scheduled: BTreeMap<Due, Scheduled>,
@@ -149,6 +150,11 @@ impl Network {
     /// What each rule of a network has refused, in the order of the rules; none for a network that is not in the plan.
     pub fn block_counts(&self, network: NetworkId) -> Option<&[BlockCount]> {
         self.networks.get(usize::from(network.0)).map(|state| state.border.filter.counts())
+    }
+
+    /// ICMP errors that the model's routers have sent so far.
+    pub fn errors_sent(&self) -> u64 {
+        self.errors_sent
     }
 
     /// What every link has done so far, then what borders dropped without knowing whose it was.

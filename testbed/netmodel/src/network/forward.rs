@@ -85,17 +85,18 @@ impl Network {
         match (direction, self.border_at(port)) {
             (Direction::Up, Some(border)) => {
                 let from = self.router_address(Some(border), packet.source());
-                self.tell_inside(now, border, packet.report(from, Report::TooBig(mtu)));
+                let error = self.report(packet, from, Report::TooBig(mtu));
+                self.tell_inside(now, border, error);
             }
             (Direction::Up, None) => {
                 let from = self.router_address(network, packet.source());
-                if let Some(error) = packet.report(from, Report::TooBig(mtu)) {
+                if let Some(error) = self.report(packet, from, Report::TooBig(mtu)) {
                     self.send(now, port, Direction::Down, error);
                 }
             }
             (Direction::Down, _) => {
                 let from = self.router_address(network, packet.source());
-                let Some(error) = packet.report(from, Report::TooBig(mtu)) else { return };
+                let Some(error) = self.report(packet, from, Report::TooBig(mtu)) else { return };
                 let place = self.place(port, Direction::Up);
                 match network {
                     Some(network) => self.forward(now, network, place, error),
@@ -176,7 +177,8 @@ impl Network {
         if !packet.hop() {
             self.drop_packet(now, place, DropCause::HopLimit, &packet);
             let from = self.router_address(Some(network), packet.source());
-            return self.tell_neighbour(now, network, packet.report(from, Report::HopLimit));
+            let error = self.report(&packet, from, Report::HopLimit);
+            return self.tell_neighbour(now, network, error);
         }
         let Some(state) = self.networks.get_mut(network) else { return };
         match state.border.outbound(now, &mut packet) {
@@ -189,10 +191,12 @@ impl Network {
             Hairpin::NotOwn => {}
         }
         if let Some(answer) = self.filter(now, network, Direction::Up, place, &packet) {
-            let from = self.router_address(Some(network), packet.source());
-            let told =
-                packet.report(from, Report::Prohibited).filter(|_| answer == BlockAnswer::IcmpProhibited);
-            return self.tell_inside(now, network, told);
+            if answer == BlockAnswer::IcmpProhibited {
+                let from = self.router_address(Some(network), packet.source());
+                let error = self.report(&packet, from, Report::Prohibited);
+                self.tell_inside(now, network, error);
+            }
+            return;
         }
         self.emit(now, network, place, packet);
     }
@@ -265,6 +269,13 @@ impl Network {
         Some(answer)
     }
 
+    /// An ICMP error about a packet, if there may be one.
+    fn report(&mut self, packet: &Packet, from: IpAddr, report: Report) -> Option<Packet> {
+        let error = packet.report(from, report)?;
+        self.errors_sent += 1;
+        Some(error)
+    }
+
     /// An ICMP error about a packet that was translated already comes in as if from outside.
     fn tell_inside(&mut self, now: Instant, network: usize, error: Option<Packet>) {
         if let Some(error) = error {
@@ -283,7 +294,7 @@ impl Network {
 
     fn tell_outside(&mut self, now: Instant, network: usize, packet: &Packet, report: Report) {
         let from = self.border_address(network, packet.source());
-        if let Some(error) = packet.report(from, report) {
+        if let Some(error) = self.report(packet, from, report) {
             self.emit(now, network, self.border_place(network), error);
         }
     }

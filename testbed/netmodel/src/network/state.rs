@@ -62,6 +62,7 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         nats: BTreeMap::new(),
         known: known.map(|(address, _)| address).collect(),
         strays: BTreeMap::new(),
+        errors_sent: 0,
         now: None,
         scheduled: BTreeMap::new(),
         next_number: 0,

@@ -65,6 +65,38 @@ pub(crate) fn topology() -> Topology {
     }
 }
 
+/// IPv4 and UDP headers.
+pub(crate) const OVERHEAD: usize = 28;
+
+/// From `left` to `right` by one link that is of interest and one that delays by [`LINK_DELAY`].
+pub(crate) fn one_link(up: LinkSpec) -> Topology {
+    Topology {
+        networks: vec![
+            NetworkSpec { up, ..network("a", None, Ipv6Access::None) },
+            network("b", None, Ipv6Access::None),
+        ],
+        hosts: vec![host("left", &["a"]), host("right", &["b"])],
+        servers: Vec::new(),
+    }
+}
+
+/// ICMP: the port is unreachable at which a packet came (RFC 792).
+pub(crate) fn unreachable(from: SocketAddr, to: SocketAddr, about: &[u8]) -> Vec<u8> {
+    let kind =
+        etherparse::Icmpv4Type::DestinationUnreachable(etherparse::icmpv4::DestUnreachableHeader::Port);
+    let mut packet = Vec::new();
+    let builder = etherparse::PacketBuilder::ipv4(octets(from), octets(to), 64).icmpv4(kind);
+    builder.write(&mut packet, about).expect("a packet");
+    packet
+}
+
+pub(crate) fn octets(address: SocketAddr) -> [u8; 4] {
+    match address.ip() {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(_) => panic!("IPv4 wanted"),
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delivery {
     pub(crate) port: PortId,
@@ -103,6 +135,12 @@ impl World {
     pub(crate) fn port(&self, name: &str) -> PortId {
         let port = self.plan.ports().iter().find(|port| port.owner.host() == name);
         port.expect("a host of the topology").id
+    }
+
+    /// The network that a host is in now; none for a server.
+    pub(crate) fn network_name(&self, name: &str) -> Option<String> {
+        let network = self.network.network_of(self.port(name))?;
+        Some(self.plan.topology().networks[usize::from(network.0)].name.clone())
     }
 
     /// What a host has now.
@@ -145,6 +183,25 @@ impl World {
 
     pub(crate) fn change(&mut self, change: Change) -> Result<(), ChangeError> {
         self.network.apply(self.start + self.now, change)
+    }
+
+    /// Sends numbered packets of so many bytes from `left` to `right`, one each interval, and gives for each how long it
+    /// took besides [`LINK_DELAY`], as often as it came.
+    pub(crate) fn stream(&mut self, count: u32, bytes: usize, every: Duration) -> Vec<Vec<Duration>> {
+        let (to, begin) = (self.ipv4("right", 2), self.now);
+        for number in 0..count {
+            let mut payload = vec![0; bytes - OVERHEAD];
+            payload[..4].copy_from_slice(&number.to_be_bytes());
+            self.send("left", 1, to, &payload);
+            self.run(every);
+        }
+        self.run(s(120));
+        let mut taken = vec![Vec::new(); count as usize];
+        for delivery in self.take() {
+            let number = u32::from_be_bytes(delivery.udp().2[..4].try_into().expect("four bytes"));
+            taken[number as usize].push(delivery.at - begin - every * number - LINK_DELAY);
+        }
+        taken
     }
 
     /// Lets time pass, waking up at every deadline.

@@ -4,20 +4,6 @@ use crate::common::*;
 use netmodel::*;
 use std::time::Duration;
 
-/// IPv4 and UDP headers.
-const OVERHEAD: usize = 28;
-
-fn one_link(up: LinkSpec) -> Topology {
-    Topology {
-        networks: vec![
-            NetworkSpec { up, ..network("a", None, Ipv6Access::None) },
-            network("b", None, Ipv6Access::None),
-        ],
-        hosts: vec![host("left", &["a"]), host("right", &["b"])],
-        servers: Vec::new(),
-    }
-}
-
 fn megabit(rate: u64) -> Option<BitRate> {
     BitRate::per_second(rate * 1_000_000)
 }

@@ -3,7 +3,9 @@
 mod borders;
 mod changes;
 mod common;
+mod impairments;
 mod links;
 mod nat;
 mod plan;
 mod properties;
+mod queues;

@@ -3,14 +3,7 @@
 use crate::common::*;
 use etherparse::{IcmpEchoHeader, Icmpv4Type, PacketBuilder, SlicedPacket, TransportSlice};
 use netmodel::*;
-use std::net::{IpAddr, SocketAddr};
-
-fn octets(address: SocketAddr) -> [u8; 4] {
-    match address.ip() {
-        IpAddr::V4(address) => address.octets(),
-        IpAddr::V6(_) => panic!("IPv4 wanted"),
-    }
-}
+use std::net::SocketAddr;
 
 #[test]
 fn one_inside_endpoint_has_one_outside_endpoint() {
