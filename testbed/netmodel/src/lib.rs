@@ -80,6 +80,7 @@ mod filter;
 mod link;
 mod nat;
 mod network;
+mod normal;
 mod packet;
 mod plan;
 mod quantity;
@@ -100,4 +101,4 @@ pub use topology::{
     NatSpec, NetworkSpec, Order, PortAssignment, QueueDiscipline, RadioSpec, Refresh, Reorder, ServerSpec,
     StunMatch, Topology,
 };
-pub use trace::{Trace, TraceError, TraceProblem};
+pub use trace::{Channel, Departure, Fading, Handovers, Outages, Trace, TraceError, TraceProblem};

@@ -12,6 +12,10 @@
 //! Two things differ: time has no steps of a millisecond here, so a packet waits exactly until its opportunity; and a
 //! packet that is partly delivered still takes its room in the queue.
 
+mod channel;
+
+pub use channel::{Channel, Departure, Fading, Handovers, Outages};
+
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 
