@@ -53,7 +53,7 @@
 //! * **Randomness** is counted: a draw depends on the seed, the link, the direction and how many packets that link has
 //!   taken, and on nothing else. The ports that a NAT draws depend on the seed, the NAT and how many it has drawn.
 //! * **TTL or hop limit** is decremented by each border passed, in both directions.
-//! * **NAT**: see [`NatSpec`]. UDP, TCP (with the UDP timers) and
+//! * **NAT**: see [`NatSpec`], and [`hole_punching`] for who reaches whom. UDP, TCP (with the UDP timers) and
 //!   ICMP echo are translated, and ICMP errors about them (RFC 5508). Anything else, fragments included, ends at a NAT or
 //!   firewall as [`DropCause::UnsupportedProtocol`].
 //! * **Firewall**: lets an inside host's own flows out and their answers in, with the default timers of [`NatSpec`], and
@@ -88,6 +88,9 @@ mod radio;
 mod sessions;
 mod topology;
 mod trace;
+
+#[doc = include_str!("../docs/hole-punching.md")]
+pub mod hole_punching {}
 
 pub use addresses::Addresses;
 pub use event::{BlockCount, Direction, DropCause, LinkCounts, NetworkEvent, Protocol, RadioCounts};

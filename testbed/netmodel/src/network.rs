@@ -137,14 +137,11 @@ impl Network {
         state.network.map(|index| NetworkId(index as u16))
     }
 
-    /// What a port's radio has cost up to the last time that the network was given; nothing without a radio, and none
-    /// for a port that is not in the plan.
-    pub fn radio(&self, port: PortId) -> Option<RadioCounts> {
+    /// What a port's radio has cost up to a time that is not before the last one given; nothing without a radio, and
+    /// none for a port that is not in the plan.
+    pub fn radio(&self, now: Instant, port: PortId) -> Option<RadioCounts> {
         let state = self.ports.get(..self.planned_ports)?.get(usize::from(port.0))?;
-        Some(match (&state.radio, self.now) {
-            (Some(radio), Some(now)) => radio.counts(now),
-            _ => state.radio_spent,
-        })
+        Some(state.radio.as_ref().map_or(state.radio_spent, |radio| radio.counts(now)))
     }
 
     /// What each rule of a network has refused, in the order of the rules; none for a network that is not in the plan.

@@ -148,6 +148,10 @@ impl World {
         self.network.addresses(self.port(name)).expect("a port of the plan")
     }
 
+    pub(crate) fn radio(&self, port: PortId) -> Option<RadioCounts> {
+        self.network.radio(self.start + self.now, port)
+    }
+
     pub(crate) fn ipv4(&self, name: &str, port: u16) -> SocketAddr {
         let (address, _) = self.addresses(name).ipv4.expect("IPv4");
         SocketAddr::new(IpAddr::V4(address), port)
@@ -240,7 +244,11 @@ impl World {
 
     /// Runs for a second and gives the only delivery.
     pub(crate) fn take_one(&mut self, to: &str) -> Delivery {
-        self.run(s(1));
+        self.take_one_within(to, s(1))
+    }
+
+    pub(crate) fn take_one_within(&mut self, to: &str, time: Duration) -> Delivery {
+        self.run(time);
         let mut all = self.take();
         assert_eq!(all.len(), 1, "{all:?} {:?}", self.events);
         let delivery = all.remove(0);

@@ -1,0 +1,230 @@
+//! LAN segments, roaming, distances on the internet, and radios.
+
+use crate::common::*;
+use netmodel::*;
+use std::net::SocketAddr;
+
+const MDNS: [&str; 2] = ["224.0.0.251:5353", "[ff02::fb]:5353"];
+
+/// `alice`, `carol` and `erin` at home.
+fn three_at_home() -> Topology {
+    let mut topology = topology();
+    topology.hosts.push(host("erin", &["home"]));
+    topology
+}
+
+#[test]
+fn multicast_reaches_all_others_of_the_segment_and_nobody_else() {
+    let mut world = World::new(three_at_home(), 1);
+    for group in MDNS.map(|group| group.parse::<SocketAddr>().unwrap()) {
+        world.send("alice", 5353, group, b"who is there?");
+        world.run(s(1));
+        let mut heard: Vec<_> = world.take().iter().map(|delivery| (delivery.port, delivery.at)).collect();
+        heard.sort();
+        let at = world.now - s(1) + LINK_DELAY * 2;
+        assert_eq!(heard, [(world.port("carol"), at), (world.port("erin"), at)]);
+    }
+    let home = world.ipv4("alice", 9);
+    let broadcast = SocketAddr::new([192, 168, 1, 255].into(), 9);
+    world.send("carol", home.port(), broadcast, b"");
+    world.run(s(1));
+    assert_eq!(world.take().len(), 2);
+    assert_eq!(world.causes(), []);
+    let packets = |name, direction| {
+        let counts = world.network.counts();
+        let port = Some(world.port(name));
+        counts.iter().find(|link| link.port == port && link.direction == direction).unwrap().packets
+    };
+    assert_eq!((packets("alice", Direction::Up), packets("erin", Direction::Down)), (2, 3));
+}
+
+#[test]
+fn a_network_can_keep_its_hosts_apart() {
+    let mut topology = three_at_home();
+    topology.networks[0].multicast = false;
+    let mut world = World::new(topology, 1);
+    world.send("alice", 5353, MDNS[0].parse().unwrap(), b"");
+    assert_eq!(world.take_drops(), []);
+    assert_eq!(world.dropped("alice", Direction::Up, DropCause::Multicast), 1);
+}
+
+#[test]
+fn who_roams_has_the_links_and_addresses_of_the_other_network() {
+    let mut topology = topology();
+    topology.networks[2].up.delay = ms(50);
+    let mut world = World::new(topology, 1);
+    let (port, old) = (world.port("alice"), world.ipv4("alice", 4000));
+    world.send("alice", 4000, world.ipv4("meet", 1), b"");
+    let outside = world.take_one("meet").udp().0;
+    world.send("alice", 4000, world.ipv4("meet", 1), b"on the way");
+    let network = world.plan.network("open").unwrap();
+    world.change(Change::Roam { port, network }).unwrap();
+    assert_eq!(world.take_drops(), [DropCause::InterfaceDown]);
+    assert_eq!(world.network_name("alice").as_deref(), Some("open"));
+    // Behind dave, who was there before.
+    assert_eq!(world.ipv4("alice", 1).ip().to_string(), "198.18.3.3");
+    assert_eq!(world.ipv6("alice", 1).ip().to_string(), "2001:db8:3::3");
+    let sent = world.now;
+    world.send("alice", 4000, world.ipv4("meet", 1), b"");
+    let delivery = world.take_one("meet");
+    assert_eq!((delivery.udp().0, delivery.at - sent), (world.ipv4("alice", 4000), ms(50) + SERVER_DELAY));
+    // Nobody has told the old NAT, and nobody is there any more.
+    world.send("meet", 1, outside, b"");
+    assert_eq!(world.take_drops(), [DropCause::NoRoute]);
+    world.inject("alice", build_udp(old, world.ipv4("meet", 1), b"").unwrap());
+    assert_eq!(world.take_drops(), [DropCause::SourceSpoofed]);
+    let name = world.network.counts()[0].network.clone();
+    assert_eq!(name, "open", "its link is told as of where it is");
+    // Back again it has another address; the old one has not been forgotten as used.
+    let network = world.plan.network("home").unwrap();
+    world.change(Change::Roam { port, network }).unwrap();
+    assert_eq!(world.ipv4("alice", 1).ip().to_string(), "192.168.1.4");
+    world.send("alice", 4000, world.ipv4("meet", 1), b"");
+    world.take_one("meet");
+}
+
+#[test]
+fn a_guest_behind_a_hotspot_leaves_by_it() {
+    // The hotspot is a network behind the carrier's, which exists before anybody joins it.
+    let mut topology = topology();
+    let hotspot = network("hotspot", Some(NatKind::Home), Ipv6Access::Firewalled);
+    topology.networks.push(NetworkSpec { behind: Some("o2".into()), ..hotspot });
+    let mut world = World::new(topology, 1);
+    let network = world.plan.network("hotspot").unwrap();
+    world.change(Change::Roam { port: world.port("alice"), network }).unwrap();
+    world.send("alice", 4000, world.ipv4("meet", 1), b"");
+    let delivery = world.take_one("meet");
+    assert_eq!(delivery.udp().0, world.nat("o2", 4000));
+    assert_eq!(delivery.at, LINK_DELAY * 2 + SERVER_DELAY);
+}
+
+#[test]
+fn roaming_is_refused_where_it_cannot_be() {
+    let mut world = World::usual();
+    let (alice, meet) = (world.port("alice"), world.port("meet"));
+    let roam = |port, network| Change::Roam { port, network };
+    let home = world.plan.network("home").unwrap();
+    assert_eq!(world.change(roam(meet, home)), Err(ChangeError::ServerAddress(meet)));
+    assert_eq!(world.change(roam(PortId(99), home)), Err(ChangeError::UnknownPort(PortId(99))));
+    assert_eq!(world.change(roam(alice, NetworkId(9))), Err(ChangeError::UnknownNetwork(NetworkId(9))));
+    let before = world.addresses("alice");
+    assert_eq!(world.change(roam(alice, home)), Ok(()));
+    assert_eq!(world.addresses("alice"), before, "it is there already");
+}
+
+#[test]
+fn distances_hold_for_pairs_and_both_ways() {
+    let mut topology = topology();
+    topology.networks[0].distances = [("o2".into(), ms(30)), ("meet".into(), ms(7))].into();
+    let mut world = World::new(topology, 1);
+    let mut time = |from: &str, to: &str, port: u16| {
+        let (sent, to_address) = (world.now, world.ipv6(to, port));
+        world.send(from, 4000, to_address, b"");
+        world.run(s(1));
+        world.take().first().map(|delivery| delivery.at - sent)
+    };
+    assert_eq!(time("alice", "meet", 1), Some(LINK_DELAY + ms(7) + SERVER_DELAY));
+    assert_eq!(time("meet", "dave", 1), Some(LINK_DELAY + SERVER_DELAY));
+    assert_eq!(time("alice", "control", 1), Some(LINK_DELAY + SERVER_DELAY));
+    // Each firewall opens from inside.
+    assert_eq!(time("bob", "alice", 4000), None);
+    assert_eq!(time("alice", "bob", 4000), Some(LINK_DELAY + ms(30) + LINK_DELAY));
+    assert_eq!(time("bob", "alice", 4000), Some(LINK_DELAY + ms(30) + LINK_DELAY));
+}
+
+#[test]
+fn an_address_that_goes_while_a_packet_crosses_is_not_found() {
+    let mut topology = topology();
+    topology.networks[2].distances = [("meet".into(), ms(500))].into();
+    let mut world = World::new(topology, 1);
+    world.send("meet", 1, world.ipv4("dave", 1), b"");
+    world.run(ms(100));
+    world.change(Change::Address { port: world.port("dave") }).unwrap();
+    assert_eq!(world.take_drops(), [DropCause::NoRoute]);
+}
+
+#[test]
+fn unsound_networks_are_refused() {
+    let refusal = |change: fn(&mut Topology)| {
+        let mut topology = topology();
+        change(&mut topology);
+        Plan::new(topology).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refusal(|it| it.networks[0].behind = Some("o3".into())),
+        "`home` names `o3`, which is no network of this scenario"
+    );
+    let circle = refusal(|it| {
+        it.networks[0].behind = Some("o2".into());
+        it.networks[1].behind = Some("home".into());
+    });
+    assert_eq!(circle, "`home` is behind itself");
+    let leads_to_one = refusal(|it| {
+        it.networks[2].behind = Some("o2".into());
+        it.networks[1].behind = Some("o2".into());
+    });
+    assert_eq!(leads_to_one, "`o2` is behind itself");
+    let no_ipv6 = refusal(|it| {
+        it.networks[0].behind = Some("o2".into());
+        it.networks[1].ipv6 = Ipv6Access::None;
+    });
+    assert_eq!(no_ipv6, "`home` has IPv6, but `o2`, which it is behind, has not");
+    assert_eq!(
+        refusal(|it| it.networks[0].distances = [("mars".into(), ms(1))].into()),
+        "`home` names `mars`, which is no network or server of this scenario"
+    );
+    let inside = refusal(|it| {
+        it.networks[0].behind = Some("o2".into());
+        it.networks[0].distances = [("meet".into(), ms(1))].into();
+    });
+    assert_eq!(inside, "`home` is not on the internet, so it has no distance there");
+    assert_eq!(
+        refusal(|it| it.networks[0].up.mtu = Mtu::new(1200)),
+        "a link of `home` has an MTU of 1200, but IPv6 needs at least 1280"
+    );
+    let drx = DrxSpec { inactivity: ms(100), cycle: ms(40), on: ms(50) };
+    let mut topology = topology();
+    topology.networks[1].radio = Some(RadioSpec { drx: Some(drx), ..RadioSpec::LTE });
+    let refused = Plan::new(topology).unwrap_err().to_string();
+    assert_eq!(refused, "the radio of `o2` listens for 50ms in each cycle of 40ms");
+}
+
+#[test]
+fn a_radio_holds_packets_back_and_counts_its_time() {
+    let mut topology = topology();
+    topology.networks[1].radio = Some(RadioSpec::LTE);
+    let mut world = World::new(topology, 1);
+    let bob = world.port("bob");
+    let meet = world.ipv4("meet", 1);
+    world.send("bob", 6000, meet, b"wakes it up");
+    world.run(ms(100));
+    world.send("bob", 6000, meet, b"waits, too");
+    world.run(s(1));
+    let at: Vec<_> = world.take().iter().map(|delivery| delivery.at).collect();
+    assert_eq!(at, [ms(260) + LINK_DELAY + SERVER_DELAY; 2]);
+    world.run(s(20));
+    // The last packet left at 260 ms, and the inactivity timer is 11.576 s.
+    let radio = world.radio(bob).unwrap();
+    assert_eq!(radio, RadioCounts { connected: ms(260 + 11_576), promotions: 1 });
+    // Idle again by now (21.1 s): the next paging occasion is at 21.76 s.
+    world.send("meet", 1, world.nat("o2", 6000), b"pages it");
+    let delivery = world.take_one_within("bob", s(2));
+    assert_eq!(delivery.at, ms(21_760 + 260) + LINK_DELAY);
+    assert_eq!(world.radio(bob).unwrap().promotions, 2);
+    // Without a radio nothing is counted.
+    assert_eq!(world.radio(world.port("alice")), Some(RadioCounts::default()));
+    assert_eq!(world.radio(PortId(99)), None);
+}
+
+#[test]
+fn a_radio_that_roams_away_keeps_its_count() {
+    let mut topology = topology();
+    topology.networks[1].radio = Some(RadioSpec::LTE);
+    let mut world = World::new(topology, 1);
+    let (port, home) = (world.port("bob"), world.plan.network("home").unwrap());
+    world.send("bob", 6000, world.ipv4("meet", 1), b"");
+    world.run(s(1));
+    world.change(Change::Roam { port, network: home }).unwrap();
+    world.run(s(60));
+    assert_eq!(world.radio(port), Some(RadioCounts { connected: s(1), promotions: 1 }));
+}
