@@ -21,10 +21,10 @@ pub(crate) struct Interface {
     tun: Tun,
     up: bool,
     carrier: bool,
-    /// What the kernel had dropped before it was last taken down, while it is down.
-    drops_before_down: Option<u64>,
-    /// What it dropped because the interface was down.
-    drops_while_down: u64,
+    /// What the kernel had dropped before the interface was last taken down or lost its carrier, while that is so.
+    drops_before: Option<u64>,
+    /// What it dropped because of that.
+    drops_excused: u64,
 }
 
 /// What is known of an interface before it exists.
@@ -50,8 +50,8 @@ impl Interface {
             tun,
             up: false,
             carrier: true,
-            drops_before_down: None,
-            drops_while_down: 0,
+            drops_before: None,
+            drops_excused: 0,
         };
         interface.index = interface.read(netlink)?.index;
         let settings = LinkSettings { mtu: mtu.into(), queue_length: QUEUE_LENGTH };
@@ -68,9 +68,7 @@ impl Interface {
 
     /// Admin up, with all addresses and routes: the kernel forgets IPv6 addresses and default routes with admin down.
     pub(crate) fn set_up(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
-        if let Some(before) = self.drops_before_down.take() {
-            self.drops_while_down += self.read(netlink)?.send_drops.saturating_sub(before);
-        }
+        self.count_drops(netlink, true, self.carrier)?;
         netlink.set_up(self.index, true).map_err(|source| self.failed(source))?;
         self.up = true;
         self.add_addresses(netlink)?;
@@ -117,9 +115,7 @@ impl Interface {
 
     /// Admin down.
     pub(crate) fn set_down(&mut self, netlink: &mut Netlink) -> Result<(), LabError> {
-        if self.up {
-            self.drops_before_down = Some(self.read(netlink)?.send_drops);
-        }
+        self.count_drops(netlink, false, self.carrier)?;
         netlink.set_up(self.index, false).map_err(|source| self.failed(source))?;
         self.up = false;
         self.verify(netlink)
@@ -127,6 +123,7 @@ impl Interface {
 
     /// Gives or takes the carrier.
     pub(crate) fn set_carrier(&mut self, netlink: &mut Netlink, carrier: bool) -> Result<(), LabError> {
+        self.count_drops(netlink, self.up, carrier)?;
         self.tun.set_carrier(carrier).map_err(|source| LabError::Carrier {
             host: self.host.clone(),
             interface: self.name.clone(),
@@ -146,12 +143,25 @@ impl Interface {
         up.unwrap_or(self.up) && carrier.unwrap_or(self.carrier)
     }
 
-    /// Packets that the kernel could not queue, so that the model never saw them. Those that came too late for an
-    /// interface that was being switched off are none: that is what switching off does.
+    /// Packets that the kernel could not queue, so that the model never saw them. Those that it drops while the interface
+    /// is down or without carrier are none: that is what these states do, and the scenario asked for them.
     pub(crate) fn send_drops(&self, netlink: &mut Netlink) -> Result<u64, LabError> {
         let now = self.read(netlink)?.send_drops;
-        let counted = self.drops_before_down.unwrap_or(now);
-        Ok(counted.saturating_sub(self.drops_while_down))
+        Ok(self.drops_before.unwrap_or(now).saturating_sub(self.drops_excused))
+    }
+
+    /// Before a change of state: from when on, or until when, drops are to be expected.
+    fn count_drops(&mut self, netlink: &mut Netlink, up: bool, carrier: bool) -> Result<(), LabError> {
+        let now = self.read(netlink)?.send_drops;
+        match (self.drops_before, up && carrier) {
+            (None, false) => self.drops_before = Some(now),
+            (Some(before), true) => {
+                self.drops_excused += now.saturating_sub(before);
+                self.drops_before = None;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What it should have, whether or not it is up.
