@@ -109,7 +109,7 @@ fn in_flight() -> LinkSpec {
 }
 
 fn queued() -> LinkSpec {
-    LinkSpec { rate: BitRate::per_second(8_000), queue: ByteSize(u64::MAX / 2), ..LinkSpec::default() }
+    LinkSpec { rate: BitRate::per_second(8_000), queue: ByteSize::UNBOUNDED, ..LinkSpec::default() }
 }
 
 /// What is allocated for each of so many packets that wait, besides the packet.

@@ -114,7 +114,7 @@ pub enum DropCause {
 /// it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkCounts {
-    /// The network, or [`crate::INTERNET`] for a server.
+    /// The network that it is part of by now, or [`crate::INTERNET`] for a server.
     pub network: String,
     /// The interface.
     pub port: Option<PortId>,

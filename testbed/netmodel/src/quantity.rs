@@ -38,6 +38,11 @@ impl BitRate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+impl ByteSize {
+    /// More than anything needs.
+    pub const UNBOUNDED: Self = Self(u64::MAX);
+}
+
 /// A probability, exact to one in a billion, so that the same draw decides alike on every machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Probability {

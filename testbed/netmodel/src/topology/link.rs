@@ -18,11 +18,13 @@ pub struct LinkSpec {
     /// Serialisation rate of whole IP packets; without one, and without a trace, a link has no queue and its capacity
     /// has no bound.
     pub rate: Option<BitRate>,
-    /// When packets may leave, in place of a rate.
+    /// When packets may leave, in place of a rate. A trace begins when time does, when an interface joins the network,
+    /// or when [`crate::Change::Link`] brings it.
     pub trace: Option<Trace>,
     /// How much may wait for the rate or the trace, the packet being sent included; what finds no room is dropped.
     pub queue: ByteSize,
-    /// Besides, what would have left later than this after it came is dropped on arrival.
+    /// Besides, what would have left later than this after it came is dropped on arrival; for a queue in time alone,
+    /// let [`LinkSpec::queue`] be [`ByteSize::UNBOUNDED`].
     pub queue_time: Option<Duration>,
     /// How the queue is kept short.
     pub discipline: QueueDiscipline,

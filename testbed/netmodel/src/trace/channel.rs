@@ -140,6 +140,15 @@ impl Channel {
         ..Self::steady(megabit(20))
     };
 
+    /// All of these by name.
+    pub const PRESETS: [(&'static str, Self); 5] = [
+        ("lte-standing", Self::LTE_STANDING),
+        ("lte-walking", Self::LTE_WALKING),
+        ("lte-driving", Self::LTE_DRIVING),
+        ("wifi-leaving-room", Self::WIFI_LEAVING_ROOM),
+        ("handover", Self::HANDOVER),
+    ];
+
     /// A channel whose rate never changes.
     pub const fn steady(mean: BitRate) -> Self {
         Self { mean, fading: None, outages: None, departure: None, handovers: None }

@@ -271,6 +271,21 @@ fn the_same_seed_draws_the_same_bit_for_bit() {
 }
 
 #[test]
+fn a_seed_draws_the_same_on_every_machine() {
+    let lost = losses(Loss::Independent(probability(30.0)), 64, 1);
+    let bits: String = lost.iter().map(|lost| if *lost { 'x' } else { '.' }).collect();
+    assert_eq!(bits, "x..x..x.x.x..x..x...x..x...x..x........x...........x...........x");
+    let link = LinkSpec {
+        jitter: ms(10),
+        jitter_distribution: JitterDistribution::ParetoNormal,
+        order: Order::Free,
+        ..LinkSpec::with_delay(DELAY)
+    };
+    let delays: Vec<_> = delays(link, 4, 1).iter().map(Duration::as_nanos).collect();
+    assert_eq!(delays, [96_674_408, 107_193_243, 134_611_198, 91_677_331]);
+}
+
+#[test]
 fn one_more_packet_changes_no_draw_of_others() {
     let others = |extra| {
         let (mut deliveries, mut events) = trace(5, extra);

@@ -124,7 +124,7 @@ proptest! {
         let packets: Vec<_> = gaps.iter().map(|gap| { at += us(*gap); (at, SIZE) }).collect();
         let rate = BitRate::per_second(rate_kbit * 1000);
         let discipline = QueueDiscipline::CoDel(CoDelSpec::default());
-        let queue = ByteSize(u64::MAX / 2);
+        let queue = ByteSize::UNBOUNDED;
         let (arrivals, _) = replay(LinkSpec { rate, discipline, queue, ..LinkSpec::default() }, &packets);
         let expected = Reference::run(&packets, rate.expect("a rate").time_for(SIZE));
         prop_assert_eq!(arrivals, expected);
