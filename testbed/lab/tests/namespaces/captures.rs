@@ -185,7 +185,9 @@ pub(crate) fn failure(tun: &Path) {
     let stage = stage_with(tun, files(directory.path(), &["laptop"]));
     setrlimit(Resource::RLIMIT_FSIZE, 16_384, 16_384).expect("a lower limit");
     let laptop = stage.socket("laptop", "wlan0", false);
-    let to = stage.socket("desktop", "wlan0", false).local_addr().unwrap();
+    // Open to the end: what the kernel tells about a closed port would be captured, too.
+    let desktop = stage.socket("desktop", "wlan0", false);
+    let to = desktop.local_addr().unwrap();
     let mut sent = 0;
     let closed = loop {
         let _ = laptop.send_to(&[0; 1000], to);
