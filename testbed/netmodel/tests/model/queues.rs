@@ -131,6 +131,28 @@ proptest! {
     }
 
     #[test]
+    fn codel_before_a_trace_looks_at_each_opportunity(
+        gaps in prop::collection::vec((0..20_u64, 1..999_u64), 1..300),
+        times in prop::collection::vec(1..40_u64, 1..12),
+    ) {
+        // Never at a whole millisecond, where an opportunity may be.
+        let mut at = 0;
+        let packets = gaps.iter().map(|(ms, more)| { at += ms; (us(at * 1000 + more), SIZE) });
+        let mut packets: Vec<_> = packets.collect();
+        packets.sort();
+        let mut time = 0;
+        let times: Vec<_> = times.iter().map(|gap| { time += gap; time }).collect();
+        let link = LinkSpec {
+            trace: Some(parse(&times)),
+            discipline: QueueDiscipline::CoDel(CoDelSpec::default()),
+            queue: ByteSize::UNBOUNDED,
+            ..LinkSpec::default()
+        };
+        let (arrivals, _) = replay(link, &packets);
+        prop_assert_eq!(arrivals, Reference::run_trace(&packets, &times));
+    }
+
+    #[test]
     fn a_queue_in_time_lets_nothing_wait_longer(
         limit_ms in 1..100_u64,
         gaps in prop::collection::vec(1..4_000_u64, 1..300),
@@ -168,15 +190,47 @@ const TARGET: Duration = Duration::from_millis(5);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 impl Reference {
-    fn run(packets: &[(Duration, usize)], time: Duration) -> Vec<Option<Duration>> {
-        let mut this = Self {
+    fn new() -> Self {
+        Self {
             queue: VecDeque::new(),
             first_above_time: Duration::ZERO,
             drop_next: Duration::ZERO,
             count: 0,
             lastcount: 0,
             dropping: false,
-        };
+        }
+    }
+
+    /// Before a trace, which takes the next packet when an opportunity has room for some of it.
+    fn run_trace(packets: &[(Duration, usize)], trace: &[u64]) -> Vec<Option<Duration>> {
+        let (mut this, mut arrivals) = (Self::new(), vec![None; packets.len()]);
+        let (mut next, mut in_transit) = (0, None);
+        let period = *trace.last().expect("a trace");
+        for now in (0..).flat_map(|round| trace.iter().map(move |time| ms(round * period + time))) {
+            while packets.get(next).is_some_and(|(at, _)| *at < now) {
+                this.queue.push_back((next, packets[next].0));
+                next += 1;
+            }
+            let mut left = 1500;
+            while left > 0 {
+                let taken = in_transit.take().or_else(|| this.deque(now).map(|(number, _)| (number, SIZE)));
+                let Some((number, bytes)) = taken else { break };
+                let used = left.min(bytes);
+                left -= used;
+                match bytes - used {
+                    0 => arrivals[number] = Some(now),
+                    rest => in_transit = Some((number, rest)),
+                }
+            }
+            if next == packets.len() && this.queue.is_empty() && in_transit.is_none() {
+                break;
+            }
+        }
+        arrivals
+    }
+
+    fn run(packets: &[(Duration, usize)], time: Duration) -> Vec<Option<Duration>> {
+        let mut this = Self::new();
         let (mut arrivals, mut next, mut now) = (vec![None; packets.len()], 0, Duration::ZERO);
         loop {
             if this.queue.is_empty() {
