@@ -549,7 +549,8 @@ pub(crate) fn check_links(network: &NetworkSpec, link: &LinkSpec) -> Result<(), 
     }
 }
 
-fn check_radio(name: &str, radio: &RadioSpec) -> Result<(), PlanError> {
+/// Whether a network can have this radio.
+pub(crate) fn check_radio(name: &str, radio: &RadioSpec) -> Result<(), PlanError> {
     check_duration("promotion delay", name, radio.promotion, MAX_DELAY)?;
     check_duration("paging cycle", name, radio.paging_cycle, MAX_DELAY)?;
     check_duration("inactivity timer", name, radio.inactivity, MAX_TIMEOUT)?;

@@ -7,11 +7,14 @@ use netmodel::{
     NatKind, NatSpec, Network, NetworkSpec, Output, Plan, PortId, RadioSpec, ServerSpec, StunMatch, Topology,
     parse_udp,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 fuzz_target!(|data: &[u8]| {
-    let plan = plan();
-    let mut network = Network::new(&plan, 1);
+    static PLAN: LazyLock<Plan> = LazyLock::new(plan);
+    let mut network = Network::new(&PLAN, 1);
     let mut now = Instant::now();
     // A port, a length, the packet.
     let mut rest = data;

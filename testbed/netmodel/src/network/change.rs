@@ -1,16 +1,15 @@
 //! What may happen to a network while it runs, from outside: interfaces lost, silenced, moved and given other addresses,
-//! NATs that forget, links and blocks that change.
+//! NATs that forget, links, radios and blocks that change.
 
 use super::{
     Network, Scheduled, link_of,
     state::{NetworkState, PortState},
 };
 use crate::{
-    Addresses, Block, Direction, DropCause, LinkSpec, NetworkId, PlanError, PortId,
+    Addresses, Block, Direction, DropCause, LinkSpec, NetworkId, PlanError, PortId, RadioSpec,
     border::{Border, Forgotten},
     link::Link,
-    plan::check_links,
-    radio::Radio,
+    plan::{check_links, check_radio},
 };
 use std::time::Instant;
 use thiserror::Error;
@@ -68,6 +67,13 @@ pub enum Change {
         /// What they are like from now on.
         link: Box<LinkSpec>,
     },
+    /// All radios of a network behave differently from now on, and are idle at first.
+    Radio {
+        /// Which network.
+        network: NetworkId,
+        /// What they are like from now on; none for links that are not by radio.
+        radio: Option<RadioSpec>,
+    },
     /// A network refuses to carry this from now on, and nothing else. Rules that stay keep their counts.
     Blocks {
         /// Which network.
@@ -120,6 +126,7 @@ impl Network {
             Change::NatRebind { network } => self.forget(now, network, Border::rebind),
             Change::NatFlush { network } => self.forget(now, network, Border::flush),
             Change::Link { network, direction, link } => self.change_links(now, network, direction, &link),
+            Change::Radio { network, radio } => self.change_radios(now, network, radio),
             Change::Blocks { network, blocks } => {
                 self.network_mut(network)?.border.filter.set(&blocks);
                 Ok(())
@@ -164,9 +171,7 @@ impl Network {
         self.replace_addresses(port, new);
         let state = self.planned(port)?;
         state.network = Some(index);
-        let spent = state.radio.take().map_or(state.radio_spent, |radio| radio.finish(now));
-        state.radio_spent = spent;
-        state.radio = spec.radio.map(|radio| Radio::after(radio, now, spent));
+        state.change_radio(now, spec.radio);
         for (direction, link) in [(Direction::Up, &spec.up), (Direction::Down, &spec.down)] {
             self.change_link(now, port, direction, link);
         }
@@ -209,6 +214,21 @@ impl Network {
                 self.change_link(now, port, direction, link);
             }
         }
+        Ok(())
+    }
+
+    fn change_radios(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        radio: Option<RadioSpec>,
+    ) -> Result<(), ChangeError> {
+        let state = self.network_mut(network)?;
+        radio.as_ref().map_or(Ok(()), |radio| check_radio(&state.spec.name, radio))?;
+        state.spec.radio = radio;
+        let attached = Some(usize::from(network.0));
+        let ports = self.ports.iter_mut().filter(|port| port.network == attached);
+        ports.for_each(|port| port.change_radio(now, radio));
         Ok(())
     }
 

@@ -3,12 +3,12 @@
 use super::{Network, link_of, route::Site};
 use crate::{
     Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkSpec, Owner, Plan, Port, PortId,
-    RadioCounts, addresses::Pool, border::Border, link::Link, plan::Router, radio::Radio,
+    RadioCounts, RadioSpec, addresses::Pool, border::Border, link::Link, plan::Router, radio::Radio,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 #[derive(Debug)]
@@ -92,6 +92,12 @@ impl PortState {
         let radio = plan.topology().networks.get(router.behind).and_then(|spec| spec.radio);
         let (holder, network) = (Holder::Border(router.network), Some(router.behind));
         Self::new(holder, router.addresses, network, radio.map(Radio::new))
+    }
+
+    /// Another radio from now on, or none; what the old one has cost stays counted.
+    pub(super) fn change_radio(&mut self, now: Instant, radio: Option<RadioSpec>) {
+        self.radio_spent = self.radio.take().map_or(self.radio_spent, |radio| radio.finish(now));
+        self.radio = radio.map(|radio| Radio::after(radio, now, self.radio_spent));
     }
 
     fn new(holder: Holder, addresses: Addresses, network: Option<usize>, radio: Option<Radio>) -> Self {

@@ -217,6 +217,24 @@ fn a_radio_holds_packets_back_and_counts_its_time() {
 }
 
 #[test]
+fn a_radio_can_come_and_go() {
+    let mut world = World::usual();
+    let (bob, network) = (world.port("bob"), world.plan.network("o2").unwrap());
+    world.change(Change::Radio { network, radio: Some(RadioSpec::LTE) }).unwrap();
+    world.send("bob", 6000, world.ipv4("meet", 1), b"");
+    assert_eq!(world.take_one("meet").at, ms(260) + LINK_DELAY + SERVER_DELAY);
+    world.change(Change::Radio { network, radio: None }).unwrap();
+    let sent = world.now;
+    world.run(s(60));
+    world.send("bob", 6000, world.ipv4("meet", 1), b"");
+    assert_eq!(world.take_one("meet").at - sent, s(60) + LINK_DELAY + SERVER_DELAY);
+    assert_eq!(world.radio(bob), Some(RadioCounts { connected: s(1), promotions: 1 }));
+    let radio = Some(RadioSpec { promotion: s(61), ..RadioSpec::LTE });
+    assert!(matches!(world.change(Change::Radio { network, radio }), Err(ChangeError::Unsound(_))));
+    world.change(Change::Radio { network: NetworkId(9), radio: None }).unwrap_err();
+}
+
+#[test]
 fn a_radio_that_roams_away_keeps_its_count() {
     let mut topology = topology();
     topology.networks[1].radio = Some(RadioSpec::LTE);

@@ -67,6 +67,10 @@ enum Step {
         network: u16,
         blocks: Vec<Block>,
     },
+    Radio {
+        network: u16,
+        on: bool,
+    },
     Pass {
         milliseconds: u64,
         oversleep: bool,
@@ -101,6 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (network.clone(), any::<bool>()).prop_map(|(network, flush)| Step::Rebind { network, flush }),
         1 => (network.clone(), prop_oneof![Just(Direction::Up), Just(Direction::Down)], link())
             .prop_map(|(network, direction, link)| Step::Link { network, direction, link: Box::new(link) }),
+        1 => (network.clone(), any::<bool>()).prop_map(|(network, on)| Step::Radio { network, on }),
         1 => (network, blocks()).prop_map(|(network, blocks)| Step::Blocks { network, blocks }),
         6 => (prop_oneof![0..50_u64, 0..40_000_u64], any::<bool>())
             .prop_map(|(milliseconds, oversleep)| Step::Pass { milliseconds, oversleep }),
@@ -298,6 +303,10 @@ fn play(world: &mut World, ledger: &mut Ledger, step: &Step) {
         Step::Link { network, direction, link } => {
             let (network, direction, link) = (NetworkId(*network), *direction, link.clone());
             let _ = world.change(Change::Link { network, direction, link });
+        }
+        &Step::Radio { network, on } => {
+            let radio = on.then_some(RadioSpec::LTE);
+            let _ = world.change(Change::Radio { network: NetworkId(network), radio });
         }
         Step::Blocks { network, blocks } => {
             let _ = world.change(Change::Blocks { network: NetworkId(*network), blocks: blocks.clone() });
