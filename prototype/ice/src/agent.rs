@@ -4,7 +4,7 @@
 //! same type; how pairs come and go is in `forming`.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,9 @@ use crate::event::{CheckError, CheckPurpose, Event, Transmit};
 use crate::gather::Gathering;
 use crate::liveness::{Health, Liveness};
 use crate::pair::{PairId, PairState, PairView};
-use crate::stun::Key;
+use crate::progress::Progress;
+use crate::session::{RemoteSide, Session};
+use crate::stun::NetworkInfo;
 use crate::transaction::{Due, Ids, Transaction, Transactions};
 
 /// A sans-IO ICE agent for one peer-to-peer association, on any number of sockets.
@@ -29,8 +31,20 @@ pub struct Agent {
     pub(crate) role: Role,
     pub(crate) started: bool,
     pub(crate) ids: Ids,
-    pub(crate) local_key: Key,
-    pub(crate) remote: Option<RemoteSide>,
+    /// Settles role conflicts; new after each that was lost (RFC 8445 section 16.1).
+    pub(crate) tie_breaker: u64,
+    pub(crate) session: Session,
+    /// The one before a restart, while pairs of it live.
+    pub(crate) previous: Option<Session>,
+    /// When a request with its credentials last came.
+    pub(crate) previous_heard: Option<Instant>,
+    /// Remote candidates of the session before that were not named again.
+    pub(crate) stale_remotes: BTreeSet<SocketAddr>,
+    /// The other agent only answers (RFC 8445 section 2.5).
+    pub(crate) remote_lite: bool,
+    /// By interface.
+    pub(crate) networks: BTreeMap<String, NetworkInfo>,
+    pub(crate) progress: Progress,
     pub(crate) sockets: BTreeMap<SocketId, SocketInfo>,
     pub(crate) local_candidates: Vec<LocalCandidate>,
     pub(crate) remote_candidates: Vec<RemoteCandidate>,
@@ -39,6 +53,9 @@ pub struct Agent {
     pub(crate) gathering: Gathering,
     pub(crate) transactions: Transactions,
     pub(crate) nominated: Option<PairId>,
+    /// The count that our newest nomination carried, and the highest that the other agent's carried.
+    pub(crate) nominations: u32,
+    pub(crate) last_nomination: Option<u32>,
     /// No new transaction begins before this: Ta after the one before.
     pub(crate) next_start: Option<Instant>,
     /// After a late wake-up answers may lie unread in a socket: silence is not judged before this.
@@ -47,13 +64,6 @@ pub struct Agent {
     pub(crate) last_refusal: Option<Instant>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
-}
-
-/// What the other agent told of itself.
-#[derive(Debug)]
-pub(crate) struct RemoteSide {
-    pub(crate) credentials: Credentials,
-    pub(crate) key: Key,
 }
 
 /// A wake-up this much too late is the machine's fault: see `judge_not_before`.
@@ -68,8 +78,14 @@ impl Agent {
             role: config.role,
             started: false,
             ids: Ids::new(config.seed),
-            local_key: Key::short_term(config.local.pwd()),
-            remote: None,
+            tie_breaker: config.tie_breaker,
+            session: Session::new(0, config.local.clone()),
+            previous: None,
+            previous_heard: None,
+            stale_remotes: BTreeSet::new(),
+            remote_lite: false,
+            networks: BTreeMap::new(),
+            progress: Progress::default(),
             sockets: BTreeMap::new(),
             local_candidates: Vec::new(),
             remote_candidates: Vec::new(),
@@ -78,6 +94,8 @@ impl Agent {
             gathering: Gathering::default(),
             transactions: Transactions::default(),
             nominated: None,
+            nominations: 0,
+            last_nomination: None,
             next_start: None,
             judge_not_before: None,
             last_refusal: None,
@@ -117,16 +135,40 @@ impl Agent {
     /// What the other agent expects to be called. Checks begin only now, so hand in the candidates that are
     /// known already first: the best of them then has the first turn. Requests are answered before.
     pub fn set_remote_credentials(&mut self, now: Instant, remote: Credentials) {
-        let key = Key::short_term(remote.pwd());
-        self.remote = Some(RemoteSide { credentials: remote, key });
+        let before = self.previous.as_ref().and_then(|session| session.remote.as_ref());
+        if before.is_some_and(|before| before.credentials == remote) {
+            // A late word of before the restart.
+            return;
+        }
+        self.session.remote = Some(RemoteSide::new(remote));
+        self.renew_pairs();
         self.begin_due(now);
+    }
+
+    /// The other agent is a lite one (RFC 8445 section 2.5): it sends no checks of its own, and ours is the
+    /// controlling agent (section 6.1.1).
+    pub fn set_remote_lite(&mut self, now: Instant) {
+        self.remote_lite = true;
+        if self.role == Role::Controlled {
+            self.take_role(Role::Controlling);
+        }
+        self.begin_due(now);
+    }
+
+    /// What checks say of the network that an interface leads to; the other agent may heed it.
+    pub fn set_network_info(&mut self, interface: &str, info: NetworkInfo) {
+        self.networks.insert(interface.to_owned(), info);
     }
 
     /// A candidate arrived (RFC 8838). Known ones and unusable addresses are ignored; one that was known as
     /// peer reflexive takes what the signal says of it (RFC 8838 section 11.4).
     pub fn add_remote_candidate(&mut self, now: Instant, candidate: RemoteCandidate) {
-        self.learn_remote(candidate);
+        self.stale_remotes.remove(&canonical(candidate.address));
+        if self.learn_remote(candidate) {
+            self.progress.candidate_came();
+        }
         self.form_pairs();
+        self.renew_pairs();
         self.begin_due(now);
     }
 
@@ -167,6 +209,7 @@ impl Agent {
         if self.role == Role::Controlling
             && self.checklist.get(pair).is_some_and(|pair| pair.state.is_valid())
         {
+            self.nominations = self.nominations.saturating_add(1);
             self.send_check(now, pair, CheckPurpose::Nomination);
         }
     }
@@ -204,6 +247,7 @@ impl Agent {
             }
         }
         self.judge_silence(now);
+        self.expire_consent(now);
         self.check_liveness(now);
         self.retry_failed(now);
         self.begin_due(now);
@@ -222,6 +266,8 @@ impl Agent {
             liveness.min(),
             retries.min(),
             self.next_beginning(),
+            self.next_consent_expiry(),
+            self.progress.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -317,6 +363,11 @@ impl Agent {
             srtt: round_trip.map(|rtt| rtt.smoothed),
             rttvar: round_trip.map(|rtt| rtt.variation),
             last_heard: pair.last_heard,
+            consent_until: pair.consent_until,
+            checks_sent: pair.checks_sent,
+            checks_answered: pair.checks_answered,
+            loss: pair.liveness.as_ref().map(Liveness::loss),
+            remote_network: pair.remote_network,
         }
     }
 
@@ -385,6 +436,7 @@ impl Agent {
             let liveness = self.checklist.get(id).and_then(|pair| pair.liveness.as_ref());
             if liveness.is_some_and(|liveness| liveness.next_check() <= now) {
                 self.send_check(now, id, CheckPurpose::Liveness);
+                self.keep_consent_fresh(now, id);
             }
         }
     }

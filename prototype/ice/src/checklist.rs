@@ -11,6 +11,7 @@ use crate::candidate::{CandidateKind, RemoteCandidate, SocketId};
 use crate::config::Role;
 use crate::liveness::Liveness;
 use crate::pair::{PairId, PairState};
+use crate::stun::NetworkInfo;
 
 /// A pair in the list.
 #[derive(Debug)]
@@ -32,13 +33,40 @@ pub(crate) struct Pair {
     pub(crate) tries: u32,
     /// When a failed pair waits again.
     pub(crate) retry_at: Option<Instant>,
+    /// A check of it failed, so that it no longer counts as unfinished when it is tried again.
+    pub(crate) gave_up: bool,
+    /// Whose credentials made it valid, or are to.
+    pub(crate) session: u32,
+    /// Of the session before, and being checked with the new credentials.
+    pub(crate) renewing: bool,
     /// USE-CANDIDATE came before the pair was valid (RFC 8445 section 7.3.1.5).
-    pub(crate) nominate_when_valid: bool,
+    pub(crate) nominate_when_valid: Option<Nomination>,
+    /// Requests sent on it, retransmissions included, and answered.
+    pub(crate) checks_sent: u32,
+    pub(crate) checks_answered: u32,
+    /// The other agent agrees to receive data until then (RFC 7675).
+    pub(crate) consent_until: Option<Instant>,
+    /// What the other agent's checks say of their network.
+    pub(crate) remote_network: Option<NetworkInfo>,
     pub(crate) last_heard: Option<Instant>,
     /// Set for this pair alone.
     pub(crate) interval: Option<Duration>,
     /// Of a valid pair.
     pub(crate) liveness: Option<Liveness>,
+}
+
+impl Pair {
+    /// Neither valid nor ever given up.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        let open = matches!(self.state, PairState::Frozen | PairState::Waiting | PairState::InProgress);
+        open && !self.gave_up
+    }
+}
+
+/// A request to use a pair, with its count if the other agent renominates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nomination {
+    pub(crate) count: Option<u32>,
 }
 
 /// Priority of a pair (RFC 8445 section 6.1.2.3).

@@ -19,6 +19,8 @@ impl Agent {
         if self.started && paced && self.begin_next(now) {
             self.next_start = Some(now + self.config.timing.ta);
         }
+        self.settle_restart(now);
+        self.update_progress(now);
     }
 
     fn begin_next(&mut self, now: Instant) -> bool {
@@ -49,14 +51,14 @@ impl Agent {
 
     /// Without the other agent's credentials nothing can be checked.
     fn checkable(&self) -> Option<&crate::checklist::CheckList> {
-        self.remote.as_ref().map(|_| &self.checklist)
+        self.session.remote.as_ref().map(|_| &self.checklist)
     }
 
     fn next_triggered(&mut self) -> Option<PairId> {
         self.checkable()?;
         while let Some(id) = self.checklist.next_triggered() {
             // Another check may have made it valid in the meantime.
-            if self.checklist.get(id).is_some_and(|pair| !pair.state.is_valid()) {
+            if self.checklist.get(id).is_some_and(|pair| !pair.state.is_valid() || pair.renewing) {
                 return Some(id);
             }
         }
@@ -65,14 +67,23 @@ impl Agent {
 
     pub(crate) fn send_check(&mut self, now: Instant, pair: PairId, purpose: CheckPurpose) {
         let id = self.ids.transaction();
-        let Some((socket, to, bytes)) = self.check_request(id, pair, purpose) else { return };
+        let Some(session) = self.check_session(pair, purpose) else { return };
+        let Some((socket, to, bytes)) = self.check_request(id, pair, purpose, session) else { return };
         self.note_check(now, pair, purpose);
         let repeat = match purpose {
             CheckPurpose::Liveness => Repeat::Once,
             _ => Repeat::Backoff(self.check_rto()),
         };
         #[rustfmt::skip]
-        self.begin(now, Request { id, pair: Some(pair), purpose, socket, to, bytes, role: self.role, repeat });
+        self.begin(now, Request { id, pair: Some(pair), session, purpose, socket, to, bytes, role: self.role, repeat });
+    }
+
+    /// What is to make a pair valid speaks for the current session, the rest for the pair's own.
+    fn check_session(&self, pair: PairId, purpose: CheckPurpose) -> Option<u32> {
+        match purpose {
+            CheckPurpose::Ordinary | CheckPurpose::Triggered => Some(self.session.number),
+            _ => self.checklist.get(pair).map(|pair| pair.session),
+        }
     }
 
     /// RFC 8445 section 7.1.
@@ -81,39 +92,49 @@ impl Agent {
         id: TransactionId,
         pair: PairId,
         purpose: CheckPurpose,
+        session: u32,
     ) -> Option<(SocketId, SocketAddr, Vec<u8>)> {
-        let remote = self.remote.as_ref()?;
+        let session = self.session_of(session)?;
+        let remote = session.remote.as_ref()?;
         let pair = self.checklist.get(pair)?;
-        let preference = self.sockets.get(&pair.socket)?.preference;
+        let info = self.sockets.get(&pair.socket)?;
         let mut request = Builder::new(Class::Request, stun::BINDING, id)
-            .username(&format!("{}:{}", remote.credentials.ufrag(), self.config.local.ufrag()))
+            .username(&format!("{}:{}", remote.credentials.ufrag(), session.local.ufrag()))
             // What a peer-reflexive candidate learnt from this check would have (section 7.1.1).
-            .priority(candidate::priority(CandidateKind::Prflx, preference))
-            .role_claim(RoleClaim { role: self.role, tie_breaker: self.config.tie_breaker });
+            .priority(candidate::priority(CandidateKind::Prflx, info.preference))
+            .role_claim(RoleClaim { role: self.role, tie_breaker: self.tie_breaker });
         if purpose == CheckPurpose::Nomination {
             request = request.use_candidate();
+            if self.config.renomination {
+                request = request.nomination(self.nominations);
+            }
+        }
+        if let Some(network) = self.networks.get(&info.interface) {
+            request = request.network_info(*network);
         }
         Some((pair.socket, pair.remote.address, request.finish(Some(&remote.key))))
     }
 
     fn note_check(&mut self, now: Instant, id: PairId, purpose: CheckPurpose) {
+        let Some(pair) = self.checklist.get_mut(id) else { return };
+        pair.checks_sent = pair.checks_sent.saturating_add(1);
         match purpose {
             CheckPurpose::Liveness => self.with_liveness(id, |liveness, timing, interval| {
                 liveness.sent(now, timing, interval);
                 None
             }),
+            // Of the session before, and checked with the new credentials.
+            _ if pair.state.is_valid() => {}
             CheckPurpose::Ordinary | CheckPurpose::Triggered => {
-                if let Some(pair) = self.checklist.get_mut(id) {
-                    pair.tries = pair.tries.saturating_add(1);
-                    pair.retry_at = None;
-                }
+                pair.tries = pair.tries.saturating_add(1);
+                pair.retry_at = None;
                 self.set_state(id, PairState::InProgress, "check sent");
             }
             CheckPurpose::Nomination | CheckPurpose::Gather => {}
         }
     }
 
-    /// RFC 8445 section 14.3.
+    /// RFC 8445 section 14.3, for checks.
     fn check_rto(&self) -> Duration {
         self.config.timing.min_rto.max(self.config.timing.ta * self.checklist.unfinished())
     }
@@ -133,6 +154,9 @@ impl Agent {
 
     pub(crate) fn retransmit(&mut self, id: TransactionId) {
         let Some(open) = self.transactions.get_mut(id) else { return };
+        if let Some(pair) = open.pair.and_then(|pair| self.checklist.get_mut(pair)) {
+            pair.checks_sent = pair.checks_sent.saturating_add(1);
+        }
         let (socket, to, bytes) = (open.socket, open.to, open.bytes.clone());
         let sent = Event::CheckSent {
             pair: open.pair,
@@ -161,7 +185,10 @@ impl Agent {
     /// nothing would ever be sent again.
     pub(crate) fn fail_pair(&mut self, now: Instant, id: PairId, cause: &'static str) {
         let retry_at = now + self.config.timing.retry_interval;
-        if let Some(pair) = self.checklist.get_mut(id).filter(|pair| !pair.state.is_valid()) {
+        let Some(pair) = self.checklist.get_mut(id) else { return };
+        pair.renewing = false;
+        if !pair.state.is_valid() {
+            pair.gave_up = true;
             pair.retry_at = Some(retry_at);
             self.set_state(id, PairState::Failed, cause);
         }

@@ -24,6 +24,9 @@ pub struct Config {
     /// Whether requests that fail authentication are told so (400, 401), at most ten times a second and
     /// only while no pair is usable. Otherwise they are dropped in silence.
     pub answer_unauthenticated: bool,
+    /// Whether nominations carry their count, so that a later one replaces an earlier one whatever the
+    /// priorities; libwebrtc and libnice call it renomination. Agents that do not know it ignore it.
+    pub renomination: bool,
 }
 
 impl Config {
@@ -37,6 +40,7 @@ impl Config {
             seed,
             max_pairs: 100,
             answer_unauthenticated: true,
+            renomination: true,
         }
     }
 }
@@ -154,6 +158,12 @@ pub struct Timing {
     pub least_silence_while_heard: Duration,
     /// A pair that is down, or whose check failed, is tried again this often.
     pub retry_interval: Duration,
+    /// A living pair is checked at least this often, times 0.8 to 1.2, to keep consent (RFC 7675 section 5.1).
+    pub consent_interval: Duration,
+    /// Consent ends this long after the last answer (RFC 7675 section 5.1).
+    pub consent_timeout: Duration,
+    /// A check list without a valid pair is not given up before (RFC 8863 section 4).
+    pub patience: Duration,
     /// How often a server-reflexive mapping is refreshed (RFC 8445 section 11 names 15 s as least).
     pub gather_refresh: Duration,
 }
@@ -177,6 +187,9 @@ impl Default for Timing {
             // this covers most of them, and a moving round-trip time the rest.
             least_silence_while_heard: Duration::from_secs(1),
             retry_interval: Duration::from_secs(1),
+            consent_interval: Duration::from_secs(5),
+            consent_timeout: Duration::from_secs(30),
+            patience: Duration::from_millis(39_500),
             gather_refresh: Duration::from_secs(15),
         }
     }

@@ -27,6 +27,7 @@ impl std::fmt::Debug for Transmit {
 
 /// Something happened. The record of a run is made of these, so nothing is left out or merged.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// A candidate of ours, to be signalled unless it is peer reflexive.
     LocalCandidate(LocalCandidate),
@@ -96,6 +97,21 @@ pub enum Event {
         /// Which.
         pair: PairId,
     },
+    /// The first pair of a session can carry data, nominated or not.
+    FirstUsable {
+        /// Which.
+        pair: PairId,
+    },
+    /// Consent of a pair ran out (RFC 7675): no data may be sent on it until a check is answered.
+    ConsentExpired {
+        /// Which.
+        pair: PairId,
+    },
+    /// Every server has answered or been given up: no more candidates come unless interfaces change. To be
+    /// signalled as end-of-candidates (RFC 8838 section 13).
+    GatheringComplete,
+    /// The check list as a whole changed its state (RFC 8445 section 6.1.2.1).
+    CheckList(CheckListState),
     /// A role conflict changed our role.
     RoleChanged(Role),
     /// The other end refused our credentials: most likely one side has a stale or wrong secret. Nothing
@@ -104,6 +120,18 @@ pub enum Event {
         /// STUN error code, 400 or 401.
         code: u16,
     },
+}
+
+/// State of the check list (RFC 8445 section 6.1.2.1). Unlike there it may change back: pairs come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum CheckListState {
+    /// Not decided.
+    #[default]
+    Running,
+    /// A valid pair is nominated.
+    Completed,
+    /// Patience is over (RFC 8863), and no pair is valid or untried.
+    Failed,
 }
 
 /// Why a request was sent.

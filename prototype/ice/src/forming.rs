@@ -15,8 +15,9 @@ const MOST_REMOTE: usize = 100;
 
 impl Agent {
     /// False when there is nothing new or usable about it.
-    pub(crate) fn register_socket(&mut self, socket: SocketId, info: SocketInfo) -> bool {
+    pub(crate) fn register_socket(&mut self, socket: SocketId, mut info: SocketInfo) -> bool {
         let address = canonical(info.local);
+        info.preference = self.unique_preference(info.preference);
         if self.sockets.contains_key(&socket) || !candidate::is_usable(address) {
             return false;
         }
@@ -32,6 +33,14 @@ impl Agent {
         self.sockets.insert(socket, info);
         self.add_local(host);
         true
+    }
+
+    /// RFC 8445 section 5.1.2.1: every address has a local preference of its own. The next free one below, or else
+    /// above.
+    pub(crate) fn unique_preference(&self, wanted: u16) -> u16 {
+        let is_free = |preference: &u16| self.sockets.values().all(|known| known.preference != *preference);
+        let mut below = (0..=wanted).rev();
+        below.find(is_free).or_else(|| (wanted..=u16::MAX).find(is_free)).unwrap_or(wanted)
     }
 
     pub(crate) fn forget_socket(&mut self, socket: SocketId) {
@@ -120,7 +129,8 @@ impl Agent {
             let reachable = self
                 .remote_candidates
                 .iter()
-                .filter(|remote| candidate::can_talk(info.local, remote.address));
+                .filter(|remote| candidate::can_talk(info.local, remote.address))
+                .filter(|remote| !self.is_stale(remote.address));
             let new = reachable.filter(|remote| self.checklist.find(*socket, remote.address).is_none());
             missing.extend(new.map(|remote| self.draft(*socket, info, remote)));
         }
@@ -162,7 +172,14 @@ impl Agent {
             local_kind: CandidateKind::Host,
             tries: 0,
             retry_at: None,
-            nominate_when_valid: false,
+            gave_up: false,
+            session: self.session.number,
+            renewing: false,
+            nominate_when_valid: None,
+            checks_sent: 0,
+            checks_answered: 0,
+            consent_until: None,
+            remote_network: None,
             last_heard: None,
             interval: None,
             liveness: None,

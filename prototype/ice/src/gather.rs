@@ -30,6 +30,8 @@ struct Task {
     due: Option<Instant>,
     /// What the server saw last.
     mapped: Option<SocketAddr>,
+    /// The first request to this server is over, one way or the other.
+    settled: bool,
 }
 
 impl Gathering {
@@ -48,7 +50,17 @@ impl Gathering {
     pub(crate) fn again_at(&mut self, socket: SocketId, server: SocketAddr, due: Instant) {
         if let Some(task) = self.find(socket, server) {
             task.due = Some(due);
+            task.settled = true;
         }
+    }
+
+    /// Whether every server has answered once or been given up once.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.tasks.iter().all(|task| task.settled)
+    }
+
+    fn unsettled(&self) -> u32 {
+        self.tasks.iter().filter(|task| !task.settled).count() as u32
     }
 
     pub(crate) fn forget_socket(&mut self, socket: SocketId) {
@@ -61,7 +73,7 @@ impl Gathering {
 
     fn add_task(&mut self, now: Instant, socket: SocketId, local: SocketAddr, server: SocketAddr) {
         if candidate::can_talk(local, server) && self.find(socket, server).is_none() {
-            self.tasks.push(Task { socket, server, due: Some(now), mapped: None });
+            self.tasks.push(Task { socket, server, due: Some(now), mapped: None, settled: false });
         }
     }
 
@@ -92,10 +104,12 @@ impl Agent {
     pub(crate) fn send_gather(&mut self, now: Instant, socket: SocketId, server: SocketAddr) {
         let id = self.ids.transaction();
         let bytes = Builder::new(Class::Request, stun::BINDING, id).finish(None);
-        let repeat = Repeat::Backoff(self.config.timing.min_rto);
+        // RFC 8445 section 14.3, for gathering.
+        let timing = self.config.timing;
+        let repeat = Repeat::Backoff(timing.min_rto.max(timing.ta * self.gathering.unsettled()));
         #[rustfmt::skip]
         self.begin(now, Request {
-            id, pair: None, purpose: CheckPurpose::Gather, socket, to: server, bytes, role: self.role, repeat,
+            id, pair: None, session: 0, purpose: CheckPurpose::Gather, socket, to: server, bytes, role: self.role, repeat,
         });
     }
 
@@ -110,6 +124,7 @@ impl Agent {
         let refresh = now + self.config.timing.gather_refresh;
         let Some(task) = self.gathering.find(socket, server) else { return };
         task.due = Some(refresh);
+        task.settled = true;
         let before = task.mapped.replace(mapped);
         if let Some(before) =
             before.filter(|before| *before != mapped && !self.gathering.is_seen(socket, *before))

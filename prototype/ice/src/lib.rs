@@ -60,7 +60,10 @@
 //! | the Binding request of a check | 7.1 | `checks` |
 //! | responses: symmetry, validity, unfreezing, peer-reflexive candidates | 7.2.5 | `receive` |
 //! | requests: role conflicts, peer-reflexive candidates, USE-CANDIDATE | 7.3 | `receive` |
-//! | nomination and renomination | 8.1.1 | `agent`, `receive` |
+//! | nomination, aggressive nomination, renomination | 8.1.1, RFC 5245 8.1.1.2 | `agent`, `receive` |
+//! | restarts that take nothing away | 9 | `session` |
+//! | state of the check list, patience, end of candidates | 6.1.2.1, RFC 8863, RFC 8838 | `progress` |
+//! | consent | RFC 7675 | `consent` |
 //! | Ta and RTO | 14.2, 14.3 | `checks` |
 //! | retransmission, transaction ids | RFC 8489 sections 5, 6.2.1 | `transaction` |
 //! | message format, short-term credentials | RFC 8489 sections 5, 9.1, 14 | [`stun`] |
@@ -74,25 +77,32 @@
 //!   checked: no unfinished pair holds a usable one back.
 //! * Liveness checks of valid pairs are not counted by Ta; they have their own spacing.
 //!
-//! Left out: TURN, consent (RFC 7675), restarts, ICE-lite, more than one component, and anything about what
-//! the paths are used for.
+//! * After consent expired a pair is probed on, with the same credentials (RFC 7675 section 5.1 would have new
+//!   ones): a check is no data, and a path that returns is the point here.
+//!
+//! Left out: TURN, being a lite agent, more than one component, and anything about what the paths are used for.
 
 mod agent;
 mod candidate;
 mod checklist;
 mod checks;
 mod config;
+mod consent;
 mod event;
 mod forming;
 mod gather;
 mod liveness;
 mod pair;
+mod progress;
 mod receive;
+mod session;
 pub mod stun;
 mod transaction;
 
 pub use agent::Agent;
-pub use candidate::{CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, priority};
+pub use candidate::{
+    CandidateKind, LocalCandidate, Ranked, RemoteCandidate, SocketId, SocketInfo, local_preferences, priority,
+};
 pub use config::{Config, Credentials, CredentialsError, Role, Timing};
-pub use event::{CheckError, CheckPurpose, Event, Rejected, Transmit};
+pub use event::{CheckError, CheckListState, CheckPurpose, Event, Rejected, Transmit};
 pub use pair::{PairId, PairState, PairView};

@@ -27,6 +27,9 @@ pub(crate) struct Liveness {
     next_check: Instant,
     /// Wait before the next probe of a pair that is down.
     probe_wait: Duration,
+    /// What became of the last checks, the newest in the lowest bit: 1 for lost. And how many of them count.
+    fates: u32,
+    fated: u32,
 }
 
 /// Up, suspect or down: the valid states of a pair.
@@ -62,7 +65,20 @@ impl Liveness {
             last_sent: now,
             next_check: now + interval,
             probe_wait: interval,
+            fates: 0,
+            fated: 0,
         }
+    }
+
+    /// Share of the last checks that were lost, 0 to 1.
+    pub(crate) fn loss(&self) -> f32 {
+        let lost = self.fates.count_ones() as f32;
+        lost / self.fated.max(1) as f32
+    }
+
+    fn note_fate(&mut self, lost: bool) {
+        self.fates = (self.fates << 1) | u32::from(lost);
+        self.fated = (self.fated + 1).min(u32::BITS);
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -95,6 +111,8 @@ impl Liveness {
     pub(crate) fn sent(&mut self, now: Instant, timing: &Timing, interval: Duration) {
         if self.health != Health::Down && self.unanswered.len() < MOST_UNANSWERED {
             self.unanswered.push_back(now);
+        } else {
+            self.note_fate(true);
         }
         self.last_sent = now;
         self.next_check = now + self.spacing(timing, interval);
@@ -118,7 +136,10 @@ impl Liveness {
         }
         self.last_heard = now;
         // The path worked after all older checks were lost; they say nothing any more.
+        let lost = self.unanswered.iter().filter(|unanswered| **unanswered < sent).count();
+        (0..lost).for_each(|_| self.note_fate(true));
         self.unanswered.retain(|unanswered| *unanswered > sent);
+        self.note_fate(false);
         let recovered = self.health != Health::Up && self.count_overdue(now, timing) == 0;
         if recovered {
             self.health = Health::Up;
@@ -130,6 +151,11 @@ impl Liveness {
     /// Something else, authenticated, arrived on the pair.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
+    }
+
+    /// Wants the next check then at the latest.
+    pub(crate) fn check_by(&mut self, at: Instant) {
+        self.next_check = self.next_check.min(at);
     }
 
     /// Wants a check soon, because the other end shows signs of life or the interval became shorter.
@@ -163,6 +189,7 @@ impl Liveness {
     /// Down at once, without waiting for answers.
     pub(crate) fn take_down(&mut self, now: Instant, interval: Duration) {
         self.health = Health::Down;
+        (0..self.unanswered.len()).for_each(|_| self.note_fate(true));
         self.unanswered.clear();
         self.probe_wait = interval;
         self.next_check = now + interval;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::candidate::{CandidateKind, SocketId};
+use crate::stun::NetworkInfo;
 
 /// A pair of this agent; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,7 +50,7 @@ impl PairState {
 }
 
 /// A pair as it is at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PairView {
     /// Which.
     pub id: PairId,
@@ -79,4 +80,15 @@ pub struct PairView {
     pub rttvar: Option<Duration>,
     /// When something authenticated last arrived on it.
     pub last_heard: Option<Instant>,
+    /// The other agent agrees to receive data on it until then (RFC 7675); None before the first answer and
+    /// after consent expired.
+    pub consent_until: Option<Instant>,
+    /// Requests sent on it, retransmissions included.
+    pub checks_sent: u32,
+    /// Success responses to them.
+    pub checks_answered: u32,
+    /// Share of the last 32 liveness checks whose answers are overdue or never came, 0 to 1; of a valid pair.
+    pub loss: Option<f32>,
+    /// What the other agent's checks say of the network they come from.
+    pub remote_network: Option<NetworkInfo>,
 }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::candidate::{self, CandidateKind, LocalCandidate, RemoteCandidate, SocketId, canonical};
+use crate::checklist::Nomination;
 use crate::config::Role;
 use crate::event::{CheckError, CheckPurpose, Event, Rejected};
 use crate::liveness::Liveness;
 use crate::pair::{PairId, PairState};
-use crate::stun::{self, Builder, Class, Message, RoleClaim, attribute};
+use crate::stun::{self, Builder, Class, Message, NetworkInfo, RoleClaim, attribute};
 use crate::transaction::Transaction;
 
 /// Refusals of unauthenticated requests are at least so far apart.
@@ -82,35 +83,44 @@ impl Agent {
         from: SocketAddr,
         request: &Message<'_>,
     ) -> Result<(), Rejected> {
-        self.authenticate(request).inspect_err(|why| {
+        let session = self.authenticate(request).inspect_err(|why| {
             let code = if *why == Rejected::NoIntegrity { 400 } else { 401 };
             self.refuse(now, socket, from, request, code);
         })?;
-        let priority = self.check_attributes(socket, from, request)?;
-        if !self.settle_roles(socket, from, request) {
+        if !self.is_current(session) {
+            self.previous_heard = Some(now);
+        }
+        let priority = self.check_attributes(socket, from, request, session)?;
+        if !self.settle_roles(socket, from, request, session) {
             return Ok(());
         }
-        let pair = self.pair_from(socket, from, priority)?;
-        self.reply(socket, from, Builder::response(Class::Success, request).xor_mapped_address(from));
+        let pair = self.pair_from(socket, from, priority, session)?;
+        let response = Builder::response(Class::Success, request).xor_mapped_address(from);
+        self.reply(socket, from, response, session);
         self.note_heard(now, pair);
-        self.trigger(now, pair);
+        self.note_network(pair, request.network_info());
+        self.trigger(now, pair, session);
         if request.use_candidate() {
-            self.accept_nomination(pair);
+            self.accept_nomination(pair, Nomination { count: request.nomination() });
         }
         Ok(())
     }
 
-    /// RFC 8489 section 9.1.3.
-    fn authenticate(&self, request: &Message<'_>) -> Result<(), Rejected> {
+    /// RFC 8489 section 9.1.3: the session that the request belongs to.
+    fn authenticate(&self, request: &Message<'_>) -> Result<u32, Rejected> {
         let username = request.username().filter(|_| request.has_integrity()).ok_or(Rejected::NoIntegrity)?;
-        // RFC 8445 section 7.3: ours is the part before the colon.
-        if username.split_once(':').is_none_or(|(ours, _)| ours != self.config.local.ufrag()) {
-            return Err(Rejected::UnknownUser);
-        }
-        if !request.is_authentic(&self.local_key) {
+        let session = self.sessions().find(|session| session.is_meant_by(username));
+        let session = session.ok_or(Rejected::UnknownUser)?;
+        if !request.is_authentic(&session.local_key) {
             return Err(Rejected::BadIntegrity);
         }
-        Ok(())
+        Ok(session.number)
+    }
+
+    fn note_network(&mut self, id: PairId, network: Option<NetworkInfo>) {
+        if let Some(pair) = self.checklist.get_mut(id) {
+            pair.remote_network = network.or(pair.remote_network);
+        }
     }
 
     /// Tells the sender of a request that it failed to authenticate: seldom, and not any more once a pair
@@ -130,44 +140,62 @@ impl Agent {
         socket: SocketId,
         from: SocketAddr,
         request: &Message<'_>,
+        session: u32,
     ) -> Result<u32, Rejected> {
         let unknown = request.unknown_required(KNOWN_IN_REQUESTS);
         let error = Builder::response(Class::Error, request);
         if !unknown.is_empty() {
-            self.reply(socket, from, error.error_code(420).unknown_attributes(&unknown));
+            self.reply(socket, from, error.error_code(420).unknown_attributes(&unknown), session);
             return Err(Rejected::BadAttributes);
         }
         request.priority().ok_or_else(|| {
-            self.reply(socket, from, error.error_code(400));
+            self.reply(socket, from, error.error_code(400), session);
             Rejected::BadAttributes
         })
     }
 
     /// Repairs a role conflict (RFC 8445 section 7.3.1.1); false when the other agent has to.
-    fn settle_roles(&mut self, socket: SocketId, from: SocketAddr, request: &Message<'_>) -> bool {
+    fn settle_roles(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        request: &Message<'_>,
+        session: u32,
+    ) -> bool {
         let Some(RoleClaim { role, tie_breaker }) = request.role_claim() else { return true };
         if role != self.role {
             return true;
         }
-        let ours_wins = self.config.tie_breaker >= tie_breaker;
+        let ours_wins = self.tie_breaker >= tie_breaker;
         // The winner becomes, or stays, the controlling agent.
         if ours_wins == (self.role == Role::Controlling) {
-            self.reply(socket, from, Builder::response(Class::Error, request).error_code(487));
+            self.reply(socket, from, Builder::response(Class::Error, request).error_code(487), session);
             return false;
         }
         self.take_role(self.role.opposite());
         true
     }
 
-    fn take_role(&mut self, role: Role) {
+    pub(crate) fn take_role(&mut self, role: Role) {
         self.role = role;
+        self.last_nomination = None;
         self.update_priorities();
         self.tell(Event::RoleChanged(role));
     }
 
     /// The pair of an authentic request; an unknown source becomes a peer-reflexive candidate
     /// (RFC 8445 section 7.3.1.3).
-    fn pair_from(&mut self, socket: SocketId, from: SocketAddr, priority: u32) -> Result<PairId, Rejected> {
+    fn pair_from(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        priority: u32,
+        session: u32,
+    ) -> Result<PairId, Rejected> {
+        if !self.is_current(session) {
+            // What a restart replaces is kept alive, not added to.
+            return self.pair_of(socket, from).ok_or(Rejected::UnknownUser);
+        }
         let local = self.sockets.get(&socket).map(|info| info.local).ok_or(Rejected::UnknownSocket)?;
         if !candidate::can_talk(local, from) {
             return Err(Rejected::UnusableSource);
@@ -189,9 +217,13 @@ impl Agent {
 
     /// RFC 8445 section 7.3.1.4. The other agent's check came through, so ours will most likely, and now:
     /// a firewall that dropped the one before has been opened by it, or by this one's answer.
-    fn trigger(&mut self, now: Instant, id: PairId) {
+    fn trigger(&mut self, now: Instant, id: PairId, session: u32) {
         let Some(pair) = self.checklist.get(id) else { return };
         if pair.state.is_valid() {
+            if pair.session != session && self.is_current(session) && !pair.renewing {
+                self.renew_pair(id);
+                return;
+            }
             // Down, and yet something comes: worth a look.
             if pair.state != PairState::Up {
                 let ta = self.config.timing.ta;
@@ -207,13 +239,28 @@ impl Agent {
         self.checklist.trigger(id);
     }
 
-    /// RFC 8445 section 7.3.1.5. Aggressive nomination is just several of these.
-    fn accept_nomination(&mut self, id: PairId) {
+    /// RFC 8445 section 7.3.1.5.
+    fn accept_nomination(&mut self, id: PairId, nomination: Nomination) {
         let Some(pair) = self.checklist.get_mut(id).filter(|_| self.role == Role::Controlled) else { return };
-        if pair.state.is_valid() {
+        if !pair.state.is_valid() {
+            pair.nominate_when_valid = Some(nomination);
+        } else if self.is_better_nomination(id, nomination) {
+            self.last_nomination = nomination.count.or(self.last_nomination);
             self.set_nominated(id);
-        } else {
-            pair.nominate_when_valid = true;
+        }
+    }
+
+    /// With a count the highest holds. Without one the pair of highest priority among those that work does: an
+    /// agent that nominates aggressively (RFC 5245 section 8.1.1.2) says so in each of its checks.
+    fn is_better_nomination(&self, id: PairId, Nomination { count }: Nomination) -> bool {
+        match (count, self.last_nomination) {
+            (Some(count), Some(last)) => count > last,
+            (Some(_), None) => true,
+            (None, _) => {
+                let before = self.nominated.and_then(|before| self.checklist.get(before));
+                let before = before.filter(|before| before.state.is_usable()).map(|before| before.priority);
+                before <= self.checklist.get(id).map(|pair| pair.priority)
+            }
         }
     }
 
@@ -223,8 +270,9 @@ impl Agent {
         }
     }
 
-    fn reply(&mut self, socket: SocketId, to: SocketAddr, response: Builder) {
-        let bytes = response.finish(Some(&self.local_key));
+    fn reply(&mut self, socket: SocketId, to: SocketAddr, response: Builder, session: u32) {
+        let Some(session) = self.session_of(session) else { return };
+        let bytes = response.finish(Some(&session.local_key));
         self.transmit(socket, to, bytes);
     }
 
@@ -238,8 +286,9 @@ impl Agent {
         let id = response.transaction();
         let open = self.transactions.get_mut(id).ok_or(Rejected::UnknownTransaction)?;
         let symmetric = open.socket == socket && open.to == from;
-        if open.pair.is_some() {
-            self.authenticate_response(symmetric, response)?;
+        let (of_pair, session) = (open.pair.is_some(), open.session);
+        if of_pair {
+            self.authenticate_response(symmetric, response, session)?;
         } else if !symmetric {
             return Err(Rejected::UnexpectedSource);
         }
@@ -262,9 +311,15 @@ impl Agent {
     }
 
     /// RFC 8489 section 9.1.4. What fails counts as never received; only a refusal is told, once.
-    fn authenticate_response(&mut self, symmetric: bool, response: &Message<'_>) -> Result<(), Rejected> {
+    fn authenticate_response(
+        &mut self,
+        symmetric: bool,
+        response: &Message<'_>,
+        session: u32,
+    ) -> Result<(), Rejected> {
         if response.has_integrity() {
-            let authentic = self.remote.as_ref().is_some_and(|remote| response.is_authentic(&remote.key));
+            let remote = self.session_of(session).and_then(|session| session.remote.as_ref());
+            let authentic = remote.is_some_and(|remote| response.is_authentic(&remote.key));
             return if authentic { Ok(()) } else { Err(Rejected::BadIntegrity) };
         }
         let code = response.error_code().filter(|code| symmetric && [400, 401].contains(code));
@@ -279,12 +334,14 @@ impl Agent {
     }
 
     fn receive_error(&mut self, now: Instant, ended: &Transaction, code: u16) {
-        let Some(pair) = ended.pair.filter(|_| code == 487) else {
+        // A lite agent keeps no role against a full one (RFC 8445 section 6.1.1).
+        let Some(pair) = ended.pair.filter(|_| code == 487 && !self.remote_lite) else {
             return self.fail_check(now, ended, CheckError::ErrorResponse(code));
         };
         // RFC 8445 section 7.2.5.1: the other agent wins; the check is done again in the new role.
         self.tell_failed(ended, CheckError::ErrorResponse(code));
         if ended.role == self.role {
+            self.tie_breaker = self.ids.new_tie_breaker();
             self.take_role(self.role.opposite());
         }
         self.note_heard(now, pair);
@@ -332,8 +389,12 @@ impl Agent {
         mapped: SocketAddr,
     ) {
         let kind = self.learn_mapped(ended.socket, mapped);
+        let consent = self.config.timing.consent_timeout;
+        self.adopt(id, ended.session);
         if let Some(pair) = self.checklist.get_mut(id) {
             pair.last_heard = Some(now);
+            pair.checks_answered = pair.checks_answered.saturating_add(1);
+            pair.consent_until = Some(now + consent);
             pair.local_kind = kind.unwrap_or(pair.local_kind);
         }
         if self.checklist.get(id).is_some_and(|pair| pair.liveness.is_none()) {
@@ -353,7 +414,8 @@ impl Agent {
         let Some(pair) = self.checklist.get_mut(id) else { return };
         pair.liveness = Some(Liveness::new(now, interval, rtt));
         pair.retry_at = None;
-        let nominate = std::mem::take(&mut pair.nominate_when_valid);
+        pair.gave_up = false;
+        let nominate = pair.nominate_when_valid.take();
         let foundation = pair.foundation.clone();
         self.transactions.cancel(now, id);
         self.set_state(id, PairState::Up, "check answered");
@@ -361,8 +423,9 @@ impl Agent {
         for frozen in self.checklist.frozen(&foundation) {
             self.set_state(frozen, PairState::Waiting, "a pair of its foundation works");
         }
-        if nominate && self.role == Role::Controlled {
-            self.set_nominated(id);
+        self.keep_consent_fresh(now, id);
+        if let Some(nomination) = nominate {
+            self.accept_nomination(id, nomination);
         }
     }
 

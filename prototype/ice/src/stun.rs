@@ -46,6 +46,10 @@ pub mod attribute {
     pub const ICE_CONTROLLED: u16 = 0x8029;
     /// ICE-CONTROLLING.
     pub const ICE_CONTROLLING: u16 = 0x802a;
+    /// Nomination: the count of nominations so far, as in draft-thatcher-ice-renomination and libwebrtc.
+    pub const NOMINATION: u16 = 0xc001;
+    /// Network id and network cost of the sender, as in libwebrtc.
+    pub const NETWORK_INFO: u16 = 0xc057;
 }
 
 /// The Binding method (RFC 8489 section 18.2).
@@ -113,6 +117,15 @@ pub struct RoleClaim {
     pub role: crate::Role,
     /// The sender's tie-breaker.
     pub tie_breaker: u64,
+}
+
+/// Which network a check leaves through and what that costs: the value of the attribute 0xC057 of libwebrtc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct NetworkInfo {
+    /// Tells the sender's networks apart; means nothing else.
+    pub id: u16,
+    /// 0 to 999; libwebrtc gives Ethernet 0, WiFi 10, an unknown network 50, cellular 900.
+    pub cost: u16,
 }
 
 /// A message whose structure has been checked.
@@ -193,6 +206,17 @@ impl<'a> Message<'a> {
     /// Whether USE-CANDIDATE is there.
     pub fn use_candidate(&self) -> bool {
         self.attribute(attribute::USE_CANDIDATE).is_some()
+    }
+
+    /// The count of nominations: the highest one holds.
+    pub fn nomination(&self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.attribute(attribute::NOMINATION)?.try_into().ok()?))
+    }
+
+    /// Network and cost of the sender.
+    pub fn network_info(&self) -> Option<NetworkInfo> {
+        let [a, b, c, d] = self.attribute(attribute::NETWORK_INFO)?.try_into().ok()?;
+        Some(NetworkInfo { id: u16::from_be_bytes([a, b]), cost: u16::from_be_bytes([c, d]) })
     }
 
     /// ICE-CONTROLLING or ICE-CONTROLLED.
@@ -335,6 +359,17 @@ impl Builder {
     /// USE-CANDIDATE.
     pub fn use_candidate(self) -> Builder {
         self.push(attribute::USE_CANDIDATE, &[])
+    }
+
+    /// The count of nominations.
+    pub fn nomination(self, count: u32) -> Builder {
+        self.push(attribute::NOMINATION, &count.to_be_bytes())
+    }
+
+    /// Network and cost of the sender.
+    pub fn network_info(self, info: NetworkInfo) -> Builder {
+        let value = (u32::from(info.id) << 16) | u32::from(info.cost);
+        self.push(attribute::NETWORK_INFO, &value.to_be_bytes())
     }
 
     /// ICE-CONTROLLING or ICE-CONTROLLED.

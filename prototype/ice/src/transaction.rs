@@ -27,6 +27,8 @@ pub(crate) struct Transaction {
     pub(crate) id: TransactionId,
     /// None for a request to a server.
     pub(crate) pair: Option<PairId>,
+    /// Whose credentials it carries.
+    pub(crate) session: u32,
     pub(crate) purpose: CheckPurpose,
     pub(crate) socket: SocketId,
     pub(crate) to: SocketAddr,
@@ -74,6 +76,8 @@ pub(crate) struct Transactions {
 pub(crate) struct Request {
     pub(crate) id: TransactionId,
     pub(crate) pair: Option<PairId>,
+    /// Whose credentials it carries.
+    pub(crate) session: u32,
     pub(crate) purpose: CheckPurpose,
     pub(crate) socket: SocketId,
     pub(crate) to: SocketAddr,
@@ -86,7 +90,7 @@ impl Transactions {
     /// Remembers a request that leaves now.
     pub(crate) fn begin(&mut self, now: Instant, timing: &Timing, request: Request) {
         self.make_room(request.pair);
-        let Request { id, pair, purpose, socket, to, bytes, role, repeat } = request;
+        let Request { id, pair, session, purpose, socket, to, bytes, role, repeat } = request;
         let (most, rto, last_wait) = match repeat {
             Repeat::Backoff(rto) => (timing.transmissions, rto, rto * timing.last_wait),
             Repeat::Once => (1, LATE, LATE),
@@ -94,7 +98,7 @@ impl Transactions {
         let deadline = now + if most > 1 { rto } else { last_wait };
         #[rustfmt::skip]
         let transaction = Transaction {
-            id, pair, purpose, socket, to, bytes, role,
+            id, pair, session, purpose, socket, to, bytes, role,
             refused: None, attempt: 1, sent: now, cancelled: false, most, rto, last_wait, deadline,
         };
         self.open.push(transaction);
@@ -175,6 +179,16 @@ impl Ids {
         let mut id = [0; 12];
         self.0.fill_bytes(&mut id);
         TransactionId(id)
+    }
+
+    /// Another tie-breaker, after a conflict that was lost.
+    pub(crate) fn new_tie_breaker(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// A factor from 0.8 to 1.2 (RFC 7675 section 5.1), in thousandths.
+    pub(crate) fn consent_factor(&mut self) -> u32 {
+        800 + self.0.next_u32() % 401
     }
 
     /// From a stream of its own: the ids on the wire say nothing of it.

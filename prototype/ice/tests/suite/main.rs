@@ -1,7 +1,9 @@
 //! Two agents against each other, and one against the world, in virtual time.
 
+mod byhand;
 mod codec;
 mod hostile;
 mod liveness;
 mod net;
 mod paths;
+mod sessions;

@@ -50,6 +50,7 @@ impl Peer {
             ice::Event::RoleChanged(role) => tracing::warn!(?role, "the other agent claimed the same role"),
             ice::Event::RemoteRefused { code: 401 } => self.refused = self.refused.or(Some(now)),
             ice::Event::RemoteRefused { code } => tracing::debug!(code, "a check was refused"),
+            other => tracing::debug!(?other, "not recorded"),
         }
     }
 
