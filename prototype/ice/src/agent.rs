@@ -15,7 +15,9 @@ use crate::event::{CheckError, CheckPurpose, Event, Transmit};
 use crate::gather::Gathering;
 use crate::liveness::{Health, Liveness};
 use crate::pair::{PairId, PairState, PairView};
+use crate::policing::Policing;
 use crate::progress::Progress;
+use crate::rules::Rules;
 use crate::session::{RemoteSide, Session};
 use crate::stun::NetworkInfo;
 use crate::transaction::{Due, Ids, Transaction, Transactions};
@@ -45,6 +47,8 @@ pub struct Agent {
     /// By interface.
     pub(crate) networks: BTreeMap<String, NetworkInfo>,
     pub(crate) progress: Progress,
+    pub(crate) rules: Rules,
+    pub(crate) policing: Policing,
     pub(crate) sockets: BTreeMap<SocketId, SocketInfo>,
     pub(crate) local_candidates: Vec<LocalCandidate>,
     pub(crate) remote_candidates: Vec<RemoteCandidate>,
@@ -86,6 +90,8 @@ impl Agent {
             remote_lite: false,
             networks: BTreeMap::new(),
             progress: Progress::default(),
+            rules: Rules::default(),
+            policing: Policing::default(),
             sockets: BTreeMap::new(),
             local_candidates: Vec::new(),
             remote_candidates: Vec::new(),
@@ -110,6 +116,7 @@ impl Agent {
     /// unspecified), changes nothing.
     pub fn add_socket(&mut self, now: Instant, socket: SocketId, info: SocketInfo) {
         if self.register_socket(socket, info) {
+            self.note_late_socket(socket);
             self.gather_on(now, socket);
             self.form_pairs();
             self.begin_due(now);
@@ -214,8 +221,7 @@ impl Agent {
         }
     }
 
-    /// Checks this pair as often as that while it is valid, instead of
-    /// [`Timing::liveness_interval`](crate::Timing::liveness_interval).
+    /// Checks this pair as often as that while it is valid, instead of as the policy says.
     pub fn set_liveness_interval(&mut self, now: Instant, pair: PairId, interval: Duration) {
         if let Some(pair) = self.checklist.get_mut(pair) {
             pair.interval = Some(interval);
@@ -373,7 +379,7 @@ impl Agent {
 
     /// The interval of a pair, stretched when many are valid so that all together keep their spacing.
     pub(crate) fn interval(&self, pair: &Pair) -> Duration {
-        let wanted = pair.interval.unwrap_or(self.config.timing.liveness_interval);
+        let wanted = pair.interval.unwrap_or_else(|| self.keeping(pair.id).then);
         wanted.max(self.config.timing.liveness_spacing * self.checklist.valid())
     }
 
@@ -463,6 +469,7 @@ impl Agent {
             socket: ended.socket,
             remote: ended.to,
             purpose: ended.purpose,
+            attempt: ended.attempt,
             why,
         });
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::candidate::{CandidateKind, RemoteCandidate, SocketId};
 use crate::config::Role;
+use crate::event::StopReason;
 use crate::liveness::Liveness;
 use crate::pair::{PairId, PairState};
 use crate::stun::NetworkInfo;
@@ -33,6 +34,14 @@ pub(crate) struct Pair {
     pub(crate) tries: u32,
     /// When a failed pair waits again.
     pub(crate) retry_at: Option<Instant>,
+    /// Requests sent to make it valid since a loss last granted them anew.
+    pub(crate) probes: u32,
+    /// Not probed now, and why.
+    pub(crate) halted: Option<StopReason>,
+    /// Worked, and the policy keeps no such standby.
+    pub(crate) let_go: bool,
+    /// A check of it was answered once.
+    pub(crate) was_valid: bool,
     /// A check of it failed, so that it no longer counts as unfinished when it is tried again.
     pub(crate) gave_up: bool,
     /// Whose credentials made it valid, or are to.
@@ -152,7 +161,9 @@ impl CheckList {
 
     /// Frozen pairs of one foundation.
     pub(crate) fn frozen(&self, foundation: &(String, String)) -> Vec<PairId> {
-        let alike = |pair: &&Pair| pair.state == PairState::Frozen && pair.foundation == *foundation;
+        let alike = |pair: &&Pair| {
+            pair.state == PairState::Frozen && pair.halted.is_none() && pair.foundation == *foundation
+        };
         self.pairs.iter().filter(alike).map(|pair| pair.id).collect()
     }
 
@@ -174,13 +185,15 @@ impl CheckList {
     /// then frozen ones. Step 2 there would leave a frozen pair alone while one of its foundation is being
     /// checked; but a check that nobody answers lasts 39.5 s, and the frozen pair may work.
     pub(crate) fn next_fresh(&self) -> Option<PairId> {
-        let first = |state| self.pairs.iter().find(move |pair| pair.state == state && pair.tries == 0);
+        let fresh = || self.pairs.iter().filter(|pair| pair.tries == 0 && pair.halted.is_none());
+        let first = |state| fresh().find(|pair| pair.state == state);
         first(PairState::Waiting).or_else(|| first(PairState::Frozen)).map(|pair| pair.id)
     }
 
     /// The next pair that failed before and waits again; these never keep a fresh one waiting.
     pub(crate) fn next_retry(&self) -> Option<PairId> {
-        let waiting = self.pairs.iter().filter(|pair| pair.state == PairState::Waiting);
+        let waiting =
+            self.pairs.iter().filter(|pair| pair.state == PairState::Waiting && pair.halted.is_none());
         waiting.min_by_key(|pair| pair.tries).map(|pair| pair.id)
     }
 

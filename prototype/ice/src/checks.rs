@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::candidate::{self, CandidateKind, SocketId};
+use crate::checklist::Pair;
 use crate::event::{CheckError, CheckPurpose, Event};
 use crate::pair::{PairId, PairState};
 use crate::stun::{self, Builder, Class, RoleClaim, TransactionId};
@@ -15,11 +16,13 @@ impl Agent {
     /// Begins the next transaction if Ta has passed since the one before (RFC 8445 section 14.2). Triggered
     /// checks go first, then pairs never tried, then gathering, then pairs that failed before.
     pub(crate) fn begin_due(&mut self, now: Instant) {
+        self.apply_policy(now);
         let paced = self.next_start.is_none_or(|at| at <= now);
         if self.started && paced && self.begin_next(now) {
             self.next_start = Some(now + self.config.timing.ta);
         }
         self.settle_restart(now);
+        self.apply_policy(now);
         self.update_progress(now);
     }
 
@@ -28,7 +31,7 @@ impl Agent {
             self.send_check(now, triggered, CheckPurpose::Triggered);
         } else if let Some(fresh) = self.checkable().and_then(|list| list.next_fresh()) {
             self.send_check(now, fresh, CheckPurpose::Ordinary);
-        } else if let Some((socket, server)) = self.gathering.begin_due(now) {
+        } else if let Some((socket, server)) = self.next_gather(now) {
             self.send_gather(now, socket, server);
         } else if let Some(again) = self.checkable().and_then(|list| list.next_retry()) {
             self.send_check(now, again, CheckPurpose::Ordinary);
@@ -45,7 +48,7 @@ impl Agent {
         });
         // Whatever could begin earlier has begun: every input tries.
         let check = self.next_start.filter(|_| check);
-        let gather = self.gathering.next_due().map(|due| self.next_start.map_or(due, |start| due.max(start)));
+        let gather = self.next_gather_due().map(|due| self.next_start.map_or(due, |start| due.max(start)));
         [check, gather].into_iter().flatten().min()
     }
 
@@ -58,7 +61,11 @@ impl Agent {
         self.checkable()?;
         while let Some(id) = self.checklist.next_triggered() {
             // Another check may have made it valid in the meantime.
-            if self.checklist.get(id).is_some_and(|pair| !pair.state.is_valid() || pair.renewing) {
+            let wanted = |pair: &Pair| match pair.state.is_valid() {
+                true => pair.renewing,
+                false => self.may_probe(pair),
+            };
+            if self.checklist.get(id).is_some_and(wanted) {
                 return Some(id);
             }
         }
@@ -72,7 +79,8 @@ impl Agent {
         self.note_check(now, pair, purpose);
         let repeat = match purpose {
             CheckPurpose::Liveness => Repeat::Once,
-            _ => Repeat::Backoff(self.check_rto()),
+            CheckPurpose::Nomination => Repeat::Backoff { rto: self.check_rto(), most: None },
+            _ => self.probe_repeat(pair, self.check_rto()),
         };
         #[rustfmt::skip]
         self.begin(now, Request { id, pair: Some(pair), session, purpose, socket, to, bytes, role: self.role, repeat });
@@ -127,6 +135,7 @@ impl Agent {
             _ if pair.state.is_valid() => {}
             CheckPurpose::Ordinary | CheckPurpose::Triggered => {
                 pair.tries = pair.tries.saturating_add(1);
+                pair.probes = pair.probes.saturating_add(1);
                 pair.retry_at = None;
                 self.set_state(id, PairState::InProgress, "check sent");
             }
@@ -156,6 +165,7 @@ impl Agent {
         let Some(open) = self.transactions.get_mut(id) else { return };
         if let Some(pair) = open.pair.and_then(|pair| self.checklist.get_mut(pair)) {
             pair.checks_sent = pair.checks_sent.saturating_add(1);
+            pair.probes = pair.probes.saturating_add(u32::from(open.makes_valid()));
         }
         let (socket, to, bytes) = (open.socket, open.to, open.bytes.clone());
         let sent = Event::CheckSent {
@@ -184,12 +194,15 @@ impl Agent {
     /// RFC 8445 section 7.2.5.2, but not for ever: paths come and go, and when both ends had given all up
     /// nothing would ever be sent again.
     pub(crate) fn fail_pair(&mut self, now: Instant, id: PairId, cause: &'static str) {
-        let retry_at = now + self.config.timing.retry_interval;
+        let wait = self.config.timing.retry_interval;
+        let forced =
+            self.checklist.get(id).is_some_and(|pair| self.is_forced(pair.socket, pair.remote.address));
+        let retry_at = (self.config.policy.probes.retry || forced).then(|| now + wait);
         let Some(pair) = self.checklist.get_mut(id) else { return };
         pair.renewing = false;
         if !pair.state.is_valid() {
             pair.gave_up = true;
-            pair.retry_at = Some(retry_at);
+            pair.retry_at = retry_at;
             self.set_state(id, PairState::Failed, cause);
         }
     }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::policy::Policy;
+
 /// Everything an [`Agent`](crate::Agent) must know before its first socket.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -16,6 +18,8 @@ pub struct Config {
     pub local: Credentials,
     /// When things are sent and given up.
     pub timing: Timing,
+    /// What is probed and kept.
+    pub policy: Policy,
     /// Seeds the transaction ids. Whoever can guess it can answer in the place of a STUN server, so a
     /// real driver draws it from the operating system; checks stay protected by the credentials.
     pub seed: u64,
@@ -37,6 +41,7 @@ impl Config {
             tie_breaker: crate::transaction::Ids::new(seed).tie_breaker(),
             local,
             timing: Timing::default(),
+            policy: Policy::default(),
             seed,
             max_pairs: 100,
             answer_unauthenticated: true,
@@ -139,8 +144,6 @@ pub struct Timing {
     pub transmissions: u32,
     /// The last wait as a multiple of the first timeout: Rm of RFC 8489 section 6.2.1.
     pub last_wait: u32,
-    /// How often a valid pair is checked, unless set otherwise for the pair.
-    pub liveness_interval: Duration,
     /// Least time between liveness checks over all pairs together: with many valid pairs each is checked
     /// less often.
     pub liveness_spacing: Duration,
@@ -175,7 +178,6 @@ impl Default for Timing {
             min_rto: Duration::from_millis(500),
             transmissions: 7,
             last_wait: 16,
-            liveness_interval: Duration::from_millis(100),
             liveness_spacing: Duration::from_millis(5),
             // Covers a late wake-up at either end; see the detector for what it costs.
             overdue_margin: Duration::from_millis(20),

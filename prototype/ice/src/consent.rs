@@ -13,6 +13,9 @@ use crate::pair::PairId;
 impl Agent {
     /// The next check of a valid pair leaves in time for consent (RFC 7675 section 5.1).
     pub(crate) fn keep_consent_fresh(&mut self, now: Instant, id: PairId) {
+        if !self.config.policy.consent {
+            return;
+        }
         let wait = self.config.timing.consent_interval * self.ids.consent_factor() / 1000;
         if let Some(liveness) = self.checklist.get_mut(id).and_then(|pair| pair.liveness.as_mut()) {
             liveness.check_by(now + wait);

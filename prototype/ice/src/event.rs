@@ -63,6 +63,8 @@ pub enum Event {
         remote: SocketAddr,
         /// Why the request was sent.
         purpose: CheckPurpose,
+        /// Transmissions of it, this one answered or one before.
+        attempt: u32,
         /// None when retransmissions make it ambiguous.
         rtt: Option<Duration>,
         /// The address that the other end saw.
@@ -78,6 +80,8 @@ pub enum Event {
         remote: SocketAddr,
         /// Why the request was sent.
         purpose: CheckPurpose,
+        /// Transmissions of it.
+        attempt: u32,
         /// What ended it.
         why: CheckError,
     },
@@ -101,6 +105,13 @@ pub enum Event {
     FirstUsable {
         /// Which.
         pair: PairId,
+    },
+    /// A pair is not probed any more, or not kept alive, though nothing failed: by the policy.
+    ProbingStopped {
+        /// Which.
+        pair: PairId,
+        /// Why.
+        why: StopReason,
     },
     /// Consent of a pair ran out (RFC 7675): no data may be sent on it until a check is answered.
     ConsentExpired {
@@ -132,6 +143,37 @@ pub enum CheckListState {
     Completed,
     /// Patience is over (RFC 8863), and no pair is valid or untried.
     Failed,
+}
+
+/// Why a pair is not probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StopReason {
+    /// Enough direct paths work.
+    DirectPath,
+    /// A pair is nominated.
+    Nominated,
+    /// All the requests that the policy allows were sent.
+    Budget,
+    /// The policy probes no such pair: its interface or its candidates.
+    Policy,
+    /// It worked, and the policy keeps no such standby.
+    Standby,
+    /// The policy probes no such pair after a loss, or after an interface returned.
+    AfterLoss,
+}
+
+impl StopReason {
+    /// In a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StopReason::DirectPath => "enough direct paths",
+            StopReason::Nominated => "a pair is nominated",
+            StopReason::Budget => "budget of probes used",
+            StopReason::Policy => "not probed by the policy",
+            StopReason::Standby => "not kept as standby",
+            StopReason::AfterLoss => "not probed after a loss",
+        }
+    }
 }
 
 /// Why a request was sent.
@@ -212,6 +254,12 @@ pub enum Rejected {
     /// A response from another address than the request went to, or on another socket.
     #[error("unexpected source")]
     UnexpectedSource,
+    /// Authentic, but a rule forbids the pair.
+    #[error("forbidden")]
+    Forbidden,
+    /// Authentic, but the policy does not answer it.
+    #[error("not answered by the policy")]
+    Policy,
     /// Authentic, but every place for candidates or pairs is taken by one that works.
     #[error("no room")]
     NoRoom,
@@ -233,6 +281,8 @@ impl Rejected {
             Rejected::UnusableSource => "unusable-source",
             Rejected::UnknownTransaction => "unknown-transaction",
             Rejected::UnexpectedSource => "unexpected-source",
+            Rejected::Forbidden => "forbidden",
+            Rejected::Policy => "policy",
             Rejected::NoRoom => "no-room",
         }
     }

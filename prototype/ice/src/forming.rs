@@ -48,6 +48,7 @@ impl Agent {
             self.tell_failed(&lost, CheckError::Removed);
         }
         self.remove_local(|local| local.socket == socket);
+        self.forget_policed(socket);
         self.sockets.remove(&socket);
     }
 
@@ -104,7 +105,12 @@ impl Agent {
         true
     }
 
-    fn update_pairs_of(&mut self, remote: &RemoteCandidate) {
+    /// Type of the candidate that a socket is the base of.
+    pub(crate) fn base_kind(&self, _socket: SocketId) -> CandidateKind {
+        CandidateKind::Host
+    }
+
+    pub(crate) fn update_pairs_of(&mut self, remote: &RemoteCandidate) {
         for pair in self.checklist.iter_mut().filter(|pair| pair.remote.address == remote.address) {
             pair.remote = remote.clone();
             pair.foundation.1 = remote.foundation.clone();
@@ -130,7 +136,8 @@ impl Agent {
                 .remote_candidates
                 .iter()
                 .filter(|remote| candidate::can_talk(info.local, remote.address))
-                .filter(|remote| !self.is_stale(remote.address));
+                .filter(|remote| !self.is_stale(remote.address))
+                .filter(|remote| !self.is_forbidden(*socket, remote.address));
             let new = reachable.filter(|remote| self.checklist.find(*socket, remote.address).is_none());
             missing.extend(new.map(|remote| self.draft(*socket, info, remote)));
         }
@@ -157,8 +164,9 @@ impl Agent {
     }
 
     fn draft(&self, socket: SocketId, info: &SocketInfo, remote: &RemoteCandidate) -> Pair {
-        let local_priority = candidate::priority(CandidateKind::Host, info.preference);
-        let local_foundation = candidate::foundation(CandidateKind::Host, info.local.ip(), None);
+        let kind = self.base_kind(socket);
+        let local_priority = candidate::priority(kind, info.preference);
+        let local_foundation = candidate::foundation(kind, info.local.ip(), None);
         Pair {
             // Given when it is admitted.
             id: PairId(self.next_pair),
@@ -169,9 +177,13 @@ impl Agent {
             foundation: (local_foundation, remote.foundation.clone()),
             remote: remote.clone(),
             state: PairState::Frozen,
-            local_kind: CandidateKind::Host,
+            local_kind: self.base_kind(socket),
             tries: 0,
             retry_at: None,
+            probes: 0,
+            halted: None,
+            let_go: false,
+            was_valid: false,
             gave_up: false,
             session: self.session.number,
             renewing: false,
@@ -195,7 +207,11 @@ impl Agent {
         let id = PairId(self.next_pair);
         self.next_pair += 1;
         pair.id = id;
-        pair.state = self.checklist.initial_state(&pair.foundation);
+        pair.halted = self.stop_reason(&pair);
+        pair.state = match pair.halted {
+            Some(_) => PairState::Frozen,
+            None => self.checklist.initial_state(&pair.foundation),
+        };
         self.checklist.insert(pair);
         self.tell_pair(id, "formed".into());
         Some(id)

@@ -36,14 +36,11 @@ struct Task {
 
 impl Gathering {
     /// The next request that is due; it counts as under way from now on.
-    pub(crate) fn begin_due(&mut self, now: Instant) -> Option<(SocketId, SocketAddr)> {
-        let task = self.tasks.iter_mut().find(|task| task.due.is_some_and(|due| due <= now))?;
+    fn begin_due(&mut self, now: Instant, sockets: &[SocketId]) -> Option<(SocketId, SocketAddr)> {
+        let due = |task: &&mut Task| task.due.is_some_and(|due| due <= now) && sockets.contains(&task.socket);
+        let task = self.tasks.iter_mut().find(due)?;
         task.due = None;
         Some((task.socket, task.server))
-    }
-
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.tasks.iter().filter_map(|task| task.due).min()
     }
 
     /// The request is over; the next one leaves then.
@@ -52,11 +49,6 @@ impl Gathering {
             task.due = Some(due);
             task.settled = true;
         }
-    }
-
-    /// Whether every server has answered once or been given up once.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.tasks.iter().all(|task| task.settled)
     }
 
     fn unsettled(&self) -> u32 {
@@ -94,6 +86,26 @@ impl Agent {
         }
     }
 
+    /// The next request that is due on a socket that may gather.
+    pub(crate) fn next_gather(&mut self, now: Instant) -> Option<(SocketId, SocketAddr)> {
+        if self.gathering.tasks.is_empty() {
+            return None;
+        }
+        let sockets: Vec<SocketId> =
+            self.sockets.keys().copied().filter(|socket| self.may_gather(*socket)).collect();
+        self.gathering.begin_due(now, &sockets)
+    }
+
+    pub(crate) fn next_gather_due(&self) -> Option<Instant> {
+        let due = self.gathering.tasks.iter().filter(|task| self.may_gather(task.socket));
+        due.filter_map(|task| task.due).min()
+    }
+
+    /// Whether every server that may be asked has answered once or been given up once.
+    pub(crate) fn is_gathering_settled(&self) -> bool {
+        self.gathering.tasks.iter().all(|task| task.settled || !self.may_gather(task.socket))
+    }
+
     pub(crate) fn gather_on(&mut self, now: Instant, socket: SocketId) {
         let Some(info) = self.sockets.get(&socket) else { return };
         for server in self.gathering.servers.clone() {
@@ -106,7 +118,8 @@ impl Agent {
         let bytes = Builder::new(Class::Request, stun::BINDING, id).finish(None);
         // RFC 8445 section 14.3, for gathering.
         let timing = self.config.timing;
-        let repeat = Repeat::Backoff(timing.min_rto.max(timing.ta * self.gathering.unsettled()));
+        let repeat =
+            Repeat::Backoff { rto: timing.min_rto.max(timing.ta * self.gathering.unsettled()), most: None };
         #[rustfmt::skip]
         self.begin(now, Request {
             id, pair: None, session: 0, purpose: CheckPurpose::Gather, socket, to: server, bytes, role: self.role, repeat,

@@ -93,8 +93,11 @@ mod forming;
 mod gather;
 mod liveness;
 mod pair;
+mod policing;
+pub mod policy;
 mod progress;
 mod receive;
+mod rules;
 mod session;
 pub mod stun;
 mod transaction;
@@ -104,5 +107,7 @@ pub use candidate::{
     CandidateKind, LocalCandidate, Ranked, RemoteCandidate, SocketId, SocketInfo, local_preferences, priority,
 };
 pub use config::{Config, Credentials, CredentialsError, Role, Timing};
-pub use event::{CheckError, CheckListState, CheckPurpose, Event, Rejected, Transmit};
+pub use event::{CheckError, CheckListState, CheckPurpose, Event, Rejected, StopReason, Transmit};
 pub use pair::{PairId, PairState, PairView};
+pub use policy::Policy;
+pub use rules::{Rule, Target};

@@ -153,6 +153,11 @@ impl Liveness {
         self.last_heard = now;
     }
 
+    /// Wants the next check then.
+    pub(crate) fn check_at(&mut self, at: Instant) {
+        self.next_check = at;
+    }
+
     /// Wants the next check then at the latest.
     pub(crate) fn check_by(&mut self, at: Instant) {
         self.next_check = self.next_check.min(at);

@@ -82,7 +82,7 @@ impl Agent {
     }
 
     fn update_gathering(&mut self) {
-        let settled = self.gathering.is_settled();
+        let settled = self.is_gathering_settled();
         if settled && !self.progress.gathering_told && !self.sockets.is_empty() {
             self.tell(Event::GatheringComplete);
         }
@@ -114,7 +114,7 @@ impl Agent {
     fn derive_state(&self) -> CheckListState {
         let nominated = self.nominated.and_then(|nominated| self.checklist.get(nominated));
         let any_valid = self.checklist.iter().any(|pair| pair.state.is_valid());
-        let any_hope = self.checklist.iter().any(|pair| pair.is_unfinished()) || !self.gathering.is_settled();
+        let any_hope = self.checklist.iter().any(|pair| pair.is_unfinished()) || !self.is_gathering_settled();
         if nominated.is_some_and(|pair| pair.state.is_valid()) {
             CheckListState::Completed
         } else if any_valid || any_hope || self.progress.patience != Patience::Over {

@@ -90,6 +90,7 @@ impl Agent {
         if !self.is_current(session) {
             self.previous_heard = Some(now);
         }
+        self.permit(socket, from)?;
         let priority = self.check_attributes(socket, from, request, session)?;
         if !self.settle_roles(socket, from, request, session) {
             return Ok(());
@@ -115,6 +116,14 @@ impl Agent {
             return Err(Rejected::BadIntegrity);
         }
         Ok(session.number)
+    }
+
+    /// Whether rules and policy let the request be answered.
+    fn permit(&self, socket: SocketId, from: SocketAddr) -> Result<(), Rejected> {
+        if self.is_forbidden(socket, from) {
+            return Err(Rejected::Forbidden);
+        }
+        if self.may_answer(self.pair_of(socket, from)) { Ok(()) } else { Err(Rejected::Policy) }
     }
 
     fn note_network(&mut self, id: PairId, network: Option<NetworkInfo>) {
@@ -234,6 +243,9 @@ impl Agent {
             }
             return;
         }
+        if !self.may_probe(pair) {
+            return;
+        }
         self.transactions.cancel(now, id);
         self.set_state(id, PairState::Waiting, "check received");
         self.checklist.trigger(id);
@@ -345,7 +357,7 @@ impl Agent {
             self.take_role(self.role.opposite());
         }
         self.note_heard(now, pair);
-        if self.checklist.get(pair).is_some_and(|pair| !pair.state.is_valid()) {
+        if self.checklist.get(pair).is_some_and(|pair| !pair.state.is_valid() && self.may_probe(pair)) {
             self.set_state(pair, PairState::Waiting, "role conflict");
             self.checklist.trigger(pair);
         }
@@ -370,6 +382,7 @@ impl Agent {
             socket: ended.socket,
             remote: ended.to,
             purpose: ended.purpose,
+            attempt: ended.attempt,
             rtt,
             mapped,
         });
@@ -415,6 +428,10 @@ impl Agent {
         pair.liveness = Some(Liveness::new(now, interval, rtt));
         pair.retry_at = None;
         pair.gave_up = false;
+        pair.was_valid = true;
+        pair.halted = None;
+        pair.let_go = false;
+        pair.probes = 0;
         let nominate = pair.nominate_when_valid.take();
         let foundation = pair.foundation.clone();
         self.transactions.cancel(now, id);
@@ -423,7 +440,7 @@ impl Agent {
         for frozen in self.checklist.frozen(&foundation) {
             self.set_state(frozen, PairState::Waiting, "a pair of its foundation works");
         }
-        self.keep_consent_fresh(now, id);
+        self.begin_cadence(now, id);
         if let Some(nomination) = nominate {
             self.accept_nomination(id, nomination);
         }

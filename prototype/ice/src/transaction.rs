@@ -48,6 +48,8 @@ pub(crate) struct Transaction {
     most: u32,
     rto: Duration,
     last_wait: Duration,
+    /// Whether all waits but the last are equal, instead of doubling.
+    steady: bool,
     /// When it is retransmitted or given up.
     deadline: Instant,
 }
@@ -55,7 +57,10 @@ pub(crate) struct Transaction {
 /// How a request is repeated.
 pub(crate) enum Repeat {
     /// Rc transmissions, intervals doubling from this timeout, the last wait Rm times as long.
-    Backoff(Duration),
+    /// At most so many if that is fewer.
+    Backoff { rto: Duration, most: Option<u32> },
+    /// So many transmissions, the same time between all of them.
+    Steady { interval: Duration, most: u32 },
     /// Never: the next liveness check takes its place.
     Once,
 }
@@ -91,15 +96,19 @@ impl Transactions {
     pub(crate) fn begin(&mut self, now: Instant, timing: &Timing, request: Request) {
         self.make_room(request.pair);
         let Request { id, pair, session, purpose, socket, to, bytes, role, repeat } = request;
-        let (most, rto, last_wait) = match repeat {
-            Repeat::Backoff(rto) => (timing.transmissions, rto, rto * timing.last_wait),
-            Repeat::Once => (1, LATE, LATE),
+        let (most, rto, last_wait, steady) = match repeat {
+            Repeat::Backoff { rto, most } => {
+                let most = most.unwrap_or(u32::MAX).min(timing.transmissions);
+                (most, rto, rto * timing.last_wait, false)
+            }
+            Repeat::Steady { interval, most } => (most, interval, interval.max(LATE), true),
+            Repeat::Once => (1, LATE, LATE, false),
         };
         let deadline = now + if most > 1 { rto } else { last_wait };
         #[rustfmt::skip]
         let transaction = Transaction {
             id, pair, session, purpose, socket, to, bytes, role,
-            refused: None, attempt: 1, sent: now, cancelled: false, most, rto, last_wait, deadline,
+            refused: None, attempt: 1, sent: now, cancelled: false, most, rto, last_wait, steady, deadline,
         };
         self.open.push(transaction);
     }
@@ -144,6 +153,8 @@ impl Transactions {
         open.sent = now;
         let wait = if open.attempt == open.most {
             open.last_wait
+        } else if open.steady {
+            open.rto
         } else {
             open.rto * (1 << (open.attempt - 1).min(16))
         };

@@ -6,4 +6,5 @@ mod hostile;
 mod liveness;
 mod net;
 mod paths;
+mod policies;
 mod sessions;

@@ -227,7 +227,8 @@ fn checks_tell_the_cost_of_their_network_and_learn_the_others() {
 fn consent_is_kept_fresh_however_seldom_a_pair_is_checked() {
     let mut configs = [config(A, Role::Controlling), config(B, Role::Controlled)];
     for config in &mut configs {
-        config.timing.liveness_interval = Duration::from_secs(3600);
+        config.policy.idle = ice::policy::Keeping::every(Duration::from_secs(3600));
+        config.policy.active = config.policy.idle;
     }
     let [a, b] = configs;
     let mut world = World::with(a, b);

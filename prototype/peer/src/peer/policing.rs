@@ -37,11 +37,11 @@ impl Peer {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
                 self.event(Event::CheckSent { pair, interface, remote, purpose, attempt });
             }
-            ice::Event::CheckAnswered { pair, socket, remote, purpose, rtt, mapped } => {
+            ice::Event::CheckAnswered { pair, socket, remote, purpose, rtt, mapped, .. } => {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
                 self.event(Event::CheckAnswered { pair, interface, remote, purpose, rtt, mapped });
             }
-            ice::Event::CheckFailed { pair, socket, remote, purpose, why } => {
+            ice::Event::CheckFailed { pair, socket, remote, purpose, why, .. } => {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
                 self.event(Event::CheckFailed { pair, interface, remote, purpose, why: why.to_string() });
             }
