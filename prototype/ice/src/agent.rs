@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::candidate::{LocalCandidate, RemoteCandidate, SocketId, SocketInfo, canonical, with_zone};
 use crate::checklist::{CheckList, Pair};
 use crate::config::{Config, Credentials, Role, Timing};
+use crate::disguise::Wardrobe;
 use crate::event::{CheckError, CheckPurpose, Event, Transmit};
 use crate::gather::Gathering;
 use crate::liveness::{Health, Liveness};
@@ -49,6 +50,7 @@ pub struct Agent {
     pub(crate) progress: Progress,
     pub(crate) rules: Rules,
     pub(crate) policing: Policing,
+    pub(crate) wardrobe: Wardrobe,
     pub(crate) sockets: BTreeMap<SocketId, SocketInfo>,
     pub(crate) local_candidates: Vec<LocalCandidate>,
     pub(crate) remote_candidates: Vec<RemoteCandidate>,
@@ -92,6 +94,7 @@ impl Agent {
             progress: Progress::default(),
             rules: Rules::default(),
             policing: Policing::default(),
+            wardrobe: Wardrobe::default(),
             sockets: BTreeMap::new(),
             local_candidates: Vec::new(),
             remote_candidates: Vec::new(),
@@ -325,7 +328,8 @@ impl Agent {
         self.role
     }
 
-    pub(crate) fn transmit(&mut self, socket: SocketId, to: SocketAddr, bytes: Vec<u8>) {
+    pub(crate) fn transmit(&mut self, socket: SocketId, to: SocketAddr, mut bytes: Vec<u8>) {
+        self.disguise(socket, to, &mut bytes);
         let to = self.sockets.get(&socket).map_or(to, |info| with_zone(info.local, to));
         self.transmits.push_back(Transmit { socket, to, bytes });
     }

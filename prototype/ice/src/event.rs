@@ -15,7 +15,7 @@ pub struct Transmit {
     pub socket: SocketId,
     /// Destination.
     pub to: SocketAddr,
-    /// A whole STUN message.
+    /// A whole STUN message, perhaps in disguise.
     pub bytes: Vec<u8>,
 }
 

@@ -88,6 +88,7 @@ mod checklist;
 mod checks;
 mod config;
 mod consent;
+pub mod disguise;
 mod event;
 mod forming;
 mod gather;
@@ -107,6 +108,7 @@ pub use candidate::{
     CandidateKind, LocalCandidate, Ranked, RemoteCandidate, SocketId, SocketInfo, local_preferences, priority,
 };
 pub use config::{Config, Credentials, CredentialsError, Role, Timing};
+pub use disguise::Rung;
 pub use event::{CheckError, CheckListState, CheckPurpose, Event, Rejected, StopReason, Transmit};
 pub use pair::{PairId, PairState, PairView};
 pub use policy::Policy;

@@ -54,20 +54,30 @@ impl Agent {
         from: SocketAddr,
         data: &[u8],
     ) -> Result<(), Rejected> {
-        let message = Message::parse(data).map_err(|error| match error {
-            stun::ParseError::NotStun => Rejected::NotStun,
-            _ => Rejected::Malformed,
-        })?;
+        let from = canonical(from);
+        match Message::parse(data) {
+            Ok(message) => self.handle_message(now, socket, from, &message),
+            Err(stun::ParseError::NotStun) => self.handle_disguised(now, socket, from, data),
+            Err(_) => Err(Rejected::Malformed),
+        }
+    }
+
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), Rejected> {
         if !self.started {
             return Err(Rejected::NotStarted);
         }
         if !self.sockets.contains_key(&socket) {
             return Err(Rejected::UnknownSocket);
         }
-        let from = canonical(from);
         match (message.class(), message.method()) {
-            (Class::Request, stun::BINDING) => self.receive_request(now, socket, from, &message)?,
-            (Class::Success | Class::Error, _) => self.receive_response(now, socket, from, &message)?,
+            (Class::Request, stun::BINDING) => self.receive_request(now, socket, from, message)?,
+            (Class::Success | Class::Error, _) => self.receive_response(now, socket, from, message)?,
             // A keep-alive (RFC 8445 section 11) has done its work on the way.
             (Class::Indication, stun::BINDING) => {}
             _ => return Err(Rejected::Unsupported),
@@ -108,7 +118,7 @@ impl Agent {
     }
 
     /// RFC 8489 section 9.1.3: the session that the request belongs to.
-    fn authenticate(&self, request: &Message<'_>) -> Result<u32, Rejected> {
+    pub(crate) fn authenticate(&self, request: &Message<'_>) -> Result<u32, Rejected> {
         let username = request.username().filter(|_| request.has_integrity()).ok_or(Rejected::NoIntegrity)?;
         let session = self.sessions().find(|session| session.is_meant_by(username));
         let session = session.ok_or(Rejected::UnknownUser)?;

@@ -22,6 +22,16 @@ pub enum Target {
     Pair(SocketId, SocketAddr),
 }
 
+impl Target {
+    pub(crate) fn canonical(self) -> Target {
+        match self {
+            Target::Remote(remote) => Target::Remote(canonical(remote)),
+            Target::Pair(socket, remote) => Target::Pair(socket, canonical(remote)),
+            other => other,
+        }
+    }
+}
+
 /// What a rule says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
@@ -45,11 +55,7 @@ impl Agent {
     /// Sets or lifts (None) a rule, and acts on it at once: forbidden pairs are removed, forced ones probed, and what
     /// is no longer forbidden is paired again.
     pub fn set_rule(&mut self, now: Instant, target: Target, rule: Option<Rule>) {
-        let target = match target {
-            Target::Remote(remote) => Target::Remote(canonical(remote)),
-            Target::Pair(socket, remote) => Target::Pair(socket, canonical(remote)),
-            other => other,
-        };
+        let target = target.canonical();
         match rule {
             Some(rule) => self.rules.0.insert(target, rule),
             None => self.rules.0.remove(&target),

@@ -2,6 +2,7 @@
 
 mod byhand;
 mod codec;
+mod disguises;
 mod hostile;
 mod liveness;
 mod net;
