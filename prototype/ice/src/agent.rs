@@ -18,6 +18,7 @@ use crate::liveness::{Health, Liveness};
 use crate::pair::{PairId, PairState, PairView};
 use crate::policing::Policing;
 use crate::progress::Progress;
+use crate::relay::{Relays, What};
 use crate::rules::Rules;
 use crate::session::{RemoteSide, Session};
 use crate::stun::NetworkInfo;
@@ -51,6 +52,7 @@ pub struct Agent {
     pub(crate) rules: Rules,
     pub(crate) policing: Policing,
     pub(crate) wardrobe: Wardrobe,
+    pub(crate) relays: Relays,
     pub(crate) sockets: BTreeMap<SocketId, SocketInfo>,
     pub(crate) local_candidates: Vec<LocalCandidate>,
     pub(crate) remote_candidates: Vec<RemoteCandidate>,
@@ -95,6 +97,7 @@ impl Agent {
             rules: Rules::default(),
             policing: Policing::default(),
             wardrobe: Wardrobe::default(),
+            relays: Relays::default(),
             sockets: BTreeMap::new(),
             local_candidates: Vec::new(),
             remote_candidates: Vec::new(),
@@ -116,11 +119,12 @@ impl Agent {
 
     /// A socket was opened: its host candidate exists at once, and gathering from the servers of its family
     /// begins. An id that is known already, or an address that nobody could send to (no port,
-    /// unspecified), changes nothing.
+    /// unspecified), changes nothing. Ids from 2^31 on belong to relayed candidates.
     pub fn add_socket(&mut self, now: Instant, socket: SocketId, info: SocketInfo) {
-        if self.register_socket(socket, info) {
+        if !Relays::is_base(socket) && self.register_socket(socket, info) {
             self.note_late_socket(socket);
             self.gather_on(now, socket);
+            self.relay_on(now, socket);
             self.form_pairs();
             self.begin_due(now);
         }
@@ -129,6 +133,7 @@ impl Agent {
     /// A socket is gone, and with it its candidates and pairs; `why` becomes their cause.
     pub fn remove_socket(&mut self, now: Instant, socket: SocketId, why: &str) {
         self.gathering.forget_socket(socket);
+        self.forget_relays(socket, why);
         self.remove_pairs(|pair| pair.socket == socket, why);
         self.forget_socket(socket);
         self.form_pairs();
@@ -275,6 +280,7 @@ impl Agent {
             liveness.min(),
             retries.min(),
             self.next_beginning(),
+            self.next_relay_due(),
             self.next_consent_expiry(),
             self.progress.deadline(),
         ]
@@ -331,7 +337,11 @@ impl Agent {
     pub(crate) fn transmit(&mut self, socket: SocketId, to: SocketAddr, mut bytes: Vec<u8>) {
         self.disguise(socket, to, &mut bytes);
         let to = self.sockets.get(&socket).map_or(to, |info| with_zone(info.local, to));
-        self.transmits.push_back(Transmit { socket, to, bytes });
+        let transmit = match Relays::is_base(socket) {
+            true => self.wrap(socket, to, bytes),
+            false => Some(Transmit { socket, to, bytes }),
+        };
+        self.transmits.extend(transmit);
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
@@ -468,6 +478,9 @@ impl Agent {
 
     /// What remains to be said when a request ends without success.
     pub(crate) fn tell_failed(&mut self, ended: &Transaction, why: CheckError) {
+        if ended.relay.as_ref().is_some_and(|task| task.what != What::Allocate) {
+            return;
+        }
         self.tell(Event::CheckFailed {
             pair: ended.pair,
             socket: ended.socket,

@@ -1,12 +1,11 @@
 //! Candidates: types, priorities, foundations, and which addresses can talk to which.
 //!
-//! Left out: how candidates are signalled, and relayed candidates of our own (a remote relayed candidate
-//! is just an address).
+//! Left out: how candidates are signalled, and how relayed ones come about (see `relay`).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// A socket, that is an interface and an address family. Never used twice: a new socket on the same
-/// address is a new base.
+/// A socket, that is an interface and an address family, or, from 2^31 on, a relayed candidate of ours. Never
+/// used twice: a new socket on the same address is a new base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 

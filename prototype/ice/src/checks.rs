@@ -9,14 +9,16 @@ use crate::candidate::{self, CandidateKind, SocketId};
 use crate::checklist::Pair;
 use crate::event::{CheckError, CheckPurpose, Event};
 use crate::pair::{PairId, PairState};
+use crate::relay::What;
 use crate::stun::{self, Builder, Class, RoleClaim, TransactionId};
-use crate::transaction::{Repeat, Request};
+use crate::transaction::{Repeat, Request, Transaction};
 
 impl Agent {
     /// Begins the next transaction if Ta has passed since the one before (RFC 8445 section 14.2). Triggered
     /// checks go first, then pairs never tried, then gathering, then pairs that failed before.
     pub(crate) fn begin_due(&mut self, now: Instant) {
         self.apply_policy(now);
+        self.tend_relays(now);
         let paced = self.next_start.is_none_or(|at| at <= now);
         if self.started && paced && self.begin_next(now) {
             self.next_start = Some(now + self.config.timing.ta);
@@ -33,6 +35,8 @@ impl Agent {
             self.send_check(now, fresh, CheckPurpose::Ordinary);
         } else if let Some((socket, server)) = self.next_gather(now) {
             self.send_gather(now, socket, server);
+        } else if let Some(base) = self.next_allocation(now) {
+            self.allocate(now, base);
         } else if let Some(again) = self.checkable().and_then(|list| list.next_retry()) {
             self.send_check(now, again, CheckPurpose::Ordinary);
         } else {
@@ -48,7 +52,8 @@ impl Agent {
         });
         // Whatever could begin earlier has begun: every input tries.
         let check = self.next_start.filter(|_| check);
-        let gather = self.next_gather_due().map(|due| self.next_start.map_or(due, |start| due.max(start)));
+        let gather = [self.next_gather_due(), self.next_allocation_due()].into_iter().flatten().min();
+        let gather = gather.map(|due| self.next_start.map_or(due, |start| due.max(start)));
         [check, gather].into_iter().flatten().min()
     }
 
@@ -83,7 +88,7 @@ impl Agent {
             _ => self.probe_repeat(pair, self.check_rto()),
         };
         #[rustfmt::skip]
-        self.begin(now, Request { id, pair: Some(pair), session, purpose, socket, to, bytes, role: self.role, repeat });
+        self.begin(now, Request { id, pair: Some(pair), relay: None, session, purpose, socket, to, bytes, role: self.role, repeat });
     }
 
     /// What is to make a pair valid speaks for the current session, the rest for the pair's own.
@@ -151,13 +156,16 @@ impl Agent {
     /// Sends a request for the first time.
     pub(crate) fn begin(&mut self, now: Instant, request: Request) {
         self.transmit(request.socket, request.to, request.bytes.clone());
-        self.tell(Event::CheckSent {
-            pair: request.pair,
-            socket: request.socket,
-            remote: request.to,
-            purpose: request.purpose,
-            attempt: 1,
-        });
+        // Upkeep of a relay is told by what comes of it.
+        if request.relay.as_ref().is_none_or(|task| task.what == What::Allocate) {
+            self.tell(Event::CheckSent {
+                pair: request.pair,
+                socket: request.socket,
+                remote: request.to,
+                purpose: request.purpose,
+                attempt: 1,
+            });
+        }
         self.transactions.begin(now, &self.config.timing, request);
     }
 
@@ -167,6 +175,7 @@ impl Agent {
             pair.checks_sent = pair.checks_sent.saturating_add(1);
             pair.probes = pair.probes.saturating_add(u32::from(open.makes_valid()));
         }
+        let silent = open.relay.as_ref().is_some_and(|task| task.what != What::Allocate);
         let (socket, to, bytes) = (open.socket, open.to, open.bytes.clone());
         let sent = Event::CheckSent {
             pair: open.pair,
@@ -176,7 +185,9 @@ impl Agent {
             attempt: open.attempt,
         };
         self.transmit(socket, to, bytes);
-        self.tell(sent);
+        if !silent {
+            self.tell(sent);
+        }
     }
 
     /// All transmissions of a request went unanswered.
@@ -187,7 +198,15 @@ impl Agent {
         match ended.pair {
             Some(pair) if ended.makes_valid() && !ended.cancelled => self.fail_pair(now, pair, "no answer"),
             Some(_) => {}
-            None => self.gathering.again_at(ended.socket, ended.to, now + self.config.timing.gather_refresh),
+            None => self.server_unanswered(now, &ended, self.config.timing.gather_refresh),
+        }
+    }
+
+    /// A server did not answer, or not with anything of use; a STUN server is asked again after `wait`.
+    pub(crate) fn server_unanswered(&mut self, now: Instant, ended: &Transaction, wait: Duration) {
+        match &ended.relay {
+            Some(task) => self.relay_unanswered(now, task),
+            None => self.gathering.again_at(ended.socket, ended.to, now + wait),
         }
     }
 
@@ -210,8 +229,10 @@ impl Agent {
     pub(crate) fn fail_unreachable(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
         for lost in self.transactions.end_all(|open| open.socket == socket && open.to == to) {
             self.tell_failed(&lost, CheckError::SendFailed);
+            if lost.pair.is_none() {
+                self.server_unanswered(now, &lost, self.config.timing.retry_interval);
+            }
         }
-        self.gathering.again_at(socket, to, now + self.config.timing.retry_interval);
         let Some(pair) = self.checklist.find(socket, to) else { return };
         let (id, state) = (pair.id, pair.state);
         if state == PairState::InProgress {

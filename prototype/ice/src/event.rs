@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::candidate::{LocalCandidate, RemoteCandidate, SocketId};
 use crate::config::Role;
 use crate::pair::{PairId, PairState, PairView};
+use crate::relay::RelayNews;
 
 /// A datagram to send.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,6 +113,15 @@ pub enum Event {
         pair: PairId,
         /// Why.
         why: StopReason,
+    },
+    /// Something happened to a relay (RFC 8656).
+    Relay {
+        /// The socket that it is reached by.
+        socket: SocketId,
+        /// The server.
+        server: SocketAddr,
+        /// What.
+        news: RelayNews,
     },
     /// Consent of a pair ran out (RFC 7675): no data may be sent on it until a check is answered.
     ConsentExpired {

@@ -9,6 +9,7 @@ use crate::candidate::{
 use crate::checklist::{Pair, pair_priority};
 use crate::event::{CheckError, Event};
 use crate::pair::{PairId, PairState};
+use crate::relay::Relays;
 
 /// Most candidates of the other agent.
 const MOST_REMOTE: usize = 100;
@@ -17,28 +18,34 @@ impl Agent {
     /// False when there is nothing new or usable about it.
     pub(crate) fn register_socket(&mut self, socket: SocketId, mut info: SocketInfo) -> bool {
         let address = canonical(info.local);
-        info.preference = self.unique_preference(info.preference);
+        let kind = self.base_kind(socket);
+        info.preference = self.unique_preference(kind, info.preference);
         if self.sockets.contains_key(&socket) || !candidate::is_usable(address) {
             return false;
         }
-        let host = LocalCandidate {
-            kind: CandidateKind::Host,
+        let server = self.relay_of(socket).map(|(_, server)| server.ip());
+        let base = LocalCandidate {
+            kind,
             address,
             socket,
+            // A relayed candidate is its own base (RFC 8445 section 4).
             base: address,
-            priority: candidate::priority(CandidateKind::Host, info.preference),
-            foundation: candidate::foundation(CandidateKind::Host, address.ip(), None),
+            priority: candidate::priority(kind, info.preference),
+            foundation: candidate::foundation(kind, address.ip(), server),
             interface: info.interface.clone(),
         };
         self.sockets.insert(socket, info);
-        self.add_local(host);
+        self.add_local(base);
         true
     }
 
     /// RFC 8445 section 5.1.2.1: every address has a local preference of its own. The next free one below, or else
     /// above.
-    pub(crate) fn unique_preference(&self, wanted: u16) -> u16 {
-        let is_free = |preference: &u16| self.sockets.values().all(|known| known.preference != *preference);
+    pub(crate) fn unique_preference(&self, kind: CandidateKind, wanted: u16) -> u16 {
+        let is_free = |preference: &u16| {
+            let mut others = self.sockets.iter().filter(|(socket, _)| self.base_kind(**socket) == kind);
+            others.all(|(_, known)| known.preference != *preference)
+        };
         let mut below = (0..=wanted).rev();
         below.find(is_free).or_else(|| (wanted..=u16::MAX).find(is_free)).unwrap_or(wanted)
     }
@@ -106,8 +113,8 @@ impl Agent {
     }
 
     /// Type of the candidate that a socket is the base of.
-    pub(crate) fn base_kind(&self, _socket: SocketId) -> CandidateKind {
-        CandidateKind::Host
+    pub(crate) fn base_kind(&self, socket: SocketId) -> CandidateKind {
+        if Relays::is_base(socket) { CandidateKind::Relay } else { CandidateKind::Host }
     }
 
     pub(crate) fn update_pairs_of(&mut self, remote: &RemoteCandidate) {
@@ -166,7 +173,8 @@ impl Agent {
     fn draft(&self, socket: SocketId, info: &SocketInfo, remote: &RemoteCandidate) -> Pair {
         let kind = self.base_kind(socket);
         let local_priority = candidate::priority(kind, info.preference);
-        let local_foundation = candidate::foundation(kind, info.local.ip(), None);
+        let server = self.relay_of(socket).map(|(_, server)| server.ip());
+        let local_foundation = candidate::foundation(kind, info.local.ip(), server);
         Pair {
             // Given when it is admitted.
             id: PairId(self.next_pair),

@@ -1,7 +1,7 @@
 //! Server-reflexive gathering (RFC 8445 section 5.1.1.2): one Binding request from every socket to every
 //! server of its family, retransmitted, and repeated as keep-alive of the mapping (section 5.1.1.4).
 //!
-//! Left out: relayed candidates, and alternate servers (RFC 8489 section 10).
+//! Relayed candidates are gathered by `relay`. Left out: alternate servers (RFC 8489 section 10).
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -103,7 +103,8 @@ impl Agent {
 
     /// Whether every server that may be asked has answered once or been given up once.
     pub(crate) fn is_gathering_settled(&self) -> bool {
-        self.gathering.tasks.iter().all(|task| task.settled || !self.may_gather(task.socket))
+        let asked = self.gathering.tasks.iter().all(|task| task.settled || !self.may_gather(task.socket));
+        asked && self.relays.is_settled(|socket| self.may_gather(socket))
     }
 
     pub(crate) fn gather_on(&mut self, now: Instant, socket: SocketId) {
@@ -122,7 +123,7 @@ impl Agent {
             Repeat::Backoff { rto: timing.min_rto.max(timing.ta * self.gathering.unsettled()), most: None };
         #[rustfmt::skip]
         self.begin(now, Request {
-            id, pair: None, session: 0, purpose: CheckPurpose::Gather, socket, to: server, bytes, role: self.role, repeat,
+            id, pair: None, relay: None, session: 0, purpose: CheckPurpose::Gather, socket, to: server, bytes, role: self.role, repeat,
         });
     }
 
@@ -149,7 +150,7 @@ impl Agent {
         self.add_server_reflexive(socket, server, mapped);
     }
 
-    fn add_server_reflexive(&mut self, socket: SocketId, server: SocketAddr, mapped: SocketAddr) {
+    pub(crate) fn add_server_reflexive(&mut self, socket: SocketId, server: SocketAddr, mapped: SocketAddr) {
         let Some(info) = self.sockets.get(&socket) else { return };
         let base = canonical(info.local);
         // Redundant with the host candidate or with what another server saw (RFC 8445 section 5.1.3).

@@ -54,6 +54,7 @@
 //! |---|---|---|
 //! | candidates, priorities, foundations, scopes | RFC 8445 section 5.1 | `candidate` |
 //! | server-reflexive gathering and its keep-alive | 5.1.1.2, 5.1.1.4 | `gather` |
+//! | relayed candidates: allocations, permissions, channels | 5.1.1.2, RFC 8656 | `relay` |
 //! | forming, pruning and limiting pairs; trickle | 6.1.2, RFC 8838 | `forming` |
 //! | check list, frozen and waiting, whose turn it is | 6.1.2.6, 6.1.4 | `checklist`, `checks` |
 //! | triggered-check queue | 6.1.4.1, 7.3.1.4 | `checklist`, `receive` |
@@ -66,7 +67,9 @@
 //! | consent | RFC 7675 | `consent` |
 //! | Ta and RTO | 14.2, 14.3 | `checks` |
 //! | retransmission, transaction ids | RFC 8489 sections 5, 6.2.1 | `transaction` |
-//! | message format, short-term credentials | RFC 8489 sections 5, 9.1, 14 | [`stun`] |
+//! | message format, short- and long-term credentials | RFC 8489 sections 5, 9, 14 | [`stun`], [`stun::turn`] |
+//! | path policy, its presets, rules while running | | [`policy`], `policing`, `rules` |
+//! | the disguise ladder | | [`disguise`] |
 //! | up, suspect, down | RFC 6298 for the estimate | `liveness` |
 //!
 //! # Where it departs from RFC 8445, and why
@@ -80,7 +83,7 @@
 //! * After consent expired a pair is probed on, with the same credentials (RFC 7675 section 5.1 would have new
 //!   ones): a check is no data, and a path that returns is the point here.
 //!
-//! Left out: TURN, being a lite agent, more than one component, and anything about what the paths are used for.
+//! Left out: being a lite agent, more than one component, and anything about what the paths are used for.
 
 mod agent;
 mod candidate;
@@ -98,6 +101,7 @@ mod policing;
 pub mod policy;
 mod progress;
 mod receive;
+mod relay;
 mod rules;
 mod session;
 pub mod stun;
@@ -112,4 +116,5 @@ pub use disguise::Rung;
 pub use event::{CheckError, CheckListState, CheckPurpose, Event, Rejected, StopReason, Transmit};
 pub use pair::{PairId, PairState, PairView};
 pub use policy::Policy;
+pub use relay::{Received, RelayNews, RelayServer};
 pub use rules::{Rule, Target};

@@ -60,6 +60,13 @@ impl Agent {
         }
     }
 
+    /// A relayed candidate is as late as the socket that its relay is reached by.
+    pub(crate) fn note_late_base(&mut self, socket: SocketId, base: SocketId) {
+        if self.policing.late.contains(&socket) {
+            self.policing.late.insert(base);
+        }
+    }
+
     pub(crate) fn forget_policed(&mut self, socket: SocketId) {
         self.policing.late.remove(&socket);
     }

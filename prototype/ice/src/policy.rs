@@ -20,6 +20,8 @@ pub struct Policy {
     pub interfaces: Interfaces,
     /// Which pairs are of interest at all.
     pub reach: Reach,
+    /// How relays are asked for allocations.
+    pub relays: Relays,
     /// When probing stops.
     pub stop: Stop,
     /// How a pair is probed.
@@ -58,6 +60,15 @@ pub enum Reach {
     Any,
     /// Between addresses of the interfaces themselves: no server is asked.
     HostOnly,
+}
+
+/// How relays are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relays {
+    /// One after the other, Ta apart, as all new transactions (RFC 8445 section 14.2).
+    Paced,
+    /// All in the same moment.
+    AtOnce,
 }
 
 /// When probing stops.
@@ -151,6 +162,7 @@ impl Policy {
             name: "multipath",
             interfaces: Interfaces::All,
             reach: Reach::Any,
+            relays: Relays::Paced,
             stop: Stop::Never,
             probes: Probes { cadence: Cadence::Backoff, budget: None, retry: true },
             active: Keeping::every(Duration::from_millis(100)),
@@ -181,7 +193,7 @@ impl Policy {
 
     /// WhatsApp in a call.
     ///
-    /// Cellular waits while WiFi works: `wa-no-cellular-probe`, `wa-remote-own-cell`, `wa-off-no-standby`. Probing ends
+    /// All relays are asked at once: `wac-servers`, `cap-relays-2015`, `cap-relays-2019`. Cellular waits while WiFi works: `wa-no-cellular-probe`, `wa-remote-own-cell`, `wa-off-no-standby`. Probing ends
     /// with one direct path: `wa-stop-probing`, `wa-v6-no-v4`. At most 20 probes (`wa-stop-probing`), one every 600 ms:
     /// `wa-remote-probe-cell`, `cap-dead-candidate`. The path in use is checked after 15 s and then every 2 s:
     /// `wa-active-keepalive-first`, `wa-active-keepalive`, `wa-cell-keepalive-first`, `wa-v6-keepalive`. The idle relay
@@ -192,6 +204,7 @@ impl Policy {
         Policy {
             name: "whatsapp",
             interfaces: Interfaces::Cheapest,
+            relays: Relays::AtOnce,
             stop: Stop::Direct(1),
             probes: Probes {
                 cadence: Cadence::Steady(Duration::from_millis(600)),

@@ -15,7 +15,7 @@ use crate::config::Role;
 use crate::event::{CheckError, CheckPurpose, Event, Rejected};
 use crate::liveness::Liveness;
 use crate::pair::{PairId, PairState};
-use crate::stun::{self, Builder, Class, Message, NetworkInfo, RoleClaim, attribute};
+use crate::stun::{self, Builder, Class, Message, NetworkInfo, RoleClaim, attribute, turn};
 use crate::transaction::Transaction;
 
 /// Refusals of unauthenticated requests are at least so far apart.
@@ -39,6 +39,12 @@ const KNOWN_IN_RESPONSES: &[u16] = &[
     attribute::ERROR_CODE,
     attribute::UNKNOWN_ATTRIBUTES,
     attribute::XOR_MAPPED_ADDRESS,
+    turn::attribute::LIFETIME,
+    turn::attribute::REALM,
+    turn::attribute::NONCE,
+    turn::attribute::PASSWORD_ALGORITHM,
+    turn::attribute::XOR_RELAYED_ADDRESS,
+    turn::attribute::RESERVATION_TOKEN,
     // SOURCE-ADDRESS and CHANGED-ADDRESS of RFC 3489, which old servers still add.
     0x0004,
     0x0005,
@@ -55,6 +61,9 @@ impl Agent {
         data: &[u8],
     ) -> Result<(), Rejected> {
         let from = canonical(from);
+        if let Some(unwrapped) = self.unwrap_relayed(socket, from, data) {
+            return unwrapped.and_then(|received| self.handle_relayed(now, received));
+        }
         match Message::parse(data) {
             Ok(message) => self.handle_message(now, socket, from, &message),
             Err(stun::ParseError::NotStun) => self.handle_disguised(now, socket, from, data),
@@ -313,6 +322,8 @@ impl Agent {
             self.authenticate_response(symmetric, response, session)?;
         } else if !symmetric {
             return Err(Rejected::UnexpectedSource);
+        } else if open.relay.clone().is_some_and(|task| !self.relays.is_believable(&task, response)) {
+            return Err(Rejected::BadIntegrity);
         }
         // RFC 8489 section 6.3.3.
         if !response.unknown_required(KNOWN_IN_RESPONSES).is_empty() {
@@ -323,6 +334,10 @@ impl Agent {
             // RFC 8445 section 7.2.5.2.1.
             self.fail_check(now, &ended, CheckError::UnexpectedSource);
             return Err(Rejected::UnexpectedSource);
+        }
+        if ended.relay.is_some() {
+            self.relay_answered(now, &ended, response);
+            return Ok(());
         }
         match (response.class(), response.mapped_address()) {
             (Class::Success, Some(mapped)) => self.succeed(now, &ended, canonical(mapped)),
@@ -380,11 +395,16 @@ impl Agent {
                 self.fail_pair(now, pair, "check failed")
             }
             Some(_) => {}
-            None => self.gathering.again_at(ended.socket, ended.to, now + self.config.timing.gather_refresh),
+            None => self.server_unanswered(now, ended, self.config.timing.gather_refresh),
         }
     }
 
-    fn succeed(&mut self, now: Instant, ended: &Transaction, mapped: SocketAddr) {
+    pub(crate) fn tell_answered(
+        &mut self,
+        now: Instant,
+        ended: &Transaction,
+        mapped: SocketAddr,
+    ) -> Option<Duration> {
         // A retransmission makes the round-trip time ambiguous (RFC 6298 section 3).
         let rtt = (ended.attempt == 1).then(|| now.saturating_duration_since(ended.sent));
         self.tell(Event::CheckAnswered {
@@ -396,6 +416,11 @@ impl Agent {
             rtt,
             mapped,
         });
+        rtt
+    }
+
+    fn succeed(&mut self, now: Instant, ended: &Transaction, mapped: SocketAddr) {
+        let rtt = self.tell_answered(now, ended, mapped);
         match ended.pair {
             Some(pair) => self.pair_answered(now, pair, ended, rtt, mapped),
             None => self.gathered(now, ended.socket, ended.to, mapped),

@@ -77,7 +77,8 @@ impl Agent {
         if self.sockets.get(&socket).is_none_or(|info| info.preference == preference) {
             return;
         }
-        let preference = self.unique_preference(preference);
+        let kind = self.base_kind(socket);
+        let preference = self.unique_preference(kind, preference);
         if let Some(info) = self.sockets.get_mut(&socket) {
             info.preference = preference;
         }
@@ -89,7 +90,6 @@ impl Agent {
             })
             .collect();
         changed.into_iter().for_each(|local| self.tell(Event::LocalCandidate(local)));
-        let kind = self.base_kind(socket);
         for pair in self.checklist.iter_mut().filter(|pair| pair.socket == socket) {
             pair.local_priority = candidate::priority(kind, preference);
         }

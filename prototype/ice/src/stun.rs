@@ -5,7 +5,9 @@
 //! the view serves captures as well as the agent. Message integrity is checked on demand, because it takes
 //! a key.
 //!
-//! Left out: long-term credentials, transaction state, what an attribute means to ICE beyond its value.
+//! What TURN and long-term credentials add is in [`turn`]. Left out: transaction state, what an attribute means to ICE beyond its value.
+
+pub mod turn;
 
 use std::net::SocketAddr;
 
@@ -257,7 +259,7 @@ impl<'a> Message<'a> {
 
     /// Whether the message integrity is there and right.
     pub fn is_authentic(&self, key: &Key) -> bool {
-        self.checked.validate_integrity_with_key(&key.0).is_ok()
+        self.checked.validate_integrity_with_key(&key.key).is_ok()
     }
 
     fn typed<A: AttributeFromRaw<'a> + AttributeStaticType>(&self) -> Option<A> {
@@ -279,13 +281,17 @@ fn plain_address(value: &[u8]) -> Option<SocketAddr> {
 
 /// A key for message integrity.
 #[derive(Clone)]
-pub struct Key(IntegrityKey);
+pub struct Key {
+    key: IntegrityKey,
+    algorithm: IntegrityAlgorithm,
+}
 
 impl Key {
     /// The short-term key of a password (RFC 8489 section 9.1.1). ICE passwords are plain ASCII, so the
     /// OpaqueString profile leaves them as they are.
     pub fn short_term(password: &str) -> Key {
-        Key(ShortTermCredentials::new(password.to_owned()).make_key())
+        let key = ShortTermCredentials::new(password.to_owned()).make_key();
+        Key { key, algorithm: IntegrityAlgorithm::Sha1 }
     }
 }
 
@@ -335,8 +341,8 @@ impl Builder {
     /// Adds any attribute by its number.
     pub fn attribute(self, kind: u16, value: &[u8]) -> Result<Builder, BuildError> {
         use attribute::{FINGERPRINT, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256};
-        // Room for the integrity and the fingerprint, 24 and 8 bytes, stays.
-        const MOST: usize = LONGEST - 32;
+        // Room for the integrity and the fingerprint, up to 36 and 8 bytes, stays.
+        const MOST: usize = LONGEST - 44;
         if [MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, FINGERPRINT].contains(&kind) {
             return Err(BuildError::Reserved);
         }
@@ -401,10 +407,10 @@ impl Builder {
         self.push(attribute::UNKNOWN_ATTRIBUTES, &value)
     }
 
-    /// Adds MESSAGE-INTEGRITY when there is a key, then FINGERPRINT, and gives the bytes.
+    /// Adds MESSAGE-INTEGRITY, or MESSAGE-INTEGRITY-SHA256 for a key made with SHA-256, when there is a key, then FINGERPRINT, and gives the bytes.
     pub fn finish(mut self, key: Option<&Key>) -> Vec<u8> {
         let sealed = match key {
-            Some(key) => self.message.add_message_integrity_with_key(&key.0, IntegrityAlgorithm::Sha1),
+            Some(key) => self.message.add_message_integrity_with_key(&key.key, key.algorithm),
             None => Ok(()),
         };
         let sealed = sealed.and_then(|()| self.message.add_fingerprint());
@@ -412,7 +418,7 @@ impl Builder {
         self.message.finish()
     }
 
-    fn push(mut self, kind: u16, value: &[u8]) -> Builder {
+    pub(crate) fn push(mut self, kind: u16, value: &[u8]) -> Builder {
         self.message.push_attribute_unchecked(&RawAttribute::new(AttributeType::new(kind), value));
         self
     }

@@ -12,6 +12,7 @@ use crate::candidate::SocketId;
 use crate::config::{Role, Timing};
 use crate::event::CheckPurpose;
 use crate::pair::PairId;
+use crate::relay::Task;
 use crate::stun::TransactionId;
 
 /// An answer that comes later than this says nothing of the path now. Bounds how long a request that is
@@ -27,6 +28,8 @@ pub(crate) struct Transaction {
     pub(crate) id: TransactionId,
     /// None for a request to a server.
     pub(crate) pair: Option<PairId>,
+    /// Of a request to a relay.
+    pub(crate) relay: Option<Task>,
     /// Whose credentials it carries.
     pub(crate) session: u32,
     pub(crate) purpose: CheckPurpose,
@@ -81,6 +84,8 @@ pub(crate) struct Transactions {
 pub(crate) struct Request {
     pub(crate) id: TransactionId,
     pub(crate) pair: Option<PairId>,
+    /// Of a request to a relay.
+    pub(crate) relay: Option<Task>,
     /// Whose credentials it carries.
     pub(crate) session: u32,
     pub(crate) purpose: CheckPurpose,
@@ -95,7 +100,7 @@ impl Transactions {
     /// Remembers a request that leaves now.
     pub(crate) fn begin(&mut self, now: Instant, timing: &Timing, request: Request) {
         self.make_room(request.pair);
-        let Request { id, pair, session, purpose, socket, to, bytes, role, repeat } = request;
+        let Request { id, pair, relay, session, purpose, socket, to, bytes, role, repeat } = request;
         let (most, rto, last_wait, steady) = match repeat {
             Repeat::Backoff { rto, most } => {
                 let most = most.unwrap_or(u32::MAX).min(timing.transmissions);
@@ -107,7 +112,7 @@ impl Transactions {
         let deadline = now + if most > 1 { rto } else { last_wait };
         #[rustfmt::skip]
         let transaction = Transaction {
-            id, pair, session, purpose, socket, to, bytes, role,
+            id, pair, relay, session, purpose, socket, to, bytes, role,
             refused: None, attempt: 1, sent: now, cancelled: false, most, rto, last_wait, steady, deadline,
         };
         self.open.push(transaction);
@@ -136,6 +141,13 @@ impl Transactions {
             open.cancelled = true;
             open.most = open.attempt;
             open.deadline = now + LATE;
+        }
+    }
+
+    /// Has the next transmission of these leave now.
+    pub(crate) fn hasten(&mut self, now: Instant, which: impl Fn(&Transaction) -> bool) {
+        for open in self.open.iter_mut().filter(|open| which(open) && open.attempt < open.most) {
+            open.deadline = now;
         }
     }
 

@@ -165,10 +165,10 @@ fn the_builder_refuses_what_would_not_be_a_message() {
     {
         assert_eq!(builder().attribute(reserved, &[0; 20]).unwrap_err(), BuildError::Reserved);
     }
-    assert_eq!(builder().attribute(attribute::SOFTWARE, &[0; 65_452]).unwrap_err(), BuildError::TooLong);
+    assert_eq!(builder().attribute(attribute::SOFTWARE, &[0; 65_440]).unwrap_err(), BuildError::TooLong);
     let key = Key::short_term(PASSWORD);
-    let longest = builder().attribute(0x8022, &[0; 65_448]).unwrap().finish(Some(&key));
-    assert_eq!(longest.len(), 65_504);
+    let longest = builder().attribute(0x8022, &[0; 65_436]).unwrap().finish(Some(&key));
+    assert_eq!(longest.len(), 65_492);
     assert!(Message::parse(&longest).unwrap().is_authentic(&key));
 }
 

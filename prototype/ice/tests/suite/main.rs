@@ -8,4 +8,6 @@ mod liveness;
 mod net;
 mod paths;
 mod policies;
+mod relays;
 mod sessions;
+mod turn;

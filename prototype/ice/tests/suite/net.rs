@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::turn::Site;
 use ice::stun::{Builder, Class, Message};
 use ice::{Agent, Config, Credentials, Event, PairState, PairView, Role, SocketId, SocketInfo, Transmit};
 
@@ -43,6 +44,8 @@ pub(crate) struct Port {
     /// One way, from the socket to the middle of the network.
     pub(crate) delay: Duration,
     pub(crate) up: bool,
+    /// What goes elsewhere is lost, if set.
+    pub(crate) only_to: Option<std::net::IpAddr>,
     opened: BTreeSet<SocketAddr>,
 }
 
@@ -65,6 +68,10 @@ pub(crate) struct World {
     pub(crate) ports: Vec<Port>,
     /// A STUN server and its one-way delay to the middle.
     pub(crate) server: Option<(SocketAddr, Duration)>,
+    /// TURN servers.
+    pub(crate) relays: Vec<Site>,
+    /// Data that came through a relay.
+    pub(crate) received: [Vec<ice::Received>; 2],
     /// Decides of every packet that leaves whether it is lost: number, sender, STUN message.
     pub(crate) lose: Lose,
     /// Candidates are signalled as they appear, with this delay.
@@ -98,6 +105,8 @@ impl World {
             sent: Default::default(),
             ports: Vec::new(),
             server: None,
+            relays: Vec::new(),
+            received: Default::default(),
             lose: Box::new(|_, _, _| false),
             signal: None,
             signals: BTreeMap::new(),
@@ -131,6 +140,7 @@ impl World {
             border,
             delay,
             up: true,
+            only_to: None,
             opened: BTreeSet::new(),
         });
         let info = SocketInfo { interface: interface.into(), local, preference: 65_535 - socket.0 as u16 };
@@ -227,6 +237,7 @@ impl World {
 
     pub(crate) fn drain(&mut self) {
         for me in [A, B] {
+            self.received[me].extend(std::iter::from_fn(|| self.agents[me].poll_received()));
             while let Some(transmit) = self.agents[me].poll_transmit() {
                 self.sent[me].push((
                     self.now - self.epoch,
@@ -248,23 +259,24 @@ impl World {
         }
     }
 
-    fn leave(&mut self, me: usize, transmit: Transmit) {
+    pub(crate) fn leave(&mut self, me: usize, transmit: Transmit) {
         self.number += 1;
         let Transmit { socket, to, bytes } = transmit;
         let lost = (self.lose)(self.number, me, &bytes);
         let port = &mut self.ports[socket.0 as usize];
-        if !port.up {
+        if !port.up || port.only_to.is_some_and(|only| only != to.ip()) {
             return;
         }
         port.opened.insert(to);
         let (from, mut delay) = (port.public, port.delay);
         delay += match self.server {
             Some((server, delay)) if server == to => delay,
-            _ => self
-                .ports
-                .iter()
-                .find(|port| port.public == to || port.local == to)
-                .map_or(ms(0), |port| port.delay),
+            _ => self.relays.iter().find(|site| site.owns(to)).map(|site| site.delay).unwrap_or_else(|| {
+                self.ports
+                    .iter()
+                    .find(|port| port.public == to || port.local == to)
+                    .map_or(ms(0), |port| port.delay)
+            }),
         };
         if !lost {
             self.flying.push(Reverse(Packet { due: self.now + delay, number: self.number, from, to, bytes }));
@@ -286,10 +298,27 @@ impl World {
             }));
             return;
         }
+        if self.relays.iter().any(|site| site.owns(to)) {
+            return self.arrive_at_relay((from, to, bytes));
+        }
         let Some(port) = self.ports.iter().find(|port| port.public == to && port.up) else { return };
         if port.border == Border::Open || port.opened.contains(&from) {
             // Rejections are the business of the tests that provoke them.
             let _ = self.agents[port.owner].handle_datagram(self.now, port.socket, from, &bytes);
+        }
+    }
+
+    fn arrive_at_relay(&mut self, datagram: crate::turn::Datagram) {
+        let since = self.now - self.epoch;
+        let to = datagram.1;
+        let Some(site) = self.relays.iter_mut().find(|site| site.owns(to)) else { return };
+        let delay = site.delay;
+        for (from, to, bytes) in site.receive(since, datagram) {
+            let port = self.ports.iter().find(|port| port.public == to).map(|port| port.delay);
+            let site = self.relays.iter().find(|site| site.owns(to)).map(|site| site.delay);
+            self.number += 1;
+            let due = self.now + delay + port.or(site).unwrap_or_default();
+            self.flying.push(Reverse(Packet { due, number: self.number, from, to, bytes }));
         }
     }
 
