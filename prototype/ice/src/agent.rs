@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use crate::relay::{Relays, What};
 use crate::rules::Rules;
 use crate::session::{RemoteSide, Session};
+use crate::strangers::Strangers;
 use crate::stun::NetworkInfo;
 use crate::transaction::{Due, Ids, Transaction, Transactions};
 
@@ -49,6 +50,7 @@ pub struct Agent {
     /// By interface.
     pub(crate) networks: BTreeMap<String, NetworkInfo>,
     pub(crate) progress: Progress,
+    pub(crate) strangers: Strangers,
     pub(crate) rules: Rules,
     pub(crate) policing: Policing,
     pub(crate) wardrobe: Wardrobe,
@@ -94,6 +96,7 @@ impl Agent {
             remote_lite: false,
             networks: BTreeMap::new(),
             progress: Progress::default(),
+            strangers: Strangers::default(),
             rules: Rules::default(),
             policing: Policing::default(),
             wardrobe: Wardrobe::default(),

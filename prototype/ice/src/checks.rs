@@ -216,8 +216,11 @@ impl Agent {
         let wait = self.config.timing.retry_interval;
         let forced =
             self.checklist.get(id).is_some_and(|pair| self.is_forced(pair.socket, pair.remote.address));
-        let retry_at = (self.config.policy.probes.retry || forced).then(|| now + wait);
+        let retry = self.config.policy.probes.retry || forced;
         let Some(pair) = self.checklist.get_mut(id) else { return };
+        // What was only seen once is worth another check when it is seen again.
+        let seen_only = pair.remote.kind == CandidateKind::Prflx && !pair.was_valid;
+        let retry_at = (retry && !seen_only).then(|| now + wait);
         pair.renewing = false;
         if !pair.state.is_valid() {
             pair.gave_up = true;

@@ -10,6 +10,7 @@ use crate::checklist::{Pair, pair_priority};
 use crate::event::{CheckError, Event};
 use crate::pair::{PairId, PairState};
 use crate::relay::Relays;
+use crate::strangers;
 
 /// Most candidates of the other agent.
 const MOST_REMOTE: usize = 100;
@@ -85,7 +86,7 @@ impl Agent {
                 return true;
             }
             *known = new.clone();
-        } else if self.make_room_for_remote() {
+        } else if self.make_room_for_remote(&new) {
             self.remote_candidates.push(new.clone());
         } else {
             return false;
@@ -95,18 +96,25 @@ impl Agent {
         true
     }
 
-    /// When the list is full, the candidate of least priority without a living pair goes.
-    fn make_room_for_remote(&mut self) -> bool {
-        if self.remote_candidates.len() < MOST_REMOTE {
-            return true;
-        }
-        let in_use = |remote: &RemoteCandidate| {
+    /// When the list is full, a candidate without a living pair goes: one that was only seen before one that was
+    /// told, the one of least priority first. Of many that were only seen at one address the oldest goes.
+    fn make_room_for_remote(&mut self, new: &RemoteCandidate) -> bool {
+        let in_use = |remote: &&RemoteCandidate| {
             self.checklist.iter().any(|pair| pair.remote.address == remote.address && pair.state.is_usable())
         };
-        let free = self.remote_candidates.iter().filter(|remote| !in_use(remote));
-        let Some(address) = free.min_by_key(|remote| remote.priority).map(|remote| remote.address) else {
-            return false;
+        let idle = || self.remote_candidates.iter().filter(|remote| !in_use(remote));
+        let alike = |remote: &&RemoteCandidate| {
+            let seen = remote.kind == CandidateKind::Prflx && new.kind == CandidateKind::Prflx;
+            seen && remote.address.ip() == new.address.ip()
         };
+        let gone = if idle().filter(alike).count() >= strangers::AT_ONCE {
+            idle().find(alike)
+        } else if self.remote_candidates.len() < MOST_REMOTE {
+            return true;
+        } else {
+            idle().min_by_key(|remote| (remote.kind != CandidateKind::Prflx, remote.priority))
+        };
+        let Some(address) = gone.map(|remote| remote.address) else { return false };
         self.remote_candidates.retain(|remote| remote.address != address);
         self.remove_pairs(|pair| pair.remote.address == address, "too many remote candidates");
         true

@@ -104,6 +104,7 @@ mod receive;
 mod relay;
 mod rules;
 mod session;
+mod strangers;
 pub mod stun;
 mod transaction;
 

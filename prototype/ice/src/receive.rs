@@ -114,7 +114,7 @@ impl Agent {
         if !self.settle_roles(socket, from, request, session) {
             return Ok(());
         }
-        let pair = self.pair_from(socket, from, priority, session)?;
+        let pair = self.pair_from(now, socket, from, priority, session)?;
         let response = Builder::response(Class::Success, request).xor_mapped_address(from);
         self.reply(socket, from, response, session);
         self.note_heard(now, pair);
@@ -215,6 +215,7 @@ impl Agent {
     /// (RFC 8445 section 7.3.1.3).
     fn pair_from(
         &mut self,
+        now: Instant,
         socket: SocketId,
         from: SocketAddr,
         priority: u32,
@@ -229,6 +230,9 @@ impl Agent {
             return Err(Rejected::UnusableSource);
         }
         let known = self.remote_candidates.iter().find(|remote| remote.address == from).cloned();
+        if known.is_none() && !self.strangers.admit(now, from.ip()) {
+            return Err(Rejected::NoRoom);
+        }
         let remote = known.unwrap_or_else(|| RemoteCandidate {
             kind: CandidateKind::Prflx,
             address: from,

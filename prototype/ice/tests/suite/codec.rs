@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ice::Role;
+use ice::stun::turn::{ChannelData, PasswordAlgorithm};
 use ice::stun::{
     BINDING, BuildError, Builder, Class, Key, Message, ParseError, RoleClaim, TransactionId, attribute,
     is_stun,
@@ -54,6 +55,81 @@ fn sample_ipv6_response() -> Vec<u8> {
          00080014 a382954e 4be67bf1 1784c97c 8292c275 bfe3ed41
          80280004 c8fb0b4c",
     )
+}
+
+/// RFC 5769 section 2.4.
+fn sample_long_term_request() -> Vec<u8> {
+    bytes(
+        "00010060 2112a442 78ad3433 c6ad72c0 29da412e
+         00060012 e3839ee3 8388e383 aae38383 e382afe3 82b90000
+         0015001c 662f2f34 39396b39 35346436 4f4c3334 6f4c3946 53547679 36347341
+         0014000b 6578616d 706c652e 6f726700
+         00080014 f6702465 6dd64a3e 02b8e071 2e85c9a2 8ca89666",
+    )
+}
+
+/// RFC 8489 appendix B.1, as corrected by erratum 6268.
+fn sample_sha256_request() -> Vec<u8> {
+    bytes(
+        "00010090 2112a442 78ad3433 c6ad72c0 29da412e
+         001e0020 4a3cf38f ef6992bd a952c678 0417da0f 24819415 569e60b2 05c46e41 407f1704
+         00150029 6f624d61 744a6f73 32414141 43662f2f 3439396b 39353464 364f4c33 346f4c39
+                  46535476 79363473 41000000
+         0014000b 6578616d 706c652e 6f726700
+         001d0004 00020000
+         001c0020 b5c7bf00 5b6c52a2 1c51c5e8 92f81924 136296cb 927c4314 9309278c c6518e65",
+    )
+}
+
+const LONG_TERM_USER: &str = "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}";
+/// After the profile of RFC 8265.
+const LONG_TERM_PASSWORD: &str = "TheMatrIX";
+
+#[test]
+fn the_sample_requests_with_long_term_credentials_are_authentic() {
+    for (sample, algorithm, wrong) in [
+        (sample_long_term_request(), PasswordAlgorithm::Md5, PasswordAlgorithm::Sha256),
+        (sample_sha256_request(), PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5),
+    ] {
+        let message = Message::parse(&sample).unwrap();
+        assert_eq!(message.realm(), Some("example.org"));
+        let key = |password, algorithm| Key::long_term(LONG_TERM_USER, "example.org", password, algorithm);
+        assert!(message.is_authentic(&key(LONG_TERM_PASSWORD, algorithm)));
+        assert!(!message.is_authentic(&key("TheMatrix", algorithm)));
+        assert!(!message.is_authentic(&key(LONG_TERM_PASSWORD, wrong)));
+    }
+    let sample = sample_long_term_request();
+    let message = Message::parse(&sample).unwrap();
+    assert_eq!(message.nonce(), Some(&b"f//499k954d6OL34oL9FSTvy64sA"[..]));
+    assert_eq!(message.username(), Some(LONG_TERM_USER));
+}
+
+#[test]
+fn the_sample_request_with_sha256_is_built_byte_for_byte() {
+    let sample = sample_sha256_request();
+    let message = Message::parse(&sample).unwrap();
+    let mut builder = Builder::new(Class::Request, BINDING, message.transaction());
+    for (kind, value) in message.attributes().filter(|(kind, _)| *kind != attribute::MESSAGE_INTEGRITY_SHA256)
+    {
+        builder = builder.attribute(kind, value).unwrap();
+    }
+    let key = Key::long_term(LONG_TERM_USER, "example.org", LONG_TERM_PASSWORD, PasswordAlgorithm::Sha256);
+    let built = builder.finish(Some(&key));
+    // Ours adds a fingerprint, which the length field counts and the integrity does not.
+    assert_eq!(built[4..sample.len()], sample[4..]);
+    assert_eq!(built.len(), sample.len() + 8);
+}
+
+#[test]
+fn channel_data_is_read_as_it_is_written() {
+    let data = ChannelData { number: 0x4abc, data: b"hello" };
+    let bytes = data.to_bytes().unwrap();
+    assert_eq!(bytes, b"\x4a\xbc\x00\x05hello");
+    assert_eq!(ChannelData::parse(&bytes), Some(data));
+    assert_eq!(ChannelData::parse(b"\x4a\xbc\x00\x05hello\0\0\0"), Some(data), "padded, as over TCP");
+    assert_eq!(ChannelData::parse(b"\x4a\xbc\x00\x06hello"), None);
+    assert_eq!(ChannelData::parse(b"\x50\x00\x00\x00"), None, "0x5000 and above are reserved");
+    assert_eq!(ChannelData { number: 0x4000, data: &[0; 65_504] }.to_bytes(), None);
 }
 
 #[test]

@@ -239,13 +239,21 @@ fn a_flood_of_candidates_and_checks_stays_bounded_and_spares_what_works() {
     // Authentic, from ever new addresses: the other agent, or someone who stole its secret.
     let key = Key::short_term(credentials(A).pwd());
     let request = check(&username(A, B), Role::Controlled).finish(Some(&key));
-    for port in 1..3000_u16 {
-        let from = SocketAddr::new([198, 51, 100, 7].into(), port);
-        world.agents[A].handle_datagram(world.now, SocketId(0), from, &request).unwrap();
+    let mut refused = 0;
+    for number in 1..3000_u16 {
+        let from = SocketAddr::new([198, 51, (number / 64) as u8, 7].into(), number);
+        match world.agents[A].handle_datagram(world.now, SocketId(0), from, &request) {
+            Ok(()) => {}
+            Err(why) => {
+                assert_eq!(why, Rejected::NoRoom);
+                refused += 1;
+            }
+        }
         while world.agents[A].poll_event().is_some() || world.agents[A].poll_transmit().is_some() {}
         world.now += ms(1);
         world.agents[A].handle_timeout(world.now);
     }
+    assert!(refused > 2000, "sixteen of each address, not {}", 2999 - refused);
     let agent = &world.agents[A];
     assert!(agent.pairs().count() <= 100);
     assert!(agent.remote_candidates().count() <= 100);

@@ -3,8 +3,11 @@
 mod byhand;
 mod codec;
 mod disguises;
+mod example;
+mod grid;
 mod hostile;
 mod liveness;
+mod nat;
 mod net;
 mod paths;
 mod policies;

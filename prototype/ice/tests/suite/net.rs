@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::nat::{Dependence, Nat};
 use crate::turn::Site;
 use ice::stun::{Builder, Class, Message};
 use ice::{Agent, Config, Credentials, Event, PairState, PairView, Role, SocketId, SocketInfo, Transmit};
@@ -32,6 +33,8 @@ pub(crate) enum Border {
     Firewall,
     /// The same, and the address is translated: endpoint-independent mapping.
     Nat,
+    /// A NAT of this mapping and filtering.
+    Class(Dependence, Dependence),
 }
 
 pub(crate) struct Port {
@@ -47,6 +50,24 @@ pub(crate) struct Port {
     /// What goes elsewhere is lost, if set.
     pub(crate) only_to: Option<std::net::IpAddr>,
     opened: BTreeSet<SocketAddr>,
+    nat: Option<Nat>,
+}
+
+impl Port {
+    /// Whether `address` is this port's, as seen from outside.
+    fn owns(&self, address: SocketAddr) -> bool {
+        match &self.nat {
+            Some(_) => self.public.ip() == address.ip(),
+            None => self.public == address,
+        }
+    }
+
+    fn lets_in(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        match &self.nat {
+            Some(nat) => nat.lets_in(from, to),
+            None => self.border == Border::Open || self.opened.contains(&from),
+        }
+    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -127,7 +148,7 @@ impl World {
         let socket = SocketId(self.ports.len() as u32);
         let local = address(local);
         let public = match border {
-            Border::Nat => {
+            Border::Nat | Border::Class(..) => {
                 SocketAddr::new([203, 0, 113, 1 + socket.0 as u8].into(), 40_000 + socket.0 as u16)
             }
             _ => local,
@@ -142,6 +163,10 @@ impl World {
             up: true,
             only_to: None,
             opened: BTreeSet::new(),
+            nat: match border {
+                Border::Class(mapping, filtering) => Some(Nat::new((mapping, filtering), public)),
+                Border::Open | Border::Firewall | Border::Nat => None,
+            },
         });
         let info = SocketInfo { interface: interface.into(), local, preference: 65_535 - socket.0 as u16 };
         self.agents[owner].add_socket(self.now, socket, info);
@@ -268,13 +293,14 @@ impl World {
             return;
         }
         port.opened.insert(to);
-        let (from, mut delay) = (port.public, port.delay);
+        let from = port.nat.as_mut().map_or(port.public, |nat| nat.out(to));
+        let mut delay = port.delay;
         delay += match self.server {
             Some((server, delay)) if server == to => delay,
             _ => self.relays.iter().find(|site| site.owns(to)).map(|site| site.delay).unwrap_or_else(|| {
                 self.ports
                     .iter()
-                    .find(|port| port.public == to || port.local == to)
+                    .find(|port| port.owns(to) || port.local == to)
                     .map_or(ms(0), |port| port.delay)
             }),
         };
@@ -288,7 +314,7 @@ impl World {
         if let Some((server, delay)) = self.server.filter(|(server, _)| *server == to) {
             let request = Message::parse(&bytes).unwrap();
             let bytes = Builder::response(Class::Success, &request).xor_mapped_address(from).finish(None);
-            let back = self.ports.iter().find(|port| port.public == from).map_or(ms(0), |port| port.delay);
+            let back = self.ports.iter().find(|port| port.owns(from)).map_or(ms(0), |port| port.delay);
             self.flying.push(Reverse(Packet {
                 due: self.now + delay + back,
                 number,
@@ -301,8 +327,8 @@ impl World {
         if self.relays.iter().any(|site| site.owns(to)) {
             return self.arrive_at_relay((from, to, bytes));
         }
-        let Some(port) = self.ports.iter().find(|port| port.public == to && port.up) else { return };
-        if port.border == Border::Open || port.opened.contains(&from) {
+        let Some(port) = self.ports.iter().find(|port| port.owns(to) && port.up) else { return };
+        if port.lets_in(from, to) {
             // Rejections are the business of the tests that provoke them.
             let _ = self.agents[port.owner].handle_datagram(self.now, port.socket, from, &bytes);
         }
@@ -314,7 +340,7 @@ impl World {
         let Some(site) = self.relays.iter_mut().find(|site| site.owns(to)) else { return };
         let delay = site.delay;
         for (from, to, bytes) in site.receive(since, datagram) {
-            let port = self.ports.iter().find(|port| port.public == to).map(|port| port.delay);
+            let port = self.ports.iter().find(|port| port.owns(to)).map(|port| port.delay);
             let site = self.relays.iter().find(|site| site.owns(to)).map(|site| site.delay);
             self.number += 1;
             let due = self.now + delay + port.or(site).unwrap_or_default();
