@@ -7,6 +7,7 @@ mod example;
 mod grid;
 mod hostile;
 mod liveness;
+mod model;
 mod nat;
 mod net;
 mod paths;
