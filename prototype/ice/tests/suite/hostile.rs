@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ice::stun::{self, Builder, Class, Key, Message, RoleClaim, TransactionId};
-use ice::{Agent, CandidateKind, Event, PairState, Rejected, RemoteCandidate, Role, SocketId};
+use ice::{
+    Agent, CandidateKind, Credentials, Event, PairState, Policy, Rejected, RelayServer, RemoteCandidate,
+    Role, Rule, Rung, SocketId, Target,
+};
 use proptest::prelude::*;
 
 use crate::net::{A, B, Border, World, address, config, credentials, ms};
+use crate::turn::{PASSWORD, Site, USER};
 
 const STRANGER: &str = "198.51.100.66:6666";
 
@@ -25,6 +29,18 @@ fn busy_world(answer_unauthenticated: bool) -> World {
     world.socket(B, "eth0", "192.0.2.20:2000", Border::Open, ms(10));
     world.agents[A].add_stun_server(world.now, address("198.51.100.1:3478"));
     world.agents[A].add_remote_candidate(world.now, stranger(9));
+    world
+}
+
+const RELAY: &str = "198.51.100.5:3478";
+
+/// The same with a relay, and A in disguise on its first socket.
+fn wild_world(answer_unauthenticated: bool) -> World {
+    let mut world = busy_world(answer_unauthenticated);
+    world.relays.push(Site::new(address(RELAY), ms(5)));
+    let relay = RelayServer { address: address(RELAY), username: USER.into(), password: PASSWORD.into() };
+    world.agents[A].add_relay_server(world.now, relay);
+    world.agents[A].set_disguise(Target::Socket(SocketId(0)), Rung::FirstByte);
     world
 }
 
@@ -333,9 +349,9 @@ proptest! {
     /// Whoever lacks the passwords can send what he likes, from where he likes, even the parties' own
     /// messages with something changed: the whole state stays as it was, to the last bit.
     #[test]
-    fn unauthenticated_datagrams_change_nothing(warm_up in 0_u64..400, spoofed: bool,
+    fn unauthenticated_datagrams_change_nothing(warm_up in 0_u64..400, from in 0_usize..4, rung in prop::sample::select(Rung::ALL.to_vec()),
                                                 attempts in prop::collection::vec(forged(), 1..20)) {
-        let mut world = busy_world(false);
+        let mut world = wild_world(false);
         let captured = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
         let tap = captured.clone();
         world.lose = Box::new(move |number, sender, bytes| {
@@ -348,7 +364,7 @@ proptest! {
         world.introduce();
         world.run_for(ms(warm_up));
         let captured = captured.borrow().clone();
-        let from = if spoofed { address("192.0.2.20:2000") } else { address(STRANGER) };
+        let from = address(["192.0.2.20:2000", STRANGER, RELAY, "198.51.100.1:3478"][from]);
         let before = snapshot(&world.agents[A]);
         let pairs: Vec<_> = world.agents[A].pairs().collect();
         for attempt in &attempts {
@@ -358,7 +374,9 @@ proptest! {
             });
             // Changes of the padding or after the integrity leave it authentic.
             prop_assume!(!authentic);
-            let result = world.agents[A].handle_datagram(world.now, SocketId(0), from, &datagram);
+            let mut worn = datagram.clone();
+            rung.apply(&mut worn);
+            let result = world.agents[A].handle_datagram(world.now, SocketId(0), from, &worn);
             let harmless = Message::parse(&datagram).is_ok_and(|message| message.class() == Class::Indication);
             prop_assert!(result.is_err() || harmless);
             // An error in place of the answer is remembered as a possible reason and told; that is all.
@@ -373,9 +391,11 @@ proptest! {
 
     /// Whoever has the passwords can be as mad as he likes: no panic, and bounds hold.
     #[test]
-    fn an_insane_peer_is_survived(seed: u64, steps in prop::collection::vec((0..6_u8, any::<u16>(), any::<u64>(), 0..300_u64), 1..80)) {
-        let mut world = busy_world(seed % 2 == 0);
+    fn an_insane_peer_is_survived(seed: u64, steps in prop::collection::vec((0..10_u8, any::<u16>(), any::<u64>(), 0..300_u64), 1..80)) {
+        let mut world = wild_world(seed % 2 == 0);
+        world.agents[A].set_policy(world.now, Policy::presets()[(seed % 5) as usize].clone());
         world.introduce();
+        world.run_for(ms(seed % 200));
         let mut answered: Vec<TransactionId> = Vec::new();
         let theirs = Key::short_term(credentials(A).pwd());
         let ours = Key::short_term(credentials(B).pwd());
@@ -391,9 +411,27 @@ proptest! {
                         .role_claim(RoleClaim { role, tie_breaker: wide }).finish(Some(&theirs)),
                 2 => response(Class::Success).xor_mapped_address(from).finish(Some(&ours)),
                 3 => response(Class::Success).finish(Some(&ours)),
+                6 => {
+                    let mut worn = check(&username(A, B), role).finish(Some(&theirs));
+                    Rung::ALL[usize::from(number % 6)].apply(&mut worn);
+                    worn
+                }
+                7 => Builder::new(Class::Indication, 7, id).peer_address(from)
+                        .data(&check(&username(A, B), role).finish(Some(&theirs))).finish(None),
+                8 => {
+                    world.agents[A].restart(world.now, Credentials::from_entropy(&[number as u8; 32]));
+                    world.agents[A].set_remote_credentials(world.now, credentials(B));
+                    continue;
+                }
+                9 => {
+                    let rule = [None, Some(Rule::Forced), Some(Rule::Forbidden)][usize::from(number % 3)];
+                    world.agents[A].set_rule(world.now, Target::Interface("wwan0".into()), rule);
+                    continue;
+                }
                 4 => response(Class::Error).error_code(if wide % 2 == 0 { 487 } else { 300 + number % 400 }).finish(Some(&ours)),
                 _ => response(Class::Error).error_code(401).finish(None),
             };
+            let from = if kind == 7 { address(RELAY) } else { from };
             let _ = world.agents[A].handle_datagram(world.now, SocketId(u32::from(number % 2)), from, &datagram);
             if wide % 5 == 0 {
                 let pair = world.agents[A].pairs().next().map(|pair| pair.id);

@@ -12,6 +12,7 @@ mod nat;
 mod net;
 mod paths;
 mod policies;
+mod readme;
 mod relays;
 mod sessions;
 mod turn;

@@ -422,3 +422,28 @@ fn credentials_are_checked() {
     assert_eq!(Credentials::new(made.ufrag(), made.pwd()), Ok(made.clone()));
     assert!(!format!("{made:?}").contains(made.pwd()), "passwords stay out of logs");
 }
+
+/// RFC 8445 section 14.3: Ta times the pairs that wait or are being checked, 500 ms at least.
+#[test]
+fn the_timeout_grows_with_the_number_of_unfinished_pairs() {
+    for (pairs, expected) in [(4, ms(500)), (10, ms(500)), (30, ms(1500))] {
+        let mut world = World::new();
+        world.socket(A, "eth0", "192.0.2.10:1000", Border::Open, ms(1));
+        add_decoys(&mut world, pairs);
+        world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+        world.agents[A].start(world.now);
+        world.drain();
+        // The one that begins when all the others still wait.
+        world.run_for(ms(2000));
+        let sent = |wanted: u32| {
+            let of = |(at, event): &(Duration, Event)| match event {
+                Event::CheckSent { pair: Some(pair), attempt, .. } if pair.0 == 0 && *attempt == wanted => {
+                    Some(*at)
+                }
+                _ => None,
+            };
+            world.events[A].iter().find_map(of).unwrap()
+        };
+        assert_eq!(sent(2) - sent(1), expected, "{pairs} pairs");
+    }
+}

@@ -1,0 +1,29 @@
+//! The tables of the README name tests that exist.
+
+const README: &str = include_str!("../../README.md");
+
+/// Source of the test modules that the tables name.
+const MODULES: [(&str, &str); 9] = [
+    ("codec", include_str!("codec.rs")),
+    ("example", include_str!("example.rs")),
+    ("grid", include_str!("grid.rs")),
+    ("hostile", include_str!("hostile.rs")),
+    ("liveness", include_str!("liveness.rs")),
+    ("paths", include_str!("paths.rs")),
+    ("policies", include_str!("policies.rs")),
+    ("relays", include_str!("relays.rs")),
+    ("sessions", include_str!("sessions.rs")),
+];
+
+#[test]
+fn every_test_that_the_tables_name_exists() {
+    let named: Vec<(&str, &str)> =
+        README.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
+    assert!(named.len() > 60, "the tables name {} tests", named.len());
+    let exists = |(module, name): &(&str, &str)| {
+        let source = MODULES.iter().find(|(known, _)| known == module);
+        source.is_some_and(|(_, source)| source.contains(&format!("fn {name}(")))
+    };
+    let missing: Vec<_> = named.iter().filter(|test| !exists(test)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
