@@ -68,6 +68,8 @@ pub struct Agent {
     pub(crate) last_nomination: Option<u32>,
     /// No new transaction begins before this: Ta after the one before.
     pub(crate) next_start: Option<Instant>,
+    /// Triggered checks that began in a row.
+    pub(crate) triggered_in_turn: u32,
     /// After a late wake-up answers may lie unread in a socket: silence is not judged before this.
     judge_not_before: Option<Instant>,
     /// When a request that failed authentication was last told so.
@@ -112,6 +114,7 @@ impl Agent {
             nominations: 0,
             last_nomination: None,
             next_start: None,
+            triggered_in_turn: 0,
             judge_not_before: None,
             last_refusal: None,
             transmits: VecDeque::new(),

@@ -13,6 +13,9 @@ use crate::relay::What;
 use crate::stun::{self, Builder, Class, RoleClaim, TransactionId};
 use crate::transaction::{Repeat, Request, Transaction};
 
+/// Triggered checks in a row, when something else waits.
+const MOST_IN_TURN: u32 = 4;
+
 impl Agent {
     /// Begins the next transaction if Ta has passed since the one before (RFC 8445 section 14.2). Triggered
     /// checks go first, then pairs never tried, then gathering, then pairs that failed before.
@@ -29,9 +32,22 @@ impl Agent {
     }
 
     fn begin_next(&mut self, now: Instant) -> bool {
-        if let Some(triggered) = self.next_triggered() {
+        // Some NATs make triggered checks beget each other; the rest shall have its turn all the same.
+        let fair = self.triggered_in_turn < MOST_IN_TURN && self.begin_triggered(now);
+        self.triggered_in_turn = if fair { self.triggered_in_turn + 1 } else { 0 };
+        fair || self.begin_other(now) || self.begin_triggered(now)
+    }
+
+    fn begin_triggered(&mut self, now: Instant) -> bool {
+        let next = self.next_triggered();
+        if let Some(triggered) = next {
             self.send_check(now, triggered, CheckPurpose::Triggered);
-        } else if let Some(fresh) = self.checkable().and_then(|list| list.next_fresh()) {
+        }
+        next.is_some()
+    }
+
+    fn begin_other(&mut self, now: Instant) -> bool {
+        if let Some(fresh) = self.checkable().and_then(|list| list.next_fresh()) {
             self.send_check(now, fresh, CheckPurpose::Ordinary);
         } else if let Some((socket, server)) = self.next_gather(now) {
             self.send_gather(now, socket, server);

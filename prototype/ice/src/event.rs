@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::candidate::{LocalCandidate, RemoteCandidate, SocketId};
+use crate::candidate::{CandidateKind, LocalCandidate, RemoteCandidate, SocketId};
 use crate::config::Role;
 use crate::pair::{PairId, PairState, PairView};
 use crate::relay::RelayNews;
@@ -34,6 +34,8 @@ pub enum Event {
     LocalCandidate(LocalCandidate),
     /// A candidate of ours is gone.
     LocalCandidateRemoved {
+        /// Its type: peer-reflexive ones were never signalled.
+        kind: CandidateKind,
         /// Its address.
         address: SocketAddr,
         /// Its base.

@@ -68,8 +68,8 @@ impl Agent {
     pub(crate) fn remove_local(&mut self, which: impl Fn(&LocalCandidate) -> bool) {
         let removed: Vec<LocalCandidate> =
             self.local_candidates.extract_if(.., |local| which(local)).collect();
-        for LocalCandidate { address, socket, .. } in removed {
-            self.tell(Event::LocalCandidateRemoved { address, socket });
+        for LocalCandidate { kind, address, socket, .. } in removed {
+            self.tell(Event::LocalCandidateRemoved { kind, address, socket });
         }
     }
 
@@ -150,6 +150,8 @@ impl Agent {
             let reachable = self
                 .remote_candidates
                 .iter()
+                // One that was only seen is paired where it was seen (section 7.3.1.3).
+                .filter(|remote| remote.kind != CandidateKind::Prflx)
                 .filter(|remote| candidate::can_talk(info.local, remote.address))
                 .filter(|remote| !self.is_stale(remote.address))
                 .filter(|remote| !self.is_forbidden(*socket, remote.address));

@@ -170,7 +170,7 @@ impl Agent {
             interface: info.interface.clone(),
         };
         // It was peer reflexive until now; once is enough.
-        self.remove_local(|local| local.socket == socket && local.address == mapped);
+        self.local_candidates.retain(|local| local.socket != socket || local.address != mapped);
         self.add_local(new);
     }
 }

@@ -3,7 +3,7 @@
 //! Two NATs that give every destination a port of its own, and let anybody in, would otherwise never come to rest: each
 //! check arrives from a new port and so is a new candidate (RFC 8445 section 7.3.1.3), whose triggered check leaves from
 //! a new port and is a new candidate at the other end, and so on. Sixteen come at once, as many as a few interfaces
-//! behind one NAT need, and one more each second, for a NAT that rebinds.
+//! behind one NAT need, and one more every five seconds, for a NAT that rebinds.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Unknown ports of one address that are taken at once, and kept without a pair that works.
 pub(crate) const AT_ONCE: usize = 16;
 /// Then one more each.
-const ONE_MORE: Duration = Duration::from_secs(1);
+const ONE_MORE: Duration = Duration::from_secs(5);
 /// Addresses that are remembered. Only the other agent's authentic checks count, so few are needed.
 const MOST_ADDRESSES: usize = 256;
 

@@ -99,7 +99,7 @@ fn nats() -> impl Strategy<Value = Vec<Class>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn one_to_three_interfaces_a_side_find_every_pair_that_can_meet(

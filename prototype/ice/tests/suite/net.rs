@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use crate::nat::{Dependence, Nat};
 use crate::turn::Site;
 use ice::stun::{Builder, Class, Message};
-use ice::{Agent, Config, Credentials, Event, PairState, PairView, Role, SocketId, SocketInfo, Transmit};
+use ice::{
+    Agent, CandidateKind, Config, Credentials, Event, PairState, PairView, Role, SocketId, SocketInfo,
+    Transmit,
+};
 
 pub(crate) const A: usize = 0;
 pub(crate) const B: usize = 1;
@@ -273,9 +276,12 @@ impl World {
                 self.leave(me, transmit);
             }
             while let Some(event) = self.agents[me].poll_event() {
-                if let (Event::LocalCandidate(_) | Event::LocalCandidateRemoved { .. }, Some(delay)) =
-                    (&event, self.signal)
-                {
+                let told = match &event {
+                    Event::LocalCandidate(local) => local.kind != CandidateKind::Prflx,
+                    Event::LocalCandidateRemoved { kind, .. } => *kind != CandidateKind::Prflx,
+                    _ => false,
+                };
+                if let Some(delay) = self.signal.filter(|_| told) {
                     self.number += 1;
                     self.signals.insert((self.now + delay, self.number), (1 - me, event.clone()));
                 }
