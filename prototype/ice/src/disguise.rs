@@ -102,29 +102,39 @@ impl Rung {
 
     /// The STUN message that `datagram` is in this disguise, if it is one.
     pub fn undo(self, datagram: &[u8]) -> Option<Vec<u8>> {
-        if datagram.len() < HEADER {
+        // The header tells, and most of what is looked at is something else.
+        let mut header = *datagram.first_chunk::<HEADER>()?;
+        self.take_off(&mut header)?;
+        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        if length != datagram.len() - HEADER || header[4..6] != COOKIE {
             return None;
         }
         let mut message = datagram.to_vec();
+        self.take_off(&mut message)?;
+        stun::is_stun(&message).then_some(message)
+    }
+
+    /// Takes the disguise off a message or of as much of its beginning as there is, the header at least.
+    fn take_off(self, message: &mut [u8]) -> Option<()> {
         match self {
             Rung::Plain => {}
             Rung::FirstByte => message[0] ^= FLAG,
-            Rung::Cookie => show_cookie(&mut message)?,
+            Rung::Cookie => show_cookie(message)?,
             Rung::FirstByteCookie => {
                 message[0] ^= FLAG;
-                show_cookie(&mut message)?;
+                show_cookie(message)?;
             }
             Rung::ScrambledLength => {
                 message[0] ^= FLAG;
-                show_cookie(&mut message)?;
-                scramble_length(&mut message);
+                show_cookie(message)?;
+                scramble_length(message);
             }
             Rung::Xor => {
-                mask_id(&mut message);
-                mask_rest(&mut message);
+                mask_id(message);
+                mask_rest(message);
             }
         }
-        stun::is_stun(&message).then_some(message)
+        Some(())
     }
 
     /// The rung that `datagram` is on above [`Plain`](Self::Plain), and the message in it.

@@ -48,6 +48,13 @@
 //! A pair is named by its socket and the remote address: two interfaces may have the same address, or reach
 //! the same peer. Sockets, servers and candidates may come and go at any time.
 //!
+//! # Relays and disguise
+//!
+//! A pair over one of our relays names the relay's own [`SocketId`]: give [`Agent::wrap`] what is to be sent on it, and
+//! take what arrives over it from [`Agent::poll_received`] after every datagram. If disguises are worn, ask
+//! [`Agent::may_be_disguised`] before giving a datagram to another protocol; [`Agent::handle_datagram`] says
+//! [`Rejected::NotStun`] when it was none of ours after all.
+//!
 //! # Where to find what
 //!
 //! | what | by | module |

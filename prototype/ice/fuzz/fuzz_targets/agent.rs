@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ice::stun::{Builder, Class, Key, Message, TransactionId};
-use ice::{Agent, CandidateKind, Config, Credentials, RemoteCandidate, Role, SocketId, SocketInfo};
+use ice::{
+    Agent, CandidateKind, Config, Credentials, Policy, RelayServer, RemoteCandidate, Role, Rule, Rung, SocketId,
+    SocketInfo, Target,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|script: &[u8]| run(script));
@@ -27,10 +30,30 @@ fn run(mut script: &[u8]) {
         while let Some(transmit) = agent.poll_transmit() {
             asked.extend(Message::parse(&transmit.bytes).map(|message| message.transaction()));
         }
-        let datagram = sealed(body, seal, &username, &keys, asked.last().copied());
+        command(&mut agent, now, seal >> 5, place);
+        let mut datagram = sealed(body, seal, &username, &keys, asked.last().copied());
+        Rung::ALL[usize::from((seal >> 2) % 6)].apply(&mut datagram);
         let _ = agent.handle_datagram(now, SocketId(u32::from(place & 1)), peer(place >> 1), &datagram);
         while agent.poll_event().is_some() {}
+        while agent.poll_received().is_some() {}
         assert!(agent.pairs().count() <= 100 && agent.remote_candidates().count() <= 100);
+    }
+}
+
+/// What the user may do at any time.
+fn command(agent: &mut Agent, now: Instant, which: u8, value: u8) {
+    let pair = agent.pairs().nth(usize::from(value)).map(|pair| pair.id);
+    match which {
+        1 => agent.restart(now, Credentials::from_entropy(&[value; 32])),
+        2 => agent.set_policy(now, Policy::presets()[usize::from(value % 5)].clone()),
+        3 => {
+            let rule = [None, Some(Rule::Forced), Some(Rule::Forbidden)][usize::from(value % 3)];
+            agent.set_rule(now, Target::Remote(peer(value >> 2)), rule);
+        }
+        4 => agent.set_disguise(Target::Socket(SocketId(0)), Rung::ALL[usize::from(value % 6)]),
+        5 => agent.set_active(now, pair.as_slice()),
+        6 => pair.into_iter().for_each(|pair| agent.nominate(now, pair)),
+        _ => {}
     }
 }
 
@@ -56,6 +79,8 @@ fn started_agent(now: Instant, local: Credentials, remote: Credentials) -> Agent
             },
         );
     }
+    let relay = RelayServer { address: peer(4), username: "user".into(), password: "secret".into() };
+    agent.add_relay_server(now, relay);
     agent.set_remote_credentials(now, remote);
     agent.start(now);
     agent
