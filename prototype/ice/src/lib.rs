@@ -77,6 +77,7 @@
 //! | message format, short- and long-term credentials | RFC 8489 sections 5, 9, 14 | [`stun`], [`stun::turn`] |
 //! | path policy, its presets, rules while running | | [`policy`], `policing`, `rules` |
 //! | the disguise ladder | | [`disguise`] |
+//! | a server for agents (feature `server`) | RFC 8489, 5780, 8656 | `server` |
 //! | up, suspect, down | RFC 6298 for the estimate | `liveness` |
 //!
 //! # Where it departs from RFC 8445, and why
@@ -110,6 +111,8 @@ mod progress;
 mod receive;
 mod relay;
 mod rules;
+#[cfg(feature = "server")]
+pub mod server;
 mod session;
 mod strangers;
 pub mod stun;

@@ -393,6 +393,17 @@ impl Builder {
         self
     }
 
+    /// An address in the plain format of MAPPED-ADDRESS (RFC 8489 section 14.1), which attributes of RFC 5780 have too.
+    pub fn plain_address(self, kind: u16, address: SocketAddr) -> Builder {
+        let mut value = vec![0, 1 + u8::from(address.is_ipv6())];
+        value.extend(address.port().to_be_bytes());
+        match address.ip() {
+            std::net::IpAddr::V4(ip) => value.extend(ip.octets()),
+            std::net::IpAddr::V6(ip) => value.extend(ip.octets()),
+        }
+        self.push(kind, &value)
+    }
+
     /// ERROR-CODE with the customary reason phrase.
     pub fn error_code(self, code: u16) -> Builder {
         let reason = ErrorCode::default_reason_for_code(code);

@@ -14,5 +14,6 @@ mod paths;
 mod policies;
 mod readme;
 mod relays;
+mod servers;
 mod sessions;
 mod turn;
