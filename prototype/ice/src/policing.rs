@@ -4,6 +4,7 @@
 //! probing was reached and lost, and which sockets came after that.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
@@ -115,8 +116,11 @@ impl Agent {
         }
         let spent = policy.probes.budget.is_some_and(|budget| pair.probes >= budget);
         let after_loss = !self.is_in_scope(pair);
+        // A standby has to be found before it can be kept.
+        let standby = policy.standby == Standby::Relays && self.is_relayed(pair);
         self.policing
             .reached
+            .filter(|_| !standby)
             .or(pair.let_go.then_some(StopReason::Standby))
             .or(after_loss.then_some(StopReason::AfterLoss))
             .or(spent.then_some(StopReason::Budget))
@@ -146,10 +150,14 @@ impl Agent {
             && !self.is_socket_forbidden(socket)
     }
 
-    /// Whether a check of the other agent's on this pair is answered.
-    pub(crate) fn may_answer(&self, pair: Option<PairId>) -> bool {
-        let works = pair.and_then(|pair| self.checklist.get(pair)).is_some_and(|pair| pair.state.is_usable());
-        self.config.policy.answers == Answers::All || !self.policing.lost || works
+    /// Whether a check of the other agent's is answered.
+    pub(crate) fn may_answer(&self, socket: SocketId, from: SocketAddr) -> bool {
+        if self.config.policy.answers == Answers::All || !self.policing.lost {
+            return true;
+        }
+        let works = self.checklist.find(socket, from).is_some_and(|pair| pair.state.is_usable());
+        let mut relays = self.remote_candidates.iter().filter(|remote| remote.kind == CandidateKind::Relay);
+        works || self.base_kind(socket) == CandidateKind::Relay || relays.any(|remote| remote.address == from)
     }
 
     pub(crate) fn is_relayed(&self, pair: &Pair) -> bool {

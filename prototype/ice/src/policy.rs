@@ -125,7 +125,7 @@ pub enum Standby {
     All,
     /// So many, by priority.
     Spares(u32),
-    /// Those over a relay.
+    /// Those over a relay, which are probed for although the rest no longer is.
     Relays,
     /// None.
     Nothing,
@@ -147,7 +147,7 @@ pub enum Scope {
 pub enum Answers {
     /// All (RFC 8445 section 7.3).
     All,
-    /// After a loss only those on pairs that still work here.
+    /// After a loss only those over relays, and on pairs that still work here.
     KnownAfterLoss,
 }
 

@@ -142,7 +142,7 @@ impl Agent {
         if self.is_forbidden(socket, from) {
             return Err(Rejected::Forbidden);
         }
-        if self.may_answer(self.pair_of(socket, from)) { Ok(()) } else { Err(Rejected::Policy) }
+        if self.may_answer(socket, from) { Ok(()) } else { Err(Rejected::Policy) }
     }
 
     fn note_network(&mut self, id: PairId, network: Option<NetworkInfo>) {
@@ -230,7 +230,7 @@ impl Agent {
             return Err(Rejected::UnusableSource);
         }
         let known = self.remote_candidates.iter().find(|remote| remote.address == from).cloned();
-        if known.is_none() && !self.strangers.admit(now, from.ip()) {
+        if known.is_none() && !self.strangers.admit(now, socket, from.ip()) {
             return Err(Rejected::NoRoom);
         }
         let remote = known.unwrap_or_else(|| RemoteCandidate {

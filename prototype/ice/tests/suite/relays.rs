@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ice::stun::NetworkInfo;
 use ice::{CandidateKind, CheckPurpose, Event, PairState, Policy, RelayNews, RelayServer, Role, SocketId};
 
 use crate::net::{A, B, Border, World, address, config, ms};
@@ -320,4 +321,57 @@ fn what_a_stranger_sends_as_if_it_were_the_relay_changes_nothing() {
         assert!(result.is_err(), "{datagram:?}");
         assert_eq!(before, format!("{:?}", world.agents[A]));
     }
+}
+
+/// Two phones with WhatsApp's policy: a direct path over WiFi, then WiFi goes off.
+#[test]
+fn whatsapp_on_both_ends_falls_back_to_the_relay() {
+    let mut configs = [config(A, Role::Controlling), config(B, Role::Controlled)];
+    for config in &mut configs {
+        config.policy = Policy::whatsapp();
+    }
+    let [a, b] = configs;
+    let mut world = World::with(a, b);
+    world.relays.push(Site::new(address(RELAY), ms(5)));
+    world.signal = Some(ms(40));
+    world.agents[A].set_network_info("wlan0", NetworkInfo { id: 1, cost: 10 });
+    world.agents[A].set_network_info("wwan0", NetworkInfo { id: 2, cost: 900 });
+    world.socket(A, "wlan0", "192.0.2.10:1000", Border::Nat, ms(5));
+    let cellular = world.socket(A, "wwan0", "192.0.2.11:1000", Border::Nat, ms(20));
+    world.socket(B, "wwan0", "192.0.2.20:2000", Border::Nat, ms(15));
+    // The carrier of A lets nothing pass between peers.
+    world.port(cellular).only_to = Some(address(RELAY).ip());
+    for me in [A, B] {
+        world.agents[me].add_relay_server(world.now, server(RELAY));
+    }
+    start(&mut world);
+    world.run_for(SECOND * 20);
+    let kinds = |world: &World, me: usize| {
+        let mut kinds: Vec<bool> = world.usable(me).map(|pair| is_relayed(&pair)).collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    };
+    assert_eq!(
+        kinds(&world, A),
+        [false, true],
+        "wa-idle-keepalive: the relay stays warm beside the direct path"
+    );
+    assert!(world.usable(A).all(|pair| pair.socket != cellular), "wa-no-cellular-probe");
+    let lost = world.now - world.epoch;
+    world.remove(SocketId(0));
+    world.run_for(SECOND * 30);
+    for me in [A, B] {
+        assert_eq!(kinds(&world, me), [true], "wa-off-to-relay");
+    }
+    let up = |(at, event): &(Duration, Event)| match event {
+        Event::Pair { state: PairState::Up, .. } if *at > lost => Some(*at - lost),
+        _ => None,
+    };
+    let rebuilt = world.events[A].iter().find_map(up).expect("a relayed pair");
+    assert!(rebuilt < SECOND, "built after the loss within a second: {rebuilt:?}");
+}
+
+fn is_relayed(pair: &ice::PairView) -> bool {
+    [pair.local_kind, pair.remote_kind].contains(&CandidateKind::Relay)
 }
