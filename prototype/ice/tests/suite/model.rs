@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use ice::stun::{Builder, Class, Message};
 use ice::{Agent, Event, PairState, Role, SocketId, SocketInfo};
 use netmodel::{
-    Block, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, Network,
-    NetworkSpec, Output, Plan, PortId, ServerSpec, Topology, build_udp, parse_udp,
+    Block, BlockAnswer, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
+    NatSpec, Network, NetworkSpec, Output, Plan, PortId, ServerSpec, Topology, build_udp, parse_udp,
 };
 use proptest::prelude::*;
 
@@ -249,7 +249,12 @@ impl World {
             ipv6: land.ipv6,
             blocks: land
                 .block
-                .map(|(ipv4, ipv6, direction)| Block::UdpPeerToPeer { ipv4, ipv6, direction })
+                .map(|(ipv4, ipv6, direction)| Block::UdpPeerToPeer {
+                    ipv4,
+                    ipv6,
+                    direction,
+                    answer: BlockAnswer::Silence,
+                })
                 .into_iter()
                 .collect(),
             ..NetworkSpec::new(
