@@ -320,6 +320,11 @@ impl Agent {
         self.checklist.find(socket, canonical(remote)).map(|pair| pair.id)
     }
 
+    /// The interface of a socket or of a relayed candidate, as events name them.
+    pub fn interface_of(&self, socket: SocketId) -> Option<&str> {
+        self.sockets.get(&socket).map(|info| info.interface.as_str())
+    }
+
     /// All candidates of ours, peer-reflexive ones included.
     pub fn local_candidates(&self) -> impl Iterator<Item = &LocalCandidate> + '_ {
         self.local_candidates.iter()

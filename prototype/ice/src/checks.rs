@@ -170,8 +170,13 @@ impl Agent {
     }
 
     /// Sends a request for the first time.
-    pub(crate) fn begin(&mut self, now: Instant, request: Request) {
-        self.transmit(request.socket, request.to, request.bytes.clone());
+    pub(crate) fn begin(&mut self, now: Instant, mut request: Request) {
+        // What is sent once need not be kept: with many living pairs it would be most of the agent's memory.
+        let bytes = match request.repeat {
+            Repeat::Once => std::mem::take(&mut request.bytes),
+            _ => request.bytes.clone(),
+        };
+        self.transmit(request.socket, request.to, bytes);
         // Upkeep of a relay is told by what comes of it.
         if request.relay.as_ref().is_none_or(|task| task.what == What::Allocate) {
             self.tell(Event::CheckSent {

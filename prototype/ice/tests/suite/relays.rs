@@ -375,3 +375,23 @@ fn whatsapp_on_both_ends_falls_back_to_the_relay() {
 fn is_relayed(pair: &ice::PairView) -> bool {
     [pair.local_kind, pair.remote_kind].contains(&CandidateKind::Relay)
 }
+
+/// The promise: a relayed pair is ready three round trips after the start, for the challenge, the allocation and the
+/// check, and as many turns of the check list as it takes to come to it.
+#[test]
+fn a_relayed_pair_is_ready_after_three_round_trips() {
+    let mut world = apart();
+    world.signal = Some(ms(1));
+    for me in [A, B] {
+        world.agents[me].add_relay_server(world.now, server(RELAY));
+    }
+    start(&mut world);
+    assert!(world.run_until_usable(SECOND));
+    let (at, pair) = world.first(A, PairState::Up).unwrap();
+    assert!(is_relayed(&pair));
+    // To the relay and back is 30 ms, to the other end through it 60 ms. One check goes before the allocation.
+    let place = world.agents[A].pairs().position(|other| other.id == pair.id).unwrap() as u32;
+    let bound = ms(30 + 30 + 60 + 1) + ms(50) * (place + 1);
+    assert!(at <= bound, "{at:?} > {bound:?}");
+    assert_eq!(world.agents[A].interface_of(pair.socket), Some("wwan0"));
+}
