@@ -87,9 +87,13 @@
 //! * A frozen pair is checked when nothing else is waiting, even while one of its foundation is being
 //!   checked: no unfinished pair holds a usable one back.
 //! * Liveness checks of valid pairs are not counted by Ta; they have their own spacing.
-//!
+//! * After four triggered checks in a row something else has its turn, and of one address few unknown ports are
+//!   taken at once: there are NATs that make triggered checks beget each other.
+//! * The controlling agent may nominate again (section 8.1.1), with a count that says which holds.
 //! * After consent expired a pair is probed on, with the same credentials (RFC 7675 section 5.1 would have new
 //!   ones): a check is no data, and a path that returns is the point here.
+//!
+//! The policy [`Policy::rfc8445`] takes the first, the second and the last of these back.
 //!
 //! Left out: being a lite agent, more than one component, and anything about what the paths are used for.
 

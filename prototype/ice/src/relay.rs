@@ -434,7 +434,7 @@ impl Agent {
             What::Allocate | What::Refresh => self.lose_relay(now, task.base, RelayNews::Unanswered),
             _ => {
                 if let Some(allocation) = self.relays.by_base_mut(task.base) {
-                    allocation.denied(now, &task.what);
+                    allocation.unanswered(now, &task.what);
                 }
             }
         }
@@ -454,9 +454,10 @@ impl Agent {
     fn lose_relay(&mut self, now: Instant, base: SocketId, why: RelayNews) {
         self.relay_news(base, why);
         self.drop_base(base, "relay lost");
+        let wait = if why == RelayNews::Unanswered { self.config.timing.gather_refresh } else { AGAIN };
         if let Some(allocation) = self.relays.by_base_mut(base) {
             allocation.settled = true;
-            allocation.lost(now + AGAIN);
+            allocation.lost(now + wait);
         }
     }
 

@@ -14,6 +14,8 @@ use crate::stun::{Builder, Class, Key, Message, TransactionId};
 /// Permissions last 5 minutes (RFC 8656 section 9), channels 10 (section 12).
 const PERMISSION_REFRESH: Duration = Duration::from_secs(240);
 const CHANNEL_REFRESH: Duration = Duration::from_secs(540);
+/// A channel whose refresh is overdue by this has ended.
+const CHANNEL_GRACE: Duration = Duration::from_secs(60);
 /// Channel numbers (RFC 8656 section 12). None is used twice.
 const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
 /// Most addresses in one request for permissions.
@@ -22,6 +24,8 @@ const PER_REQUEST: usize = 8;
 const MOST_CHALLENGES: u32 = 4;
 /// A request that was refused for another reason than credentials is repeated so much later.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
+/// One that went unanswered is repeated so much later.
+const RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Allocation {
@@ -208,6 +212,11 @@ impl Allocation {
                 self.next_channel += 1;
             }
         }
+        for channel in self.channels.values_mut() {
+            if channel.grant.due.is_some_and(|due| due + CHANNEL_GRACE <= now) {
+                channel.grant.granted = false;
+            }
+        }
         let due = |(peer, channel): (&SocketAddr, &mut Channel)| {
             let due = in_use.contains(peer) && channel.grant.due.take_if(|at| *at <= now).is_some();
             due.then_some(What::Bind(*peer, channel.number))
@@ -242,17 +251,22 @@ impl Allocation {
 
     /// Permissions or a channel were refused; asked for again after a while.
     pub(super) fn denied(&mut self, now: Instant, what: &What) {
-        let denied = Some(now + AGAIN);
+        self.for_grants(what, |grant| *grant = Grant { granted: false, due: Some(now + AGAIN) });
+    }
+
+    /// No answer; what was granted before may still hold.
+    pub(super) fn unanswered(&mut self, now: Instant, what: &What) {
+        self.for_grants(what, |grant| grant.due = Some(now + RETRY));
+    }
+
+    fn for_grants(&mut self, what: &What, change: impl Fn(&mut Grant)) {
         match what {
             What::Permit(peers) => {
-                for (_, grant) in self.permissions.iter_mut().filter(|(peer, _)| peers.contains(peer)) {
-                    *grant = Grant { granted: false, due: denied };
-                }
+                let asked = self.permissions.iter_mut().filter(|(peer, _)| peers.contains(peer));
+                asked.for_each(|(_, grant)| change(grant));
             }
             What::Bind(peer, _) => {
-                if let Some(channel) = self.channels.get_mut(peer) {
-                    channel.grant = Grant { granted: false, due: denied };
-                }
+                self.channels.get_mut(peer).into_iter().for_each(|channel| change(&mut channel.grant));
             }
             What::Allocate | What::Refresh | What::Release => {}
         }

@@ -395,3 +395,23 @@ fn a_relayed_pair_is_ready_after_three_round_trips() {
     assert!(at <= bound, "{at:?} > {bound:?}");
     assert_eq!(world.agents[A].interface_of(pair.socket), Some("wwan0"));
 }
+
+/// A channel ends after ten minutes without a refresh; what went over it has to go another way by then.
+#[test]
+fn a_pair_that_was_down_longer_than_its_channel_lives_comes_back() {
+    let mut world = apart();
+    world.agents[A].add_relay_server(world.now, server(RELAY));
+    let stun = address("198.51.100.5:3479");
+    world.server = Some((stun, ms(5)));
+    world.agents[B].add_stun_server(world.now, stun);
+    start(&mut world);
+    assert!(world.run_until_usable(SECOND * 5));
+    world.run_for(SECOND * 5);
+    assert!(news(&world, A).iter().any(|news| matches!(news, RelayNews::Bound(_))));
+    world.port(SocketId(1)).up = false;
+    world.run_for(SECOND * 700);
+    assert_eq!(world.usable(A).count(), 0);
+    world.port(SocketId(1)).up = true;
+    world.run_for(SECOND * 20);
+    assert!(world.usable(A).count() > 0 && world.usable(B).count() > 0);
+}
