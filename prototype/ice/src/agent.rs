@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::candidate::{LocalCandidate, RemoteCandidate, SocketId, SocketInfo, canonical, with_zone};
+use crate::candidate::{
+    CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, canonical, with_zone,
+};
 use crate::checklist::{CheckList, Pair};
 use crate::config::{Config, Credentials, Role, Timing};
 use crate::disguise::Wardrobe;
@@ -328,6 +330,14 @@ impl Agent {
     /// All candidates of ours, peer-reflexive ones included.
     pub fn local_candidates(&self) -> impl Iterator<Item = &LocalCandidate> + '_ {
         self.local_candidates.iter()
+    }
+
+    /// Those of ours that the other agent is to be told of: not what it finds out itself, and not what the policy holds
+    /// back.
+    pub fn told_candidates(&self) -> impl Iterator<Item = &LocalCandidate> + '_ {
+        let told =
+            |local: &&LocalCandidate| local.kind != CandidateKind::Prflx && !self.is_hidden(local.socket);
+        self.local_candidates.iter().filter(told)
     }
 
     /// All candidates of the other agent.

@@ -30,9 +30,10 @@ impl std::fmt::Debug for Transmit {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A candidate of ours, to be signalled unless it is peer reflexive.
+    /// A candidate of ours, to be signalled unless it is peer reflexive. One that the policy holds back is told of when
+    /// that ends.
     LocalCandidate(LocalCandidate),
-    /// A candidate of ours is gone.
+    /// A candidate of ours is gone, or held back from now on.
     LocalCandidateRemoved {
         /// Its type: peer-reflexive ones were never signalled.
         kind: CandidateKind,

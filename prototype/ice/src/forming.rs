@@ -36,6 +36,7 @@ impl Agent {
             interface: info.interface.clone(),
         };
         self.sockets.insert(socket, info);
+        self.hide_and_show();
         self.add_local(base);
         true
     }
@@ -62,14 +63,18 @@ impl Agent {
 
     pub(crate) fn add_local(&mut self, new: LocalCandidate) {
         self.local_candidates.push(new.clone());
-        self.tell(Event::LocalCandidate(new));
+        if !self.is_hidden(new.socket) {
+            self.tell(Event::LocalCandidate(new));
+        }
     }
 
     pub(crate) fn remove_local(&mut self, which: impl Fn(&LocalCandidate) -> bool) {
         let removed: Vec<LocalCandidate> =
             self.local_candidates.extract_if(.., |local| which(local)).collect();
         for LocalCandidate { kind, address, socket, .. } in removed {
-            self.tell(Event::LocalCandidateRemoved { kind, address, socket });
+            if !self.is_hidden(socket) {
+                self.tell(Event::LocalCandidateRemoved { kind, address, socket });
+            }
         }
     }
 

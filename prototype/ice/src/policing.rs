@@ -24,6 +24,8 @@ pub(crate) struct Policing {
     lost: bool,
     /// Sockets that came after the aim was reached.
     late: BTreeSet<SocketId>,
+    /// Sockets that the policy holds back: their candidates are not told.
+    hidden: BTreeSet<SocketId>,
     /// Pairs that the user says are in use.
     active: BTreeSet<PairId>,
     /// Pairs that are checked as those in use.
@@ -70,6 +72,7 @@ impl Agent {
 
     pub(crate) fn forget_policed(&mut self, socket: SocketId) {
         self.policing.late.remove(&socket);
+        self.policing.hidden.remove(&socket);
     }
 
     /// Brings what is probed and kept in line with the policy.
@@ -84,6 +87,7 @@ impl Agent {
             _ => {}
         }
         self.let_go(now);
+        self.hide_and_show();
         self.halt_and_resume(now);
         self.repace(now);
     }
@@ -172,6 +176,32 @@ impl Agent {
             Interfaces::Cheapest => {
                 self.sockets.keys().any(|other| self.cost_of(*other) < cost && !self.is_lost(*other))
             }
+        }
+    }
+
+    /// Whether the other agent is not to know of this socket's candidates.
+    pub(crate) fn is_hidden(&self, socket: SocketId) -> bool {
+        self.policing.hidden.contains(&socket)
+    }
+
+    /// Candidates that are held back are not told, or the other agent would probe them.
+    pub(crate) fn hide_and_show(&mut self) {
+        let held = |socket: &SocketId| self.is_held_back(*socket);
+        let changed = |socket: &SocketId| held(socket) != self.is_hidden(*socket);
+        let changed: Vec<SocketId> = self.sockets.keys().copied().filter(changed).collect();
+        for socket in changed {
+            let hide = self.policing.hidden.insert(socket);
+            if !hide {
+                self.policing.hidden.remove(&socket);
+            }
+            let of_socket = self.local_candidates.iter().filter(|local| local.socket == socket);
+            let news: Vec<Event> = of_socket
+                .map(|local| match hide {
+                    true => Event::LocalCandidateRemoved { kind: local.kind, address: local.address, socket },
+                    false => Event::LocalCandidate(local.clone()),
+                })
+                .collect();
+            news.into_iter().for_each(|event| self.tell(event));
         }
     }
 

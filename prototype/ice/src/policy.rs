@@ -47,9 +47,9 @@ pub struct Policy {
 pub enum Interfaces {
     /// All, at the same time.
     All,
-    /// The cheapest that is not known to be lost; the others wait.
+    /// The cheapest that is not known to be lost; the others wait, and the other agent is not told of them.
     Cheapest,
-    /// Those that cost at most so much, and never another.
+    /// Those that cost at most so much, and never another; nor is it told.
     CostAtMost(u16),
 }
 

@@ -89,7 +89,9 @@ impl Agent {
                 local.clone()
             })
             .collect();
-        changed.into_iter().for_each(|local| self.tell(Event::LocalCandidate(local)));
+        if !self.is_hidden(socket) {
+            changed.into_iter().for_each(|local| self.tell(Event::LocalCandidate(local)));
+        }
         for pair in self.checklist.iter_mut().filter(|pair| pair.socket == socket) {
             pair.local_priority = candidate::priority(kind, preference);
         }

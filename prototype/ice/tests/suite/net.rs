@@ -197,7 +197,7 @@ impl World {
 
     /// `me` learns everything of `other`, and starts.
     pub(crate) fn introduce_to(&mut self, me: usize, other: usize) {
-        let candidates: Vec<_> = self.agents[other].local_candidates().cloned().collect();
+        let candidates: Vec<_> = self.agents[other].told_candidates().cloned().collect();
         for candidate in candidates {
             self.agents[me].add_remote_candidate(self.now, remote(&candidate));
         }

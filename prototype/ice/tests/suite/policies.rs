@@ -89,6 +89,10 @@ fn whatsapp_leaves_cellular_alone_while_wifi_works_and_stops_with_one_direct_pat
     world.introduce();
     world.run_for(SECOND * 60);
     assert_eq!(requests(&world, SocketId(1), ALL), [], "wa-no-cellular-probe");
+    assert!(
+        world.sent[B].iter().all(|(_, _, to, _)| *to != address("192.0.2.11:1000")),
+        "wa-remote-own-cell"
+    );
     assert_eq!(world.usable(A).count(), 1, "wa-off-no-standby");
     let first = world.first(A, PairState::Up).unwrap().0;
     let probes = requests(&world, SocketId(0), PROBES);
