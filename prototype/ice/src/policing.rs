@@ -174,7 +174,8 @@ impl Agent {
             Interfaces::All => false,
             Interfaces::CostAtMost(most) => cost > most,
             Interfaces::Cheapest => {
-                self.sockets.keys().any(|other| self.cost_of(*other) < cost && !self.is_lost(*other))
+                let mut others = self.sockets.iter();
+                others.any(|(other, info)| self.cost_of(*other) < cost && !self.is_lost(&info.interface))
             }
         }
     }
@@ -210,9 +211,10 @@ impl Agent {
         interface.and_then(|interface| self.networks.get(interface)).map_or(0, |network| network.cost)
     }
 
-    /// Pairs of it were valid, and none is usable any more.
-    fn is_lost(&self, socket: SocketId) -> bool {
-        let once_valid = || self.checklist.iter().filter(|pair| pair.socket == socket && pair.was_valid);
+    /// Pairs over this interface, relayed ones included, were valid, and none is usable any more.
+    fn is_lost(&self, interface: &str) -> bool {
+        let over = |pair: &&Pair| pair.was_valid && self.interface_of(pair.socket) == Some(interface);
+        let once_valid = || self.checklist.iter().filter(over);
         once_valid().next().is_some() && once_valid().all(|pair| !pair.state.is_usable())
     }
 

@@ -323,9 +323,16 @@ fn what_a_stranger_sends_as_if_it_were_the_relay_changes_nothing() {
     }
 }
 
-/// Two phones with WhatsApp's policy: a direct path over WiFi, then WiFi goes off.
+/// Two phones with WhatsApp's policy: a direct path over WiFi, then WiFi goes off, or falls silent.
 #[test]
 fn whatsapp_on_both_ends_falls_back_to_the_relay() {
+    // Silence is found by the check of the path in use, every 2 s, and those that follow.
+    for (told, within) in [(true, SECOND), (false, SECOND * 4)] {
+        fall_back(told, within);
+    }
+}
+
+fn fall_back(told: bool, within: Duration) {
     let mut configs = [config(A, Role::Controlling), config(B, Role::Controlled)];
     for config in &mut configs {
         config.policy = Policy::whatsapp();
@@ -359,7 +366,10 @@ fn whatsapp_on_both_ends_falls_back_to_the_relay() {
     );
     assert!(world.usable(A).all(|pair| pair.socket != cellular), "wa-no-cellular-probe");
     let lost = world.now - world.epoch;
-    world.remove(SocketId(0));
+    match told {
+        true => world.remove(SocketId(0)),
+        false => world.port(SocketId(0)).up = false,
+    }
     world.run_for(SECOND * 30);
     for me in [A, B] {
         assert_eq!(kinds(&world, me), [true], "wa-off-to-relay");
@@ -369,7 +379,7 @@ fn whatsapp_on_both_ends_falls_back_to_the_relay() {
         _ => None,
     };
     let rebuilt = world.events[A].iter().find_map(up).expect("a relayed pair");
-    assert!(rebuilt < SECOND, "built after the loss within a second: {rebuilt:?}");
+    assert!(rebuilt < within, "built after the loss within {within:?}: {rebuilt:?}");
 }
 
 fn is_relayed(pair: &ice::PairView) -> bool {
