@@ -3,15 +3,18 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 9] = [
+const MODULES: [(&str, &str); 12] = [
     ("codec", include_str!("codec.rs")),
+    ("disguises", include_str!("disguises.rs")),
     ("example", include_str!("example.rs")),
     ("grid", include_str!("grid.rs")),
     ("hostile", include_str!("hostile.rs")),
     ("liveness", include_str!("liveness.rs")),
+    ("model", include_str!("model.rs")),
     ("paths", include_str!("paths.rs")),
     ("policies", include_str!("policies.rs")),
     ("relays", include_str!("relays.rs")),
+    ("servers", include_str!("servers.rs")),
     ("sessions", include_str!("sessions.rs")),
 ];
 
