@@ -1,0 +1,182 @@
+"""Each class of NAT is what it says, by its packets."""
+
+import time
+import unittest
+
+from harness import Topology, script
+from probe import PORTS, SERVERS, Hairpin, Server, Udp, filtering, mapping, one_processor
+
+PARTS = ("ei", "ad", "apd")
+OUTSIDE = {"left": "203.0.113.1", "right": "203.0.113.2"}
+INSIDE = {"left": "192.168.1.2", "right": "192.168.2.2"}
+
+
+def setUpModule():
+    one_processor()
+
+
+class Nat(Topology):
+    """Two sides, a NAT each."""
+
+    name = "nat"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.enterClassContext(Server(cls.ns("server")))
+
+    def host(self, host, port=0, address=""):
+        return self.opens(Udp(self.ns(host), address, port))
+
+    def assert_class(self, side, wanted_mapping, wanted_filtering, keeps_ports):
+        with self.subTest(side, mapping=wanted_mapping, filtering=wanted_filtering):
+            client = self.host(side, 5000)
+            kind, seen = mapping(client, self.server)
+            self.assertEqual((kind, filtering(self.host(side), self.server)), (wanted_mapping, wanted_filtering))
+            self.assertEqual({address for address, _ in seen.values()}, {OUTSIDE[side]})
+            self.assertEqual({port for _, port in seen.values()} == {5000}, keeps_ports)
+            # The same again: a mapping stays.
+            self.assertEqual(mapping(client, self.server), (kind, seen))
+            client.close()
+
+    def assert_hairpin(self, side, kind, allowed):
+        """RFC 4787 section 6: the source is the sender's outside endpoint, and the filtering applies."""
+        with self.subTest("hairpin", side=side):
+            tried = Hairpin(self.host(side), self.host(f"{side}2"), self.server)
+            # The first packet comes from an endpoint that the second host has not written to yet.
+            self.assertEqual(tried.at_two is not None, allowed == "ei")
+            # The second comes to the mapping by which the first was sent only if there is just one.
+            self.assertEqual(tried.at_one is not None, allowed == "ei" or kind == "ei")
+            for source, outside in ((tried.at_two, tried.outside_one), (tried.at_one, tried.outside_two)):
+                if source and kind == "ei":
+                    self.assertEqual(source, outside)
+                elif source:
+                    self.assertEqual(source[0], OUTSIDE[side])
+
+    def punch(self):
+        """Both write to where a server has seen the other; does one hear, and is its answer heard?"""
+        left, right = self.host("left"), self.host("right")
+        at = {left: self.server.sees(left), right: self.server.sees(right)}
+        content = {}
+        for _ in range(2):
+            for one, other in ((left, right), (right, left)):
+                content[one.send(at[other])] = other
+        for receiver, sender in ((left, right), (right, left)):
+            heard = receiver.until(self.server.first.send(at[receiver]))
+            source = next((heard[one] for one, to in content.items() if to is receiver and one in heard), None)
+            if source:
+                answer = receiver.send(source)
+                return answer in sender.until(self.server.first.send(at[sender]))
+        return False
+
+    def all_of(self, left, right):
+        for side, of in (("left", left), ("right", right)):
+            kind, allowed = of.split("/")
+            self.assert_class(side, kind, allowed, keeps_ports=kind == "ei")
+            self.assert_hairpin(side, kind, allowed)
+
+
+# Each class once, and pairs whose holes can and cannot be punched. Both sides write first, so an endpoint-independent
+# mapping on either side is enough unless the other filters by port and maps by destination (RFC 5128 section 3.3).
+PAIRS = {
+    ("ei/ei", "apd/apd"): True,
+    ("ei/ad", "apd/ad"): True,
+    ("ei/apd", "ad/apd"): False,
+    ("ad/ei", "apd/ei"): True,
+    ("ad/ad", "ei/apd"): False,
+}
+
+
+def of_pair(left, right, punches):
+    class Pair(Nat):
+        words = (left, right)
+
+        def test_classes(self):
+            self.all_of(left, right)
+
+        def test_hole_punching(self):
+            self.assertEqual(self.punch(), punches)
+
+    Pair.__name__ = Pair.__qualname__ = f"Pair_{left}_{right}".replace("/", "_")
+    return Pair
+
+
+for (one, another), may in PAIRS.items():
+    pair = of_pair(one, another, may)
+    globals()[pair.__name__] = pair
+del pair
+
+
+class Usual(Nat):
+    """Both sides with the class that is the default."""
+
+    def test_the_default_is_what_rfc_4787_demands_with_the_strictest_filtering(self):
+        self.all_of("ei/apd", "ei/apd")
+
+    def test_hole_punching(self):
+        self.assertTrue(self.punch())
+
+    def test_two_inside_hosts_with_the_same_port(self):
+        first, second = self.host("left", 6000), self.host("left2", 6000)
+        kind, seen = mapping(first, self.server)
+        self.assertEqual((kind, set(seen.values())), ("ei", {(OUTSIDE["left"], 6000)}))
+        # REQ-1 and REQ-3: one port for all destinations, and not the other's, though that would do for some.
+        self.assertEqual(mapping(second, self.server)[0], "ei")
+        self.assertNotEqual(self.server.sees(second), self.server.sees(first))
+
+    def test_a_peer_that_comes_too_early_does_not_move_the_port(self):
+        early = self.host("control", 7000, "198.51.100.9")
+        for _ in range(3):
+            early.send((OUTSIDE["left"], 7000))
+        client = self.host("left", 7000)
+        sent = client.send(("198.51.100.9", 7000))
+        self.assertEqual(early.expect(sent), (OUTSIDE["left"], 7000))
+        self.assertEqual(self.server.sees(client), (OUTSIDE["left"], 7000))
+
+    def test_nothing_enters_but_by_the_nat(self):
+        # Not even what is routed to the inside address itself.
+        client = self.host("left", 8000)
+        outside = self.server.sees(client)
+        script("nat", "run", "internet", "ip", "route", "add", "192.168.1.0/24", "dev", "left-nat")
+        sent = self.server.first.send((INSIDE["left"], 8000))
+        self.assertNotIn(sent, client.until(self.server.first.send(outside)))
+
+
+class Masquerade(Nat):
+    """What Linux does by itself."""
+
+    words = ("masquerade", "masquerade-random")
+
+    def test_classes(self):
+        self.assert_class("left", "ei", "apd", keeps_ports=True)
+        self.assert_class("right", "apd", "apd", keeps_ports=False)
+
+    def test_there_is_no_hairpinning(self):
+        tried = Hairpin(self.host("left"), self.host("left2"), self.server)
+        self.assertEqual((tried.at_one, tried.at_two), (None, None))
+
+
+class Options(Nat):
+    words = ("ei/ei", "--ports", "random", "--hairpin", "no", "--timeout", "2")
+
+    def test_ports_are_random(self):
+        self.assert_class("left", "ei", "ei", keeps_ports=False)
+
+    def test_there_is_no_hairpinning(self):
+        tried = Hairpin(self.host("left"), self.host("left2"), self.server)
+        self.assertEqual((tried.at_one, tried.at_two), (None, None))
+
+    def test_a_mapping_that_nothing_refreshes_ends(self):
+        client = self.host("left")
+        before = self.server.sees(client)
+        time.sleep(2.2)
+        late = self.server.sockets[SERVERS[1], PORTS[1]].send(before)
+        after = self.server.sees(client)
+        self.assertNotEqual(after, before)
+        self.assertNotIn(late, client.until(self.server.first.send(after)))
+
+
+del Topology, Nat
+
+if __name__ == "__main__":
+    unittest.main()
