@@ -136,9 +136,10 @@ nat_usage() {
     cat <<'END'
 CLASS is MAPPING/FILTERING, each of ei (endpoint-independent), ad (address-dependent) and apd (address-and-port-
 dependent), RFC 4787 sections 4.1 and 5; or masquerade or masquerade-random: what Linux does by itself. Default: ei/apd.
-  --hairpin yes|no         packets from inside to the NAT's own outside address   (default yes; not with masquerade)
-  --ports preserved|random outside ports of new mappings, where the class leaves a choice          (default preserved)
-  --timeout SECONDS        life of a mapping that nothing refreshes                                      (default 120)
+  --hairpin yes|no    packets from inside to the NAT's own outside address       (default yes; not with masquerade)
+  --ports WHICH       outside ports: preserved where the class allows it and nobody else has it, and otherwise random
+                      (default); sequential; random                                          (not with masquerade)
+  --timeout SECONDS   life of a mapping that nothing refreshes                                      (default 120)
 END
 }
 
@@ -146,7 +147,7 @@ END
 nat_option() { # NAME VALUE
     case $1=$2 in
         --hairpin=yes | --hairpin=no) nat_hairpin=$2 ;;
-        --ports=preserved | --ports=random) nat_ports=$2 ;;
+        --ports=preserved | --ports=sequential | --ports=random) nat_ports=$2 ;;
         --timeout=[1-9]*) [[ $2 =~ ^[0-9]{1,5}$ ]] && nat_timeout=$2 ;;
         *) return 1 ;;
     esac
@@ -223,6 +224,13 @@ masquerade_rules() { # [random]
 END
 }
 
+next_ports() { # COUNT
+    local number
+    for ((number = 0; number < $1; number++)); do
+        printf '%d : %d, ' "$number" "$((10000 + number))"
+    done
+}
+
 # A NAT of any class. Connection tracking alone knows flows, not mappings, so each packet that leaves teaches the maps
 # which outside port its inside endpoint has:
 #
@@ -233,7 +241,7 @@ END
 # The first packet of a flow looks its mapping up, or gets a new one; one from outside is sent to the port's owner and
 # dropped at the last moment if the filtering forbids it, when a hairpinned packet already has its outside source.
 class_rules() { # OUTSIDE_IPV4 MAPPING FILTERING
-    local hairpin=() fresh=() key_type='ipv4_addr . inet_service' peer_type='inet_service'
+    local hairpin=() fresh='' key_type='ipv4_addr . inet_service' peer_type='inet_service'
     local original='ct original ip saddr . ct original proto-src' original_key original_peer='udp sport'
     local reply='ct reply ip saddr . ct reply proto-src' reply_key reply_peer='udp sport' arriving='ct original proto-dst'
     original_key=$original reply_key=$reply
@@ -252,8 +260,13 @@ class_rules() { # OUTSIDE_IPV4 MAPPING FILTERING
         original_peer+=' . ct original proto-dst' reply_peer+=' . ct reply proto-dst' ;;
     esac
     # With endpoint-independent mapping the inside port is kept unless it is somebody else's. Mappings that depend on
-    # the destination differ by their ports, so these are always drawn.
-    if [ "$2/$nat_ports" = ei/preserved ]; then fresh+=("udp sport != @taken snat ip to $1"); fi
+    # the destination differ by their ports, so these are always new. New ports lie below those that inside hosts choose.
+    if [ "$2/$nat_ports" = ei/preserved ]; then fresh+="udp sport != @taken snat ip to $1;"; fi
+    case $nat_ports in
+        # A number would come out with its bytes in the other order; a table has them right.
+        sequential) fresh+="meta l4proto udp snat ip to $1:numgen inc mod 2000 map { $(next_ports 2000) }" ;;
+        *) fresh+="meta l4proto udp snat ip to $1:10000-29999 random" ;;
+    esac
     if [ "$nat_hairpin" = no ]; then hairpin=(iifname '"wan"'); fi
     cat <<END
     map mappings { type $key_type : ipv4_addr . inet_service; flags dynamic,timeout; timeout ${nat_timeout}s; size 65535; }
@@ -278,9 +291,7 @@ class_rules() { # OUTSIDE_IPV4 MAPPING FILTERING
     chain translate {
         meta l4proto != udp snat ip to $1
         meta l4proto udp snat ip to $original_key map @mappings
-        ${fresh[*]}
-        # Below the ports that inside hosts choose themselves.
-        meta l4proto udp snat ip to $1:10000-29999 random
+        $fresh
     }
     chain after {
         type filter hook postrouting priority srcnat + 1

@@ -56,6 +56,8 @@ class Udp:
         with inside(namespace):
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if device:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         self.socket.bind((address, port))
