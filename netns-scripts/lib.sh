@@ -81,8 +81,8 @@ undo() {
 down() {
     local name inside
     for name in $(present); do
-        # A namespace lives as long as somebody is in it, even without its name. Nobody's programs are killed from here.
-        inside=$(ip netns pids "$name" 2>/dev/null | tr '\n' ' ') || true
+        # A namespace lives as long as somebody is in it, even without its name. Nobody's programs are ended from here.
+        inside=$(running "$name")
         if [ -n "$inside" ]; then
             say "still running in ${name#"$PREFIX"}, without a network from now on: process $inside" >&2
             delete_interfaces "$name"
@@ -90,6 +90,17 @@ down() {
         ip netns delete "$name"
     done
     say "is down"
+}
+
+# Processes whose network namespace this is. `ip netns pids` would go through all processes once for each namespace.
+processes=
+running() { # NAMESPACE
+    local inode path number
+    [ -n "$processes" ] || processes=$(stat --dereference --format '%i %n' /proc/[0-9]*/ns/net 2>/dev/null) || true
+    inode=$(stat --format %i "$NAMES/$1")
+    while read -r number path; do
+        [ "$number" != "$inode" ] || printf '%s ' "${path//[!0-9]/}"
+    done <<<"$processes"
 }
 
 delete_interfaces() { # NAMESPACE
@@ -149,7 +160,8 @@ present() {
 
 # Things that should be there and are not, a line each: HOST, HOST/INTERFACE or HOST:TABLE.
 missing() {
-    local words
+    local words name interface table thing
+    declare -A there=()
     if ! words=$(recorded); then
         echo "the end of 'up'"
         return
@@ -159,22 +171,28 @@ missing() {
     expected=()
     doing='list'
     build
-    # Sorted as comm wants it.
-    LC_ALL=C comm -13 <(existing | LC_ALL=C sort -u) <(printf '%s\n' "${expected[@]}" | LC_ALL=C sort -u)
-}
-
-existing() {
-    local name host
     for name in $(present); do
-        host=${name#"$PREFIX"}
-        echo "$host"
-        interfaces "$name" | sed "s,^,$host/,"
-        in_namespace "$name" nft list tables | sed "s/.* /$host:/"
+        there[${name#"$PREFIX"}]=yes
+        for interface in $(interfaces "$name"); do
+            there[${name#"$PREFIX"}/$interface]=yes
+        done
+    done
+    for thing in "${expected[@]}"; do
+        if [[ $thing = *:* && -n ${there[${thing%:*}]-} ]]; then
+            while read -r _ _ table; do
+                there[${thing%:*}:$table]=yes
+            done < <(in_namespace "$PREFIX${thing%:*}" nft list tables)
+        fi
+        [ -n "${there[$thing]-}" ] || echo "$thing"
     done
 }
 
+# All but the loopback interface.
 interfaces() { # NAMESPACE
-    ip -n "$1" -oneline link show 2>/dev/null | sed -n 's/^[0-9]*: \([^:@]*\).*/\1/p' | grep -vx lo || true
+    local interface
+    while read -r _ interface _; do
+        [ "$interface" = lo: ] || echo "${interface%%[@:]*}"
+    done < <(ip -n "$1" -oneline link show 2>/dev/null)
 }
 
 # The last thing that `up` does: the words it was called with, kept as an alias of the loopback interface, so that they
@@ -187,10 +205,14 @@ record() { # WORDS
 }
 
 recorded() {
-    local name alias
+    local name line
     for name in $(present); do
-        alias=$(ip -n "$name" -details link show dev lo 2>/dev/null | sed -n 's/^ *alias up \{0,1\}\(.*\)$/+\1/p') || true
-        [ -n "$alias" ] && echo "${alias#+}" && return
+        while read -r line; do
+            [[ $line = 'alias up'* ]] || continue
+            line=${line#alias up}
+            echo "${line# }"
+            return
+        done < <(ip -n "$name" link show dev lo 2>/dev/null)
     done
     return 1
 }
@@ -246,8 +268,9 @@ router() { # NAME...
 wire() { # HOST INTERFACE HOST INTERFACE
     expected+=("$1/$2" "$3/$4")
     [ "$doing" = make ] || return 0
-    ip -n "$PREFIX$1" link add name "$2" type veth peer name "$4" netns "$PREFIX$3"
-    ip -n "$PREFIX$1" link set dev "$2" up
+    # Neither end can be up before the other one is there.
+    ip -n "$PREFIX$1" -batch - <<<"link add name $2 type veth peer name $4 netns $PREFIX$3
+link set dev $2 up"
     ip -n "$PREFIX$3" link set dev "$4" up
 }
 
@@ -255,8 +278,7 @@ wire() { # HOST INTERFACE HOST INTERFACE
 bridge() { # HOST BRIDGE
     expected+=("$1/$2")
     [ "$doing" = make ] || return 0
-    ip -n "$PREFIX$1" link add name "$2" type bridge forward_delay 0 mcast_snooping 0
-    ip -n "$PREFIX$1" link set dev "$2" up
+    ip -n "$PREFIX$1" link add name "$2" up type bridge forward_delay 0 mcast_snooping 0
 }
 
 enslave() { # HOST BRIDGE INTERFACE
@@ -266,11 +288,13 @@ enslave() { # HOST BRIDGE INTERFACE
 
 address() { # HOST INTERFACE ADDRESS/LENGTH...
     [ "$doing" = make ] || return 0
-    local one
+    local one lines=
     for one in "${@:3}"; do
-        # shellcheck disable=SC2046  # no word at all for IPv4
-        ip -n "$PREFIX$1" address replace "$one" dev "$2" $(case $one in *:*) echo nodad ;; esac)
+        lines+="address replace $one dev $2"
+        case $one in *:*) lines+=' nodad' ;; esac
+        lines+=$'\n'
     done
+    ip -n "$PREFIX$1" -batch - <<<"$lines"
 }
 
 route() { # HOST ROUTE...
