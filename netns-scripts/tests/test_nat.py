@@ -121,9 +121,13 @@ class Usual(Nat):
         first, second = self.host("left", 6000), self.host("left2", 6000)
         kind, seen = mapping(first, self.server)
         self.assertEqual((kind, set(seen.values())), ("ei", {(OUTSIDE["left"], 6000)}))
-        # REQ-1 and REQ-3: one port for all destinations, and not the other's, though that would do for some.
-        self.assertEqual(mapping(second, self.server)[0], "ei")
-        self.assertNotEqual(self.server.sees(second), self.server.sees(first))
+        # REQ-1 and REQ-3: one port for all destinations, and never the other's, not even towards one that only the
+        # second host writes to, where a flow could be told from the first host's.
+        control = self.host("control", 6001, "198.51.100.9")
+        at_control = control.expect(second.send(control.endpoint))
+        self.assertNotEqual(at_control, (OUTSIDE["left"], 6000))
+        kind, seen = mapping(second, self.server)
+        self.assertEqual((kind, set(seen.values())), ("ei", {at_control}))
 
     def test_a_peer_that_comes_too_early_does_not_move_the_port(self):
         early = self.host("control", 7000, "198.51.100.9")
@@ -138,8 +142,8 @@ class Usual(Nat):
         # Not even what is routed to the inside address itself.
         client = self.host("left", 8000)
         outside = self.server.sees(client)
-        script("nat", "run", "internet", "ip", "route", "add", "192.168.1.0/24", "dev", "left-nat")
-        sent = self.server.first.send((INSIDE["left"], 8000))
+        script("nat", "run", "internet", "ip", "route", "add", "192.168.1.0/24", "via", OUTSIDE["left"], "dev", "left-nat")
+        sent = self.host("control").send((INSIDE["left"], 8000))
         self.assertNotIn(sent, client.until(self.server.first.send(outside)))
 
 
