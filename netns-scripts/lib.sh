@@ -112,7 +112,7 @@ delete_interfaces() { # NAMESPACE
 }
 
 status() {
-    local lacking name code=$UP
+    local lacking name words code=$UP
     lacking=$(missing)
     if [ -z "$(present)" ]; then
         say "down"
@@ -121,7 +121,8 @@ status() {
         say "partly up"
         code=$PARTLY
     else
-        say "up ($(recorded))"
+        words=$(recorded)
+        say "up${words:+ ($words)}"
     fi
     for name in $(present); do
         printf '\n%s\n' "$name"

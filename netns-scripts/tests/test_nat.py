@@ -176,6 +176,15 @@ class Options(Nat):
             tried = Hairpin(self.host(side), self.host(f"{side}2"), self.server)
             self.assertEqual((tried.at_one, tried.at_two), (None, None))
 
+    def test_an_answer_leaves_by_the_port_that_was_written_to(self):
+        """Where the kernel is no NAT of RFC 4787: with mappings by destination a stranger had a port of its own."""
+        client, stranger = self.host("right"), self.host("control")
+        outside = self.server.sees(client)
+        source = client.expect(stranger.send(outside))
+        self.assertEqual(stranger.expect(client.send(source)), outside)
+        other = self.host("control", address="198.51.100.9")
+        self.assertEqual(other.expect(client.send(other.endpoint)), outside, "one remote address, one mapping")
+
     def test_a_mapping_that_nothing_refreshes_ends(self):
         client = self.host("left")
         before = self.server.sees(client)
