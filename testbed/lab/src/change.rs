@@ -1,5 +1,7 @@
 //! What can be done to a lab while it runs.
 
+use netmodel::{Block, LinkSpec};
+
 /// Something that happens to an interface or a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabChange {
@@ -60,22 +62,57 @@ pub enum LabChange {
         /// The network.
         network: String,
     },
+    /// The NAT of a network forgets its mappings ([`netmodel::Change::NatFlush`]). No kernel has a part in it.
+    NatFlush {
+        /// The network.
+        network: String,
+    },
+    /// The interface of a host leaves its network and joins another one ([`netmodel::Change::Roam`]), with the addresses
+    /// as for [`LabChange::Address`]. Nothing tells but those: for a gap, take the carrier before and give it after.
+    Roam {
+        /// Its host.
+        host: String,
+        /// Its name.
+        interface: String,
+        /// Where to.
+        network: String,
+    },
+    /// The routes of an interface get another metric. The model has no part in it.
+    Metric {
+        /// Its host.
+        host: String,
+        /// Its name.
+        interface: String,
+        /// The metric; that of no other interface of the host.
+        metric: u32,
+    },
+    /// All links of a network are like this from now on ([`netmodel::Change::Link`]).
+    Link {
+        /// The network.
+        network: String,
+        /// Towards the hosts.
+        down: Box<LinkSpec>,
+        /// From the hosts.
+        up: Box<LinkSpec>,
+    },
+    /// A network refuses to carry this from now on, and nothing else ([`netmodel::Change::Blocks`]).
+    Blocks {
+        /// The network.
+        network: String,
+        /// Its rules; none to carry everything.
+        blocks: Vec<Block>,
+    },
 }
 
 /// What is changed, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Target<'a> {
-    Interface {
-        host: &'a str,
-        name: &'a str,
-        what: InterfaceChange,
-    },
-    /// Its NAT is rebound.
-    Network(&'a str),
+    Interface { host: &'a str, name: &'a str, what: InterfaceChange<'a> },
+    Network { name: &'a str, what: NetworkChange<'a> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InterfaceChange {
+pub(crate) enum InterfaceChange<'a> {
     Down,
     Up,
     CarrierOff,
@@ -83,10 +120,22 @@ pub(crate) enum InterfaceChange {
     Silence,
     Restore,
     Address,
+    /// Into this network.
+    Roam(&'a str),
+    Metric(u32),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NetworkChange<'a> {
+    NatRebind,
+    NatFlush,
+    Link { down: &'a LinkSpec, up: &'a LinkSpec },
+    Blocks(&'a [Block]),
 }
 
 impl LabChange {
     pub(crate) fn target(&self) -> Target<'_> {
+        let of_network = |name, what| Target::Network { name, what };
         let (host, name, what) = match self {
             Self::Down { host, interface } => (host, interface, InterfaceChange::Down),
             Self::Up { host, interface } => (host, interface, InterfaceChange::Up),
@@ -95,8 +144,14 @@ impl LabChange {
             Self::Silence { host, interface } => (host, interface, InterfaceChange::Silence),
             Self::Restore { host, interface } => (host, interface, InterfaceChange::Restore),
             Self::Address { host, interface } => (host, interface, InterfaceChange::Address),
-            Self::NatRebind { network } => return Target::Network(network),
+            Self::Roam { host, interface, network } => (host, interface, InterfaceChange::Roam(network)),
+            Self::Metric { host, interface, metric } => (host, interface, InterfaceChange::Metric(*metric)),
+            Self::NatRebind { network } => return of_network(network, NetworkChange::NatRebind),
+            Self::NatFlush { network } => return of_network(network, NetworkChange::NatFlush),
+            Self::Link { network, down, up } => return of_network(network, NetworkChange::Link { down, up }),
+            Self::Blocks { network, blocks } => return of_network(network, NetworkChange::Blocks(blocks)),
         };
         Target::Interface { host, name, what }
     }
 }
+

@@ -14,7 +14,10 @@ use crate::{
     lateness::LatenessRecorder,
     tun::Tun,
 };
-use netmodel::{Addresses, Change, ChangeError, LinkCounts, Network, Output, PortId};
+use netmodel::{
+    Addresses, Block, BlockCount, Change, ChangeError, LinkCounts, Network, NetworkId, Output, PortId,
+    RadioCounts,
+};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
@@ -66,6 +69,9 @@ pub(crate) struct Tally {
     /// By [`PortId`].
     pub(crate) ports: Vec<PortTally>,
     pub(crate) counts: Vec<LinkCounts>,
+    pub(crate) radios: Vec<(PortId, RadioCounts)>,
+    /// Each rule that a network had at some time.
+    pub(crate) blocks: Vec<(NetworkId, BlockCount)>,
     /// It ran under SCHED_FIFO.
     pub(crate) real_time: bool,
 }
@@ -129,6 +135,7 @@ impl Datapath {
             ports,
             commands: queue,
             wake: wake.clone(),
+            retired: Vec::new(),
             real_time: false,
         };
         let thread = thread::Builder::new().name("lab-datapath".into()).spawn(|| carrier.run());
@@ -178,6 +185,8 @@ struct Carrier {
     ports: Vec<PortTally>,
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
+    /// Rules that a network no longer has; the model counts for those alone that it has.
+    retired: Vec<(NetworkId, BlockCount)>,
     real_time: bool,
 }
 
@@ -190,11 +199,35 @@ impl Carrier {
             self.tap.wake(Instant::now()).map_err(not_captured)?;
             let ready = self.wait()?;
             if ready.command && !self.obey() {
-                let counts = self.network.counts();
-                return Ok(Tally { ports: self.ports, counts, real_time: self.real_time });
+                return Ok(self.tally());
             }
             for port in ready.ports {
                 self.take(port, &mut buffer)?;
+            }
+        }
+    }
+
+    fn tally(mut self) -> Tally {
+        let now = Instant::now();
+        let ports = (0..self.tuns.len()).map(|index| PortId(index as u16));
+        let radios = ports.filter_map(|port| Some((port, self.network.radio(now, port)?))).collect();
+        let networks = (0..).map(NetworkId).take_while(|network| self.network.block_counts(*network).is_some());
+        let networks: Vec<NetworkId> = networks.collect();
+        networks.into_iter().for_each(|network| self.retire(network, &[]));
+        let counts = self.network.counts();
+        Tally { ports: self.ports, counts, radios, blocks: self.retired, real_time: self.real_time }
+    }
+
+    /// Keeps the counts of the rules that a network is about to lose.
+    fn retire(&mut self, network: NetworkId, staying: &[Block]) {
+        for count in self.network.block_counts(network).unwrap_or_default() {
+            if staying.contains(&count.block) {
+                continue;
+            }
+            let mut retired = self.retired.iter_mut();
+            match retired.find(|(of, known)| *of == network && known.block == count.block) {
+                Some((_, known)) => known.dropped += count.dropped,
+                None => self.retired.push((network, *count)),
             }
         }
     }
@@ -282,6 +315,9 @@ impl Carrier {
                         Change::Address { port } | Change::Roam { port, .. } => Some(port),
                         _ => None,
                     };
+                    if let Change::Blocks { network, blocks } = &change {
+                        self.retire(*network, blocks);
+                    }
                     let applied = self.network.apply(Instant::now(), change);
                     let addresses = moved.and_then(|port| self.network.addresses(port));
                     // Read again: no packet passes after the instant that is told.

@@ -2,7 +2,7 @@
 
 use crate::{
     error::LabError,
-    netlink::{Link, LinkSettings, Netlink},
+    netlink::{Link, LinkSettings, Netlink, Route},
     tun::Tun,
 };
 use std::net::IpAddr;
@@ -95,8 +95,38 @@ impl Interface {
         }
         if self.up {
             self.add_default_routes(netlink)?;
+            self.remove_other_default_routes(netlink)?;
         }
         self.verify(netlink)
+    }
+
+    /// Another metric for all routes. The new ones come first, so that there is a default route all the time.
+    pub(crate) fn set_metric(&mut self, netlink: &mut Netlink, metric: u32) -> Result<(), LabError> {
+        self.metric = metric;
+        if self.up {
+            // An address that is there takes its subnet's route along.
+            self.add_addresses(netlink)?;
+            self.add_default_routes(netlink)?;
+            self.remove_other_default_routes(netlink)?;
+        }
+        self.verify(netlink)
+    }
+
+    pub(crate) fn metric(&self) -> u32 {
+        self.metric
+    }
+
+    /// Those with another metric, or of a family without an address.
+    fn remove_other_default_routes(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        for route in netlink.routes(self.index).map_err(|source| self.failed(source))? {
+            let is_wanted = route.metric == kernel_metric(route.ipv6, self.metric)
+                && self.families().any(|ipv6| ipv6 == route.ipv6);
+            if route.default && !is_wanted {
+                let removed = netlink.remove_default_route(self.index, route.ipv6, route.metric);
+                removed.map_err(|source| self.failed(source))?;
+            }
+        }
+        Ok(())
     }
 
     fn add_addresses(&self, netlink: &mut Netlink) -> Result<(), LabError> {
@@ -201,7 +231,11 @@ impl Interface {
                 routes.iter().any(|route| route.default && route.ipv6 == ipv6 && route.metric == metric);
             self.require(there, || format!("no default route with metric {metric}; it has {routes:?}"))?;
         }
-        Ok(())
+        let is_ours = |route: &Route| {
+            route.metric == kernel_metric(route.ipv6, self.metric)
+                && self.families().any(|ipv6| ipv6 == route.ipv6)
+        };
+        self.require(routes.iter().all(is_ours), || format!("it has other routes too: {routes:?}"))
     }
 
     fn verify_down(&self, netlink: &mut Netlink) -> Result<(), LabError> {

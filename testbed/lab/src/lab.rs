@@ -2,7 +2,7 @@
 
 use crate::{
     capture::{CapturePlan, Captures},
-    change::{InterfaceChange, LabChange, Target},
+    change::{InterfaceChange, LabChange, NetworkChange, Target},
     datapath::{Applied, Datapath, PortTally, Tally},
     error::LabError,
     interface::{Interface, InterfacePlan},
@@ -15,7 +15,8 @@ use crate::{
 };
 pub(crate) use netmodel::NetworkEvent as LabEvent;
 use netmodel::{
-    Addresses, Change, Direction, LinkCounts, Network, Owner, Plan, Port, PortId, SERVER_INTERFACE,
+    Addresses, BlockCount, Change, Direction, LinkCounts, Network, NetworkId, Owner, Plan, Port, PortId,
+    RadioCounts, SERVER_INTERFACE,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,6 +62,10 @@ pub struct Lab {
 pub struct LabReport {
     /// One entry for each of [`Network::counts`].
     pub links: Vec<LinkReport>,
+    /// What each radio has cost, by its interface. One that left a network with a radio is among them.
+    pub radios: Vec<(Owner, RadioCounts)>,
+    /// What each rule that a network had at some time has refused to carry.
+    pub blocks: Vec<(String, BlockCount)>,
     /// Lateness over all links.
     pub lateness: Lateness,
     /// The datapath ran under SCHED_FIFO.
@@ -131,7 +136,7 @@ impl Lab {
     pub fn apply(&self, change: LabChange) -> Result<Instant, LabError> {
         match change.target() {
             Target::Interface { host, name, what } => self.change_interface(host, name, what),
-            Target::Network(name) => self.rebind(name),
+            Target::Network { name, what } => self.change_network(name, what),
         }
     }
 
@@ -143,15 +148,30 @@ impl Lab {
         Ok(interface.addresses().to_vec())
     }
 
-    fn change_interface(&self, host: &str, name: &str, what: InterfaceChange) -> Result<Instant, LabError> {
+    fn change_interface(
+        &self,
+        host: &str,
+        name: &str,
+        what: InterfaceChange<'_>,
+    ) -> Result<Instant, LabError> {
         let unknown = || LabError::UnknownInterface { host: host.into(), interface: name.into() };
         let mut inside = self.hosts.get(host).ok_or_else(unknown)?.lock();
         let Inside { netlink, interfaces } = &mut *inside;
+        if let InterfaceChange::Metric(metric) = what {
+            let mut others = interfaces.iter().filter(|(other, _)| *other != name);
+            if others.any(|(_, (_, other))| other.metric() == metric) {
+                return Err(LabError::SameMetric { host: host.into(), metric });
+            }
+        }
         let (port, interface) = interfaces.get_mut(name).ok_or_else(unknown)?;
-        if what == InterfaceChange::Address && self.plan.server(host).is_some() {
+        let moves = matches!(what, InterfaceChange::Address | InterfaceChange::Roam(_));
+        if moves && self.plan.server(host).is_some() {
             return Err(LabError::ServerAddress(host.into()));
         }
-        let Applied { at, addresses } = self.datapath.apply(in_model(what, *port, interface))?;
+        let Applied { at, addresses } = match self.in_model(what, *port, interface)? {
+            Some(change) => self.datapath.apply(change)?,
+            None => Applied { at: Instant::now(), addresses: None },
+        };
         match what {
             InterfaceChange::Down => interface.set_down(netlink)?,
             InterfaceChange::Up => interface.set_up(netlink)?,
@@ -159,25 +179,68 @@ impl Lab {
             InterfaceChange::CarrierOn => interface.set_carrier(netlink, true)?,
             // The kernel must not know: everything is as it was.
             InterfaceChange::Silence | InterfaceChange::Restore => interface.verify(netlink)?,
-            InterfaceChange::Address => {
+            InterfaceChange::Address | InterfaceChange::Roam(_) => {
                 let addresses = addresses.iter().flat_map(Addresses::iter).collect();
                 interface.set_addresses(netlink, addresses)?;
             }
+            InterfaceChange::Metric(metric) => interface.set_metric(netlink, metric)?,
         }
         Ok(at)
     }
 
-    fn rebind(&self, name: &str) -> Result<Instant, LabError> {
-        let network = self.plan.network(name).ok_or_else(|| LabError::UnknownNetwork(name.into()))?;
-        if self.plan.nat_address(name).is_none() {
+    /// What a change of an interface is to the model, if anything.
+    fn in_model(
+        &self,
+        what: InterfaceChange<'_>,
+        port: PortId,
+        interface: &Interface,
+    ) -> Result<Option<Change>, LabError> {
+        let reachable = |up, carrier| {
+            let reachable = interface.would_be_reachable(up, carrier);
+            Change::InterfaceState { port, reachable }
+        };
+        Ok(Some(match what {
+            InterfaceChange::Down => reachable(Some(false), None),
+            InterfaceChange::Up => reachable(Some(true), None),
+            InterfaceChange::CarrierOff => reachable(None, Some(false)),
+            InterfaceChange::CarrierOn => reachable(None, Some(true)),
+            InterfaceChange::Silence => Change::Silence { port, silent: true },
+            InterfaceChange::Restore => Change::Silence { port, silent: false },
+            InterfaceChange::Address => Change::Address { port },
+            InterfaceChange::Roam(network) => Change::Roam { port, network: self.network(network)? },
+            InterfaceChange::Metric(_) => return Ok(None),
+        }))
+    }
+
+    fn change_network(&self, name: &str, what: NetworkChange<'_>) -> Result<Instant, LabError> {
+        let network = self.network(name)?;
+        let forgets = matches!(what, NetworkChange::NatRebind | NetworkChange::NatFlush);
+        if forgets && self.plan.nat_address(name).is_none() {
             return Err(LabError::NoNat(name.into()));
         }
-        Ok(self.datapath.apply(Change::NatRebind { network })?.at)
+        let change = match what {
+            NetworkChange::NatRebind => Change::NatRebind { network },
+            NetworkChange::NatFlush => Change::NatFlush { network },
+            NetworkChange::Blocks(blocks) => Change::Blocks { network, blocks: blocks.to_vec() },
+            NetworkChange::Link { down, up } => {
+                let one_way = |direction, link: &netmodel::LinkSpec| {
+                    let link = Box::new(link.clone());
+                    self.datapath.apply(Change::Link { network, direction, link })
+                };
+                one_way(Direction::Down, down)?;
+                return Ok(one_way(Direction::Up, up)?.at);
+            }
+        };
+        Ok(self.datapath.apply(change)?.at)
+    }
+
+    fn network(&self, name: &str) -> Result<NetworkId, LabError> {
+        self.plan.network(name).ok_or_else(|| LabError::UnknownNetwork(name.into()))
     }
 
     /// Ends the children and the model, and tells what the links did.
     pub fn finish(self) -> Result<LabReport, LabError> {
-        let Self { spawner, datapath, captures, hosts, .. } = self;
+        let Self { spawner, datapath, captures, hosts, plan } = self;
         drop(spawner);
         let tally = datapath.finish();
         // First: it is why the datapath stopped, if both failed.
@@ -190,33 +253,27 @@ impl Lab {
                 send_drops.insert(*port, interface.send_drops(netlink)?);
             }
         }
-        Ok(LabReport::new(tally, &send_drops))
-    }
-}
-
-/// What a change of an interface is to the model.
-fn in_model(what: InterfaceChange, port: PortId, interface: &Interface) -> Change {
-    let reachable = |up, carrier| {
-        let reachable = interface.would_be_reachable(up, carrier);
-        Change::InterfaceState { port, reachable }
-    };
-    match what {
-        InterfaceChange::Down => reachable(Some(false), None),
-        InterfaceChange::Up => reachable(Some(true), None),
-        InterfaceChange::CarrierOff => reachable(None, Some(false)),
-        InterfaceChange::CarrierOn => reachable(None, Some(true)),
-        InterfaceChange::Silence => Change::Silence { port, silent: true },
-        InterfaceChange::Restore => Change::Silence { port, silent: false },
-        InterfaceChange::Address => Change::Address { port },
+        Ok(LabReport::new(tally, &send_drops, &plan))
     }
 }
 
 impl LabReport {
-    fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>) -> Self {
+    fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>, plan: &Plan) -> Self {
         let mut all = LatenessRecorder::new();
         tally.ports.iter().for_each(|port| all.merge(&port.lateness));
         let links = tally.counts.into_iter().map(|counts| LinkReport::new(counts, &tally.ports, send_drops));
-        Self { links: links.collect(), lateness: all.summary(), real_time: tally.real_time }
+        let radios = tally.radios.into_iter();
+        let radios = radios.filter_map(|(port, counts)| Some((plan.port(port)?.owner.clone(), counts)));
+        let name = |NetworkId(index): NetworkId| plan.topology().networks.get(usize::from(index));
+        let blocks = tally.blocks.into_iter();
+        let blocks = blocks.filter_map(|(network, count)| Some((name(network)?.name.clone(), count)));
+        Self {
+            links: links.collect(),
+            radios: radios.collect(),
+            blocks: blocks.collect(),
+            lateness: all.summary(),
+            real_time: tally.real_time,
+        }
     }
 }
 

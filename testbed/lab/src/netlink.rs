@@ -167,19 +167,23 @@ impl Netlink {
         ipv6: bool,
         metric: u32,
     ) -> Result<(), NetlinkError> {
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family: family(ipv6),
-            table: RouteHeader::RT_TABLE_MAIN,
-            protocol: RouteProtocol::Static,
-            scope: if ipv6 { RouteScope::Universe } else { RouteScope::Link },
-            kind: RouteType::Unicast,
-            ..RouteHeader::default()
-        };
-        message.attributes = vec![RouteAttribute::Oif(index), RouteAttribute::Priority(metric)];
+        let message = default_route(index, ipv6, metric);
         let request =
             || format!("add the default route of IPv{} with metric {metric}", if ipv6 { 6 } else { 4 });
         self.request(Message::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, request).map(drop)
+    }
+
+    /// Removes a default route that was added so.
+    pub(crate) fn remove_default_route(
+        &mut self,
+        index: u32,
+        ipv6: bool,
+        metric: u32,
+    ) -> Result<(), NetlinkError> {
+        let message = default_route(index, ipv6, metric);
+        let request =
+            || format!("remove the default route of IPv{} with metric {metric}", if ipv6 { 6 } else { 4 });
+        self.request(Message::DelRoute(message), NLM_F_ACK, request).map(drop)
     }
 
     /// The addresses of an interface.
@@ -253,6 +257,20 @@ impl Netlink {
         // Without a dump or an acknowledgement to wait for, the one message is the answer.
         Ok(flags & (NLM_F_DUMP | NLM_F_ACK) == 0 && !answer.is_empty())
     }
+}
+
+fn default_route(index: u32, ipv6: bool, metric: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(ipv6),
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Static,
+        scope: if ipv6 { RouteScope::Universe } else { RouteScope::Link },
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![RouteAttribute::Oif(index), RouteAttribute::Priority(metric)];
+    message
 }
 
 fn family(ipv6: bool) -> AddressFamily {

@@ -161,6 +161,12 @@ pub struct Manifest {
     pub hosts: BTreeMap<String, HostFacts>,
     /// What each link did.
     pub links: Vec<LinkSummary>,
+    /// What each radio cost.
+    #[serde(default)]
+    pub radios: Vec<RadioSummary>,
+    /// What each rule of each network refused to carry.
+    #[serde(default)]
+    pub blocks: Vec<BlockSummary>,
     /// How late the emulation delivered packets, over all links.
     pub lateness: LatenessSummary,
     /// Offset between the hosts' clocks, nanoseconds, and its error; both 0 on one machine.
@@ -189,16 +195,46 @@ pub struct LinkSummary {
     pub host: String,
     /// Interface at its end.
     pub interface: String,
+    /// In place of a host and an interface: the network whose border is at its end.
+    #[serde(default)]
+    pub router: String,
     /// Which way.
     pub direction: crate::Direction,
     /// Packets that entered.
     pub packets: u64,
     /// Bytes that entered.
     pub bytes: u64,
+    /// Packets that came to be twice on it.
+    #[serde(default)]
+    pub duplicated: u64,
     /// Drops by cause.
     pub drops: BTreeMap<crate::DropCause, u64>,
     /// Lateness of the deliveries.
     pub lateness: LatenessSummary,
+}
+
+/// What a radio cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RadioSummary {
+    /// Its host.
+    pub host: String,
+    /// Its interface.
+    pub interface: String,
+    /// How long it was connected, nanoseconds.
+    pub on_ns: u64,
+    /// How often it went from idle to connected.
+    pub promotions: u64,
+}
+
+/// What a rule of a network refused to carry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockSummary {
+    /// Network of the scenario.
+    pub network: String,
+    /// The rule, in the words of a scenario.
+    pub rule: serde_json::Value,
+    /// Packets.
+    pub dropped: u64,
 }
 
 /// Lateness: the moment a packet was handed to the kernel less the moment it was due.
@@ -229,6 +265,8 @@ mod tests {
             kernel: "Linux".into(),
             hosts: BTreeMap::new(),
             links: vec![],
+            radios: vec![],
+            blocks: vec![],
             lateness: LatenessSummary::default(),
             clock_offset_ns: 0,
             clock_error_ns: 0,

@@ -364,7 +364,7 @@ pub enum EventKind {
         target_host: Option<String>,
         /// To which interface, where one is meant.
         target_interface: Option<String>,
-        /// To which network, where one is meant.
+        /// To which network, where one is meant: one that is changed, or that an interface joins.
         #[serde(default)]
         target_network: Option<String>,
         /// When it was to happen, nanoseconds since time zero.

@@ -50,7 +50,8 @@ pub(crate) fn load(file: &Path, sets: &[String]) -> Option<(Scenario, String)> {
             return None;
         }
     };
-    match Scenario::parse(&file.display().to_string(), &text, sets) {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    match Scenario::parse(&file.display().to_string(), folder, &text, sets) {
         Ok(scenario) => Some((scenario, text)),
         Err(problems) => {
             console::show_problems(&problems);

@@ -63,10 +63,11 @@ fn read_sources(directory: &Path) -> Result<(Scenario, EventLog), PastError> {
         _ => PastError::File { path: path.clone(), source },
     })?;
     // JSON is YAML, and the resolved form is the scenario language.
-    let scenario = Scenario::parse(&path.display().to_string(), &text, &[]).map_err(|problems| {
-        let why = shown(&problems);
-        PastError::Scenario { path, why }
-    })?;
+    let scenario =
+        Scenario::parse(&path.display().to_string(), directory, &text, &[]).map_err(|problems| {
+            let why = shown(&problems);
+            PastError::Scenario { path, why }
+        })?;
     Ok((scenario, record::read_events(&directory.join("events.jsonl"))?))
 }
 
@@ -79,7 +80,7 @@ fn link_rates(scenario: &Scenario) -> Option<LinkRates> {
         let rates = links.iter().map(|link| rate(link).map(netmodel::BitRate::bits_per_second));
         rates.sum::<Option<u64>>().map(BitRate)
     };
-    Some(LinkRates { up: sum(|link| link.up.rate)?, down: sum(|link| link.down.rate)? })
+    Some(LinkRates { up: sum(|link| link.up.mean_rate())?, down: sum(|link| link.down.mean_rate())? })
 }
 
 fn shown(problems: &Problems) -> String {

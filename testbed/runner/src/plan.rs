@@ -6,11 +6,11 @@ use crate::{
     console::say,
     exit::Exit,
     scenario::{
-        Call, Direction, Network, Peers, Scenario, Server, ServerKind, Workload, format_bit_rate,
-        format_byte_size, format_duration,
+        Call, Direction, LowerError, Nat, Network, Peers, Scenario, Server, ServerKind, Workload,
+        format_byte_size, format_duration, link_phrase,
     },
 };
-use netmodel::{PlanError, Port};
+use netmodel::Port;
 use record::{InterfaceKind, Millis};
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
@@ -71,8 +71,8 @@ struct PlannedInterface<'a> {
 struct PlannedNetwork<'a> {
     #[serde(flatten)]
     network: &'a Network,
-    /// The public address of its NAT.
-    nat_address: Option<String>,
+    /// The outside addresses of its NATs, inside first.
+    nat_addresses: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,8 +90,8 @@ struct PlannedStep {
 }
 
 impl<'a> Planned<'a> {
-    fn of(scenario: &'a Scenario) -> Result<Self, PlanError> {
-        let plan = netmodel::Plan::new(scenario.topology())?;
+    fn of(scenario: &'a Scenario) -> Result<Self, LowerError> {
+        let plan = scenario.plan()?;
         let hosts = scenario.hosts.iter().map(|(name, host)| {
             let interfaces = host.interfaces.iter().map(|(interface, spec)| {
                 let port = plan.port_of(name, interface).and_then(|id| plan.port(id));
@@ -106,8 +106,10 @@ impl<'a> Planned<'a> {
             (name.as_str(), PlannedHost { role: role(scenario, name), interfaces: interfaces.collect() })
         });
         let networks = scenario.networks.iter().map(|(name, network)| {
-            let nat_address = plan.nat_address(name).map(|address| address.to_string());
-            (name.as_str(), PlannedNetwork { network, nat_address })
+            let nats = scenario.nat_networks(name);
+            let outside = nats.iter().filter_map(|nat| plan.nat_address(nat));
+            let nat_addresses = outside.map(|address| address.to_string()).collect();
+            (name.as_str(), PlannedNetwork { network, nat_addresses })
         });
         let servers = scenario.servers.iter().map(|(name, server)| {
             (name.as_str(), PlannedServer { server, addresses: addresses(plan.server(name)) })
@@ -143,7 +145,10 @@ fn addresses(port: Option<&Port>) -> Vec<String> {
 fn steps(scenario: &Scenario) -> Vec<PlannedStep> {
     let start = format!("both peers start ICE, then {}", sent(scenario.peers.client.workload));
     let step = |at: std::time::Duration, what: String| PlannedStep { at_ms: at.into(), what };
-    let timeline = scenario.timeline.iter().map(|done| step(done.at, done.action.to_string()));
+    let timeline = scenario.timeline.iter().map(|done| {
+        let detail = done.action.detail().map(|detail| format!(": {detail}"));
+        step(done.at, format!("{}{}", done.action, detail.unwrap_or_default()))
+    });
     let ends = step(scenario.duration, "everything is stopped".to_owned());
     [step(std::time::Duration::ZERO, start)].into_iter().chain(timeline).chain([ends]).collect()
 }
@@ -210,19 +215,29 @@ fn kind(kind: InterfaceKind) -> &'static str {
     }
 }
 
+/// What is unusual about a NAT stands in the cell behind; the usual one is told by its address alone.
 fn network_row(name: &str, planned: &PlannedNetwork<'_>) -> Vec<String> {
     let network = planned.network;
-    let direction = |link: &crate::scenario::LinkDirection| {
-        let jitter = (!link.jitter.is_zero()).then(|| format!(" +-{}", format_duration(link.jitter)));
-        let rate = link.rate.map_or("no rate limit".to_owned(), format_bit_rate);
-        format!("{}{}, {rate}", format_duration(link.delay), jitter.unwrap_or_default())
+    let mut link = link_phrase(&network.link.down, &network.link.up);
+    if let Some(radio) = &network.link.radio {
+        link = format!("{link}, {radio}");
+    }
+    let nat = match planned.nat_addresses.as_slice() {
+        [] => "no NAT".to_owned(),
+        [outside] => format!("NAT at {outside}"),
+        several => format!("NATs at {}", several.join(" and ")),
     };
-    let (up, down) = (direction(&network.link.up), direction(&network.link.down));
-    let link = if up == down { format!("{up} each way") } else { format!("{up} up; {down} down") };
-    let nat = planned.nat_address.as_ref().map_or("no NAT".to_owned(), |outside| format!("NAT at {outside}"));
-    let blocks = network.block.iter().map(|block| block.to_string());
+    let usual = netmodel::NatSpec::new(netmodel::NatKind::Home);
+    let is_usual = |nat: &&Nat| nat.mapping == usual.mapping && nat.filtering == usual.filtering;
+    let behind = network.behind.iter().map(|other| format!("behind {other}"));
+    let nats = network.nat.iter().filter(|nat| !is_usual(nat)).map(ToString::to_string);
+    let blocks = network.block.iter().map(ToString::to_string);
+    let multicast = (!network.multicast).then(|| "no multicast".to_owned());
+    let distances = network.distances.iter();
+    let distances = distances.map(|(other, delay)| format!("{} from {other}", format_duration(*delay)));
+    let notes: Vec<String> = behind.chain(nats).chain(blocks).chain(multicast).chain(distances).collect();
     let mut cells = row([name, &link, &nat, network.ipv6.phrase()]);
-    cells.push(blocks.collect::<Vec<_>>().join("; "));
+    cells.push(notes.join("; "));
     cells
 }
 

@@ -139,9 +139,9 @@ fn run_one(
     around: &Surroundings<'_>,
 ) -> Result<(compare::Run, Exit), RunError> {
     // What ran is what is written down, the seed included.
-    let scenario = Scenario { seed, ..loaded.scenario.clone() };
+    let mut scenario = Scenario { seed, ..loaded.scenario.clone() };
     let directory = make_directory(&args.out, &scenario)?;
-    artefacts::write_scenario(&directory, &scenario, &loaded.text)?;
+    artefacts::write_scenario(&directory, &mut scenario, &loaded.text)?;
     match around.progress.is_shown() {
         true => around.progress.begin(format!("{}, seed {seed}", scenario.name)),
         false => report::beginning(&scenario, &directory),

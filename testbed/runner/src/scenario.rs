@@ -5,30 +5,42 @@
 //! Serialising a [`Scenario`] gives the same language with every default filled in: it reads back as the same value.
 //! Left out: words of the contract that are not built yet; [`words`] knows which they are.
 
+mod blocks;
 pub(crate) mod diagnostic;
 mod expect;
 mod hosts;
+mod impairments;
+mod links;
 mod lower;
+mod meaning;
 mod names;
+mod nats;
 mod networks;
 mod peers;
 pub(crate) mod presets;
 mod quantity;
+mod radio;
 mod reader;
 mod servers;
 mod set;
 mod timeline;
+mod traces;
 pub(crate) mod words;
 mod workload;
 mod yaml;
 
+pub(crate) use blocks::Block;
 pub(crate) use expect::Expect;
 pub(crate) use hosts::Host;
-pub(crate) use networks::{Link, LinkDirection, Network};
+pub(crate) use links::{Link, phrase as link_phrase};
+pub(crate) use lower::{LowerError, named_in_scenario};
+pub(crate) use nats::Nat;
+pub(crate) use networks::Network;
 pub(crate) use peers::{Peer, Peers, Signal};
-pub(crate) use quantity::{format_bit_rate, format_byte_size, format_duration};
+pub(crate) use quantity::{format_byte_size, format_duration};
 pub(crate) use servers::{Server, ServerKind};
-pub(crate) use timeline::{Action, Step, Subject};
+pub(crate) use timeline::{Action, Step};
+use traces::TraceSource;
 pub(crate) use workload::{Call, Direction, Workload};
 
 use diagnostic::{Problem, Problems};
@@ -36,8 +48,12 @@ use names::Names;
 use quantity::{QuantityError, parse_duration};
 use reader::Table;
 use serde::Serialize;
-use std::{collections::BTreeMap, time::Duration};
-use yaml::Node;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use yaml::{Node, Value};
 
 /// A scenario, every value of which is valid and every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,14 +96,15 @@ const DEFAULT_SEED: u64 = 1;
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl Scenario {
-    /// Reads a scenario from its text; `name` is what complaints call the text, `sets` are the arguments of `--set`.
-    pub(crate) fn parse(name: &str, text: &str, sets: &[String]) -> Result<Self, Problems> {
+    /// Reads a scenario from its text; `name` is what complaints call the text, `folder` is what the paths in it are
+    /// relative to, `sets` are the arguments of `--set`.
+    pub(crate) fn parse(name: &str, folder: &Path, text: &str, sets: &[String]) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let source = problems.sources.add(name, text.to_owned());
         let scenario = match yaml::parse(text, source) {
             Ok(mut root) => {
                 sets.iter().for_each(|argument| set::apply(&mut root, argument, &mut problems));
-                Self::read(&root, &mut problems)
+                Self::read(&root, folder, &mut problems)
             }
             Err(problem) => {
                 problems.push(problem);
@@ -100,12 +117,21 @@ impl Scenario {
         }
     }
 
-    /// Networks, hosts and servers as the model wants them.
-    pub(crate) fn topology(&self) -> netmodel::Topology {
-        lower::topology(self)
+    /// Every file that a link has its trace from, with what is in it.
+    pub(crate) fn trace_files(&mut self) -> impl Iterator<Item = (&mut PathBuf, &netmodel::Trace)> {
+        let networks =
+            self.networks.values_mut().flat_map(|network| [&mut network.link.down, &mut network.link.up]);
+        let changes = self.timeline.iter_mut().filter_map(|step| match &mut step.action {
+            Action::Link(change) => Some([&mut change.down, &mut change.up]),
+            _ => None,
+        });
+        networks.chain(changes.flatten()).filter_map(|direction| match &mut direction.trace {
+            Some(TraceSource::File { path, trace }) => Some((path, &*trace)),
+            _ => None,
+        })
     }
 
-    fn read(root: &Node, problems: &mut Problems) -> Option<Self> {
+    fn read(root: &Node, folder: &Path, problems: &mut Problems) -> Option<Self> {
         let table = Table::open(root, &words::SCENARIO, problems)?;
         let names = Names::gather(root);
         let name = read_name(&table, problems);
@@ -119,9 +145,11 @@ impl Scenario {
         let duration = table.require("duration", problems);
         let duration = duration.and_then(|node| reader::value(node, "a duration", parse_length, problems));
 
+        let around = networks::Surroundings { networks: &names.networks, servers: &names.servers, folder };
         let networks = table.require("networks", problems);
+        let read_network = |node: &Node, problems: &mut Problems| Network::read(node, &around, problems);
         let networks =
-            networks.and_then(|node| named(node, "a network", Network::read, problems)).unwrap_or_default();
+            networks.and_then(|node| named(node, "a network", read_network, problems)).unwrap_or_default();
         let hosts = table.require("hosts", problems);
         let read_host = |node: &Node, problems: &mut Problems| Host::read(node, &names, problems);
         let hosts = hosts.and_then(|node| named(node, "a host", read_host, problems)).unwrap_or_default();
@@ -134,12 +162,17 @@ impl Scenario {
         let share_a_network = |one: &str, other: &str| share_a_network(&hosts, one, other);
         // An unsound server was told already.
         let has_rendezvous = !names.servers.is_empty();
-        let around = peers::Surroundings { names: &names, share_a_network: &share_a_network, has_rendezvous };
+        let meeting =
+            peers::Surroundings { names: &names, share_a_network: &share_a_network, has_rendezvous };
         let peers = table.require("peers", problems);
-        let peers = peers.and_then(|node| Peers::read(node, &around, problems));
+        let peers = peers.and_then(|node| Peers::read(node, &meeting, problems));
         let backends = read_backends(&table, problems);
         let timeline = match table.get("timeline") {
-            Some(node) => Step::read_all(node, duration, &names, &networks, problems),
+            Some(node) => {
+                let (networks, hosts) = (networks.clone(), hosts.clone());
+                let stage = timeline::Stage { duration, names: &names, around: &around, networks, hosts };
+                Step::read_all(node, stage, problems)
+            }
             None => Some(Vec::new()),
         };
         let around = expect::Surroundings {
@@ -167,14 +200,39 @@ impl Scenario {
         Some(scenario)
     }
 
-    /// What only the address plan can tell, such as a delay beyond its limit.
+    /// What only the model can tell, such as a delay beyond its limit.
     fn check_plan(&self, table: &Table<'_>, problems: &mut Problems) {
-        if problems.is_empty()
-            && let Err(error) = netmodel::Plan::new(self.topology())
-        {
-            let span = table.entry("networks").map_or(table.span(), |entry| entry.key_span);
-            problems.push(Problem::new(error.to_string(), span, "in this topology"));
+        if !problems.is_empty() {
+            return;
         }
+        if let Err(error) = self.plan() {
+            let of = |section: &str| {
+                let Value::Map(entries) = &table.get(section)?.value else { return None };
+                let entry = entries.iter().find(|entry| Some(entry.key.as_str()) == error.subject());
+                entry.map(|entry| entry.key_span)
+            };
+            let networks = || table.entry("networks").map(|entry| entry.key_span);
+            let span = of("networks").or_else(|| of("servers")).or_else(networks).unwrap_or(table.span());
+            problems.push(Problem::new(error.to_string(), span, "in this topology"));
+            return;
+        }
+        for (at, error) in self.timeline.iter().filter_map(|step| Some((step.at, self.try_step(step).err()?)))
+        {
+            let span = table.entry("timeline").map_or(table.span(), |entry| entry.key_span);
+            let message = format!("the step at {}: {error}", format_duration(at));
+            problems.push(Problem::new(message, span, "in this timeline"));
+        }
+    }
+
+    /// Whether the model can have the links that a step makes.
+    fn try_step(&self, step: &Step) -> Result<(), LowerError> {
+        let Action::Link(change) = &step.action else { return Ok(()) };
+        let mut after = self.clone();
+        if let Some(network) = after.networks.get_mut(&change.network) {
+            network.link.down = change.down.clone();
+            network.link.up = change.up.clone();
+        }
+        after.plan().map(drop)
     }
 }
 
@@ -223,7 +281,7 @@ fn named<T>(
 /// Hosts and servers have one directory each in the run directory, and `testbed` is who reports for the network.
 fn check_shared_names(table: &Table<'_>, names: &Names<'_>, problems: &mut Problems) {
     for (key, taken) in [("servers", names.hosts.as_slice()), ("hosts", &[]), ("networks", &[])] {
-        let Some(yaml::Value::Map(entries)) = table.get(key).map(|node| &node.value) else { continue };
+        let Some(Value::Map(entries)) = table.get(key).map(|node| &node.value) else { continue };
         for entry in entries {
             let name = entry.key.as_str();
             let reserved = if key == "networks" { netmodel::INTERNET } else { record_name::TESTBED };

@@ -135,6 +135,18 @@ pub enum DisturbanceKind {
     Address,
     /// The NAT of a network has forgotten every mapping, and gives others from then on.
     NatRebind,
+    /// The NAT of a network has forgotten every mapping.
+    NatFlush,
+    /// The interface leaves its network and joins another one, where it gets other addresses.
+    Roam,
+    /// The routes of an interface have another metric.
+    Metric,
+    /// The links of a network behave differently.
+    Link,
+    /// A network refuses to carry something.
+    Block,
+    /// A network carries everything again.
+    Unblock,
 }
 
 /// Which way a packet went, seen from the host.
@@ -252,7 +264,7 @@ impl fmt::Display for DetectedBy {
 
 impl DisturbanceKind {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Down,
         Self::Up,
         Self::CarrierOff,
@@ -261,6 +273,12 @@ impl DisturbanceKind {
         Self::Restore,
         Self::Address,
         Self::NatRebind,
+        Self::NatFlush,
+        Self::Roam,
+        Self::Metric,
+        Self::Link,
+        Self::Block,
+        Self::Unblock,
     ];
 
     /// The word on disk and in a scenario.
@@ -274,13 +292,20 @@ impl DisturbanceKind {
             DisturbanceKind::Restore => "restore",
             DisturbanceKind::Address => "address",
             DisturbanceKind::NatRebind => "nat_rebind",
+            DisturbanceKind::NatFlush => "nat_flush",
+            DisturbanceKind::Roam => "roam",
+            DisturbanceKind::Metric => "metric",
+            DisturbanceKind::Link => "link",
+            DisturbanceKind::Block => "block",
+            DisturbanceKind::Unblock => "unblock",
         }
     }
 
-    /// Something that carried packets is taken away. A NAT that forgets its mappings takes nothing away: its network
-    /// carries packets as before, though from another address.
+    /// An interface loses what it carried packets by. A NAT that forgets its mappings takes nothing away: its network
+    /// carries packets as before, though from another address. How well a network carries, and what it refuses, is no
+    /// loss of an interface either.
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::Down | Self::CarrierOff | Self::Silence | Self::Address)
+        matches!(self, Self::Down | Self::CarrierOff | Self::Silence | Self::Address | Self::Roam)
     }
 }
 

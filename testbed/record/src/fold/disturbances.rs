@@ -41,7 +41,10 @@ impl Step<'_> {
     pub(super) fn what(&self) -> String {
         let word = self.kind;
         match (self.host, self.interface, self.network) {
-            (Some(host), Some(interface), _) => format!("{word} {host}.{interface}"),
+            (Some(host), Some(interface), Some(network)) => {
+                format!("{word} {host}.{interface} to {network}")
+            }
+            (Some(host), Some(interface), None) => format!("{word} {host}.{interface}"),
             (Some(host), None, _) => format!("{word} {host}"),
             (None, _, Some(network)) => format!("{word} {network}"),
             (None, _, None) => word.to_string(),

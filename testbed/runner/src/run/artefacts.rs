@@ -4,21 +4,33 @@ use super::{
     collect::{direction, drop_cause, owner_names},
     netns::{Ended, Order},
 };
-use crate::scenario::Scenario;
+use crate::scenario::{Block, Scenario, named_in_scenario};
 use lab::{Lateness, LinkReport};
-use netmodel::{Owner, Plan};
+use netmodel::{BlockCount, Owner, RadioCounts};
 use record::{
-    DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, Results, RunDirectory, SCHEMA_VERSION,
+    BlockSummary, DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RadioSummary, Results,
+    RunDirectory, SCHEMA_VERSION,
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// The scenario as it was written, and with every default filled in.
+/// The scenario as it was written, and with every default filled in. The traces that it reads come along, and the
+/// resolved form names those: a run directory can be read wherever it is taken.
 pub(crate) fn write_scenario(
     directory: &RunDirectory,
-    scenario: &Scenario,
+    scenario: &mut Scenario,
     text: &str,
 ) -> Result<(), DirectoryError> {
     directory.write("scenario.yaml", text.as_bytes())?;
+    let mut written: Vec<netmodel::Trace> = Vec::new();
+    for (path, trace) in scenario.trace_files() {
+        let number = written.iter().position(|other| other == trace);
+        let name = format!("trace-{}.txt", number.unwrap_or(written.len()) + 1);
+        if number.is_none() {
+            directory.write(&name, trace.to_text().as_bytes())?;
+            written.push(trace.clone());
+        }
+        *path = name.into();
+    }
     directory.write("scenario.resolved.json", &json(scenario))
 }
 
@@ -35,7 +47,8 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 /// Writes the manifest; nothing may be written after it.
 pub(crate) fn seal(order: &Order<'_>, ended: &Ended) -> Result<(), DirectoryError> {
-    let links = ended.report.iter().flat_map(|report| &report.links);
+    let reports = ended.report.iter();
+    let links = reports.clone().flat_map(|report| &report.links);
     order.directory.seal(Manifest {
         schema_version: SCHEMA_VERSION,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,6 +59,8 @@ pub(crate) fn seal(order: &Order<'_>, ended: &Ended) -> Result<(), DirectoryErro
         kernel: kernel(),
         hosts: hosts(order),
         links: links.map(link).collect(),
+        radios: reports.clone().flat_map(|report| &report.radios).map(radio).collect(),
+        blocks: reports.flat_map(|report| &report.blocks).map(block).collect(),
         lateness: ended.report.as_ref().map(|report| lateness(&report.lateness)).unwrap_or_default(),
         // One machine, one clock.
         clock_offset_ns: 0,
@@ -64,7 +79,7 @@ fn kernel() -> String {
 fn hosts(order: &Order<'_>) -> BTreeMap<String, HostFacts> {
     let program = format!("iceperf {}", order.iceperf.version);
     let mut hosts: BTreeMap<String, HostFacts> = BTreeMap::new();
-    let plan = Plan::new(order.scenario.topology());
+    let plan = order.scenario.plan();
     for port in plan.iter().flat_map(|plan| plan.ports()) {
         let (host, interface) = owner_names(&port.owner);
         let role = match &port.owner {
@@ -94,16 +109,32 @@ fn link(link: &LinkReport) -> LinkSummary {
         network: counts.network.clone(),
         host,
         interface,
+        router: counts.router.clone().unwrap_or_default(),
         direction: direction(counts.direction),
         packets: counts.packets,
         bytes: counts.bytes,
+        duplicated: counts.duplicated,
         drops,
         lateness: lateness(&link.lateness),
     }
 }
 
+fn radio((owner, counts): &(Owner, RadioCounts)) -> RadioSummary {
+    let (host, interface) = owner_names(owner);
+    RadioSummary { host, interface, on_ns: nanoseconds(counts.connected), promotions: counts.promotions }
+}
+
+fn block((network, count): &(String, BlockCount)) -> BlockSummary {
+    // A map of words always serialises.
+    let rule = serde_json::to_value(Block(count.block)).unwrap_or_default();
+    BlockSummary { network: named_in_scenario(network).to_owned(), rule, dropped: count.dropped }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn lateness(lateness: &Lateness) -> LatenessSummary {
-    let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     LatenessSummary {
         count: lateness.count,
         median_ns: nanoseconds(lateness.median),

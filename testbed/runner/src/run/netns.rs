@@ -8,9 +8,9 @@ use super::{
     iceperf::Iceperf,
     signals::Signals,
 };
-use crate::scenario::{Action, Scenario, Step, Subject, format_duration};
+use crate::scenario::{Action, LowerError, Scenario, Step, format_duration};
 use lab::{Lab, LabChange, LabError, LabReport, LabSpec, Rights};
-use netmodel::{Plan, PlanError};
+use netmodel::Direction;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use record::{Command, DirectoryError, EventKind, RunDirectory, WriteError, Writer};
 use std::{
@@ -66,7 +66,7 @@ pub(crate) struct Ended {
 #[derive(Debug, Error)]
 pub(crate) enum SetUpError {
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(#[from] LowerError),
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
@@ -169,7 +169,7 @@ enum Woken {
 
 impl<'a> Stage<'a> {
     fn build(order: &'a Order<'a>, rights: Rights) -> Result<Self, SetUpError> {
-        let plan = Plan::new(order.scenario.topology())?;
+        let plan = order.scenario.plan()?;
         let writer = Writer::create(&order.directory.events())?;
         let (notes, for_record) = mpsc::channel();
         let (notices, inbox) = Inbox::new()?;
@@ -267,12 +267,12 @@ impl<'a> Stage<'a> {
 
     fn follow_timeline(&mut self, zero: Instant) -> Woken {
         let order = self.order;
-        for (index, step) in order.scenario.timeline.iter().enumerate() {
-            let woken = self.wait_until(zero + step.at, |_| false);
+        for act in acts(&order.scenario.timeline) {
+            let woken = self.wait_until(zero + act.at, |_| false);
             if woken != Woken::Due {
                 return woken;
             }
-            if let Err(why) = self.apply(index, step, zero) {
+            if let Err(why) = self.act(&act, zero) {
                 self.invalidate(why);
                 return Woken::Failed;
             }
@@ -280,26 +280,31 @@ impl<'a> Stage<'a> {
         self.wait_until(zero + order.scenario.duration, |_| false)
     }
 
-    /// Applies a step, and records it once the kernel has been read back.
-    fn apply(&mut self, index: usize, step: &Step, zero: Instant) -> Result<(), String> {
+    /// Applies a step, or what is left of one, and records a step once the kernel has been read back.
+    fn act(&mut self, act: &Act<'_>, zero: Instant) -> Result<(), String> {
+        let Act { at, index, step, is_end } = *act;
         let place = format!("step {index} of the timeline ({})", format_duration(step.at));
-        let applied = self.lab.apply(change(&step.action)).map_err(|error| format!("{place}: {error}"))?;
-        let (target, network) = match step.action.subject() {
-            Subject::Interface(target) => (Some(target.clone()), None),
-            Subject::Network(network) => (None, Some(network.to_owned())),
-        };
-        let due = zero + step.at;
-        self.note(Note::Own(
-            applied,
-            EventKind::Disturbance {
-                index,
-                what: step.action.kind(),
-                target_host: target.as_ref().map(|target| target.host.clone()),
-                target_interface: target.map(|target| target.interface),
-                target_network: network,
-                due_t_ns: nanoseconds_since(zero, due),
-            },
-        ));
+        let failed = |error: &dyn std::fmt::Display| format!("{place}: {error}");
+        let changes = changes(self.order.scenario, &step.action, is_end).map_err(|error| failed(&error))?;
+        let due = zero + at;
+        let mut applied = Instant::now();
+        for change in changes {
+            applied = self.lab.apply(change).map_err(|error| failed(&error))?;
+        }
+        if !is_end {
+            let target = step.action.interface();
+            self.note(Note::Own(
+                applied,
+                EventKind::Disturbance {
+                    index,
+                    what: step.action.kind(),
+                    target_host: target.map(|target| target.host.clone()),
+                    target_interface: target.map(|target| target.interface.clone()),
+                    target_network: step.action.network().map(str::to_owned),
+                    due_t_ns: nanoseconds_since(zero, due),
+                },
+            ));
+        }
         let late = applied.saturating_duration_since(due);
         if late > STEP_LATE {
             self.invalidate(format!("timing: {place} was applied {} ms late", late.as_millis()));
@@ -469,12 +474,39 @@ fn metrics(order: &Order<'_>) -> BTreeMap<(String, String), u32> {
     metrics.collect()
 }
 
-fn change(action: &Action) -> LabChange {
-    let (host, interface) = match action.subject() {
-        Subject::Interface(target) => (target.host.clone(), target.interface.clone()),
-        Subject::Network(_) => Default::default(),
-    };
-    match action {
+/// Something to do at a time.
+#[derive(Debug, Clone, Copy)]
+struct Act<'a> {
+    at: Duration,
+    index: usize,
+    step: &'a Step,
+    /// The end of a step that takes a time.
+    is_end: bool,
+}
+
+/// The steps and their ends, in order of time.
+fn acts(timeline: &[Step]) -> Vec<Act<'_>> {
+    let mut acts = Vec::new();
+    for (index, step) in timeline.iter().enumerate() {
+        acts.push(Act { at: step.at, index, step, is_end: false });
+        if let Action::Roam { gap, .. } = &step.action
+            && !gap.is_zero()
+        {
+            acts.push(Act { at: step.at + *gap, index, step, is_end: true });
+        }
+    }
+    acts.sort_by_key(|act| act.at);
+    acts
+}
+
+/// What is done to the lab for a step, or for its end.
+fn changes(scenario: &Scenario, action: &Action, is_end: bool) -> Result<Vec<LabChange>, LowerError> {
+    let (host, interface) =
+        action.interface().map(|target| (target.host.clone(), target.interface.clone())).unwrap_or_default();
+    let blocks =
+        |network: &str, blocks| LabChange::Blocks { network: scenario.border_network(network), blocks };
+    let nats = |network: &str| scenario.nat_networks(network).into_iter();
+    Ok(vec![match action {
         Action::Down(_) => LabChange::Down { host, interface },
         Action::Up(_) => LabChange::Up { host, interface },
         Action::CarrierOff(_) => LabChange::CarrierOff { host, interface },
@@ -482,8 +514,30 @@ fn change(action: &Action) -> LabChange {
         Action::Silence(_) => LabChange::Silence { host, interface },
         Action::Restore(_) => LabChange::Restore { host, interface },
         Action::Address { .. } => LabChange::Address { host, interface },
-        Action::NatRebind(network) => LabChange::NatRebind { network: network.clone() },
-    }
+        Action::Metric { value, .. } => LabChange::Metric { host, interface, metric: *value },
+        Action::Roam { gap, .. } if !is_end && !gap.is_zero() => LabChange::CarrierOff { host, interface },
+        Action::Roam { network, .. } => {
+            let on = LabChange::CarrierOn { host: host.clone(), interface: interface.clone() };
+            let roam = LabChange::Roam { host, interface, network: network.clone() };
+            // Addresses come before the carrier, as they do for whoever asks when it is told.
+            return Ok(if is_end { vec![roam, on] } else { vec![roam] });
+        }
+        Action::Link(change) => LabChange::Link {
+            network: change.network.clone(),
+            down: Box::new(scenario.lower_link(&change.network, Direction::Down, &change.down)?),
+            up: Box::new(scenario.lower_link(&change.network, Direction::Up, &change.up)?),
+        },
+        Action::Block { network, filters } => {
+            blocks(network, filters.iter().map(|filter| filter.0).collect())
+        }
+        Action::Unblock { network } => blocks(network, Vec::new()),
+        Action::NatRebind(network) => {
+            return Ok(nats(network).map(|network| LabChange::NatRebind { network }).collect());
+        }
+        Action::NatFlush(network) => {
+            return Ok(nats(network).map(|network| LabChange::NatFlush { network }).collect());
+        }
+    }])
 }
 
 fn is_fine(part: Part, reaped: Reaped) -> bool {

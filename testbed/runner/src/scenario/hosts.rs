@@ -84,7 +84,7 @@ impl Interface {
 }
 
 /// The kernel takes 0 for a wish to choose one itself.
-fn read_metric(node: &Node, problems: &mut Problems) -> Option<u32> {
+pub(super) fn read_metric(node: &Node, problems: &mut Problems) -> Option<u32> {
     reader::number(node, "a metric (1 to 4294967295)", problems).map(NonZeroU32::get)
 }
 

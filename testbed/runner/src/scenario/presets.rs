@@ -47,14 +47,46 @@ fn read_one(entry: &Entry, problems: &mut Problems) -> Option<Preset> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Scenario;
+    use std::path::Path;
 
     #[test]
     fn every_preset_of_the_file_is_sound_and_has_evidence() {
         let names: Vec<&str> = all().iter().map(|preset| preset.name.as_str()).collect();
-        assert_eq!(names, ["o2-2024", "telekom-2024"]);
+        let expected = [
+            "o2-2024",
+            "telekom-2024",
+            "home-router",
+            "office-firewall",
+            "campus-wifi",
+            "adapter-behind-eduroam",
+            "symmetric-cgnat",
+            "hotel-wifi",
+            "open",
+        ];
+        assert_eq!(names, expected);
         for preset in all() {
-            assert!(preset.evidence.contains("Assumption: 15 ms one way"), "{}", preset.evidence);
+            assert!(preset.evidence.contains("Assumption"), "{}", preset.evidence);
             assert_eq!(preset.network.preset.as_deref(), Some(preset.name.as_str()));
+        }
+        for carrier in &all()[..2] {
+            assert!(carrier.evidence.contains("Assumption: 15 ms one way"), "{}", carrier.evidence);
+        }
+    }
+
+    /// Each in a scenario, as the model sees it.
+    #[test]
+    fn every_preset_can_be_planned() {
+        for Preset { name, .. } in all() {
+            let text = format!(
+                "{{scenario: s, why: w, duration: 1s, networks: {{n: {{preset: {name}}}}}, \
+                 hosts: {{a: {{interfaces: {{eth0: {{type: lan, network: n}}}}}}, \
+                 b: {{interfaces: {{eth0: {{type: lan, network: n}}}}}}}}, \
+                 peers: {{client: {{host: a}}, server: {{host: b}}}}}}"
+            );
+            let scenario = Scenario::parse("test.yaml", Path::new(""), &text, &[]);
+            let scenario = scenario.unwrap_or_else(|problems| panic!("{name}: {:?}", problems.diagnostics()));
+            assert_eq!(scenario.networks["n"].preset.as_ref(), Some(name));
         }
     }
 }

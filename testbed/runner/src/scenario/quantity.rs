@@ -2,7 +2,8 @@
 //!
 //! Formatting is exact: what is written reads back as the same value.
 
-use netmodel::{BitRate, ByteSize};
+use super::reader::or_none;
+use netmodel::{BitRate, ByteSize, Mtu};
 use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr, time::Duration};
 use thiserror::Error;
@@ -219,7 +220,16 @@ impl Serialize for PacketRate {
 pub(crate) struct Percentage(u64);
 
 impl Percentage {
-    const ALL: u64 = 1_000_000;
+    /// 0 %.
+    pub(crate) const NONE: Self = Self(0);
+    /// 100 %.
+    pub(crate) const ALL: Self = Self(1_000_000);
+
+    /// In billionths of the whole.
+    pub(crate) fn per_billion(self) -> u32 {
+        // At most a million times a thousand.
+        self.0 as u32 * 1_000
+    }
 
     /// In hundredths of the whole.
     pub(crate) fn percent(self) -> f64 {
@@ -227,12 +237,19 @@ impl Percentage {
     }
 }
 
+/// `1%`.
+pub(crate) fn parse_percentage(text: &str) -> Result<Percentage, QuantityError> {
+    text.parse()
+}
+
 impl FromStr for Percentage {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         match PERCENTAGE.parse(text)? {
-            millionths if millionths > Self::ALL => Err(QuantityError::MoreThanAll { text: text.to_owned() }),
+            millionths if millionths > Self::ALL.0 => {
+                Err(QuantityError::MoreThanAll { text: text.to_owned() })
+            }
             millionths => Ok(Self(millionths)),
         }
     }
@@ -268,12 +285,17 @@ pub(crate) fn bit_rate<S: Serializer>(value: &BitRate, serializer: S) -> Result<
     serializer.collect_str(&format_bit_rate(*value))
 }
 
-/// For `#[serde(serialize_with)]`, beside `skip_serializing_if`.
-pub(crate) fn optional_bit_rate<S: Serializer>(
+/// For `#[serde(serialize_with)]`.
+pub(crate) fn bit_rate_or_none<S: Serializer>(
     value: &Option<BitRate>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&value.map(format_bit_rate).unwrap_or_default())
+    or_none(&value.map(format_bit_rate), serializer)
+}
+
+/// For `#[serde(serialize_with)]`.
+pub(crate) fn mtu_or_none<S: Serializer>(value: &Option<Mtu>, serializer: S) -> Result<S::Ok, S::Error> {
+    or_none(&value.map(|mtu| format_byte_size(ByteSize(mtu.bytes().into()))), serializer)
 }
 
 /// For `#[serde(serialize_with)]`, beside `skip_serializing_if`.
@@ -346,7 +368,7 @@ mod tests {
             if let Some(rate) = u32::try_from(value).ok().filter(|rate| *rate > 0).map(PacketRate) {
                 prop_assert_eq!(rate.to_string().parse(), Ok(rate));
             }
-            let share = Percentage(value.min(Percentage::ALL));
+            let share = Percentage(value.min(Percentage::ALL.0));
             prop_assert_eq!(share.to_string().parse(), Ok(share));
         }
 

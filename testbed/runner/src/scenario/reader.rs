@@ -224,3 +224,24 @@ fn wrong_form(node: &Node, wanted: &str) -> Problem {
     };
     Problem::new(format!("wanted: {wanted}; found: {found}"), node.span, format!("not {wanted}"))
 }
+
+/// `none`, or something.
+pub(crate) fn unless_none<T>(node: &Node, read: impl FnOnce(&Node) -> Option<T>) -> Option<Option<T>> {
+    match &node.value {
+        Value::Scalar { text } if text == NONE => Some(None),
+        _ => read(node).map(Some),
+    }
+}
+
+const NONE: &str = "none";
+
+/// For `#[serde(serialize_with)]`: what [`unless_none`] reads.
+pub(crate) fn or_none<T: serde::Serialize, S: serde::Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => value.serialize(serializer),
+        None => serializer.serialize_str(NONE),
+    }
+}

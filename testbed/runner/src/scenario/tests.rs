@@ -1,12 +1,13 @@
 use super::*;
 use netmodel::{Ipv6Access, NatKind};
 use proptest::prelude::*;
+use std::path::Path;
 
 const EXAMPLE: &str = include_str!("../../../../scenarios/whatsapp/wifi-off-in-call.yaml");
 
 fn parse(text: &str, sets: &[&str]) -> Result<Scenario, String> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    Scenario::parse("test.yaml", text, &sets)
+    Scenario::parse("test.yaml", Path::new(env!("CARGO_MANIFEST_DIR")), text, &sets)
         .map_err(|problems| problems.diagnostics().iter().map(|one| format!("{one}\n")).collect())
 }
 
@@ -35,7 +36,8 @@ fn the_example_of_the_contract_means_what_it_says() {
 
 #[test]
 fn the_model_gets_what_the_scenario_says() {
-    let topology = example(&["networks.o2.link.up.rate=10mbit", "networks.home.link.queue=64KiB"]).topology();
+    let topology =
+        example(&["networks.o2.link.up.rate=10mbit", "networks.home.link.queue=64KiB"]).topology().unwrap();
     let network = |name: &str| topology.networks.iter().find(|network| network.name == name).unwrap();
     let (home, o2) = (network("home"), network("o2"));
     assert_eq!((home.up.delay, home.up.jitter), (Duration::from_millis(4), Duration::from_millis(1)));
@@ -61,7 +63,7 @@ fn every_key_of_a_preset_can_be_overridden() {
         "networks.o2.ipv6=open",
         "networks.o2.link={delay: 40ms, down: {delay: 50ms}}",
     ]);
-    let o2 = &scenario.topology().networks.into_iter().find(|network| network.name == "o2").unwrap();
+    let o2 = &scenario.topology().unwrap().networks.into_iter().find(|network| network.name == "o2").unwrap();
     assert_eq!((&o2.nat, o2.blocks.as_slice(), o2.ipv6), (&None, &[][..], Ipv6Access::Open));
     assert_eq!((o2.up.delay, o2.down.delay), (Duration::from_millis(40), Duration::from_millis(50)));
 }
@@ -100,6 +102,52 @@ fn the_steps_of_the_timeline_are_in_order_of_time() {
     assert_eq!(times, [4, 9]);
 }
 
+/// What a run leaves behind can be read wherever it is taken.
+#[test]
+fn a_trace_file_is_relative_to_the_scenario_and_can_be_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("one.trace"), "2\n4\n").unwrap();
+    let sets = ["networks.home.link={delay: 4ms, trace: {down: one.trace}}".to_owned()];
+    let parse = |folder: &Path, text: &str, sets: &[String]| Scenario::parse("test.yaml", folder, text, sets);
+    let mut scenario = parse(folder.path(), EXAMPLE, &sets).unwrap();
+    let topology = scenario.topology().unwrap();
+    let home = topology.networks.iter().find(|network| network.name == "home").unwrap();
+    assert_eq!(home.down.trace.as_ref().map(netmodel::Trace::opportunities), Some(&[2, 4][..]));
+    assert_eq!(home.up.trace, None);
+    let files: Vec<_> = scenario.trace_files().map(|(path, _)| std::mem::take(path)).collect();
+    assert_eq!(files, [Path::new("one.trace")]);
+    let elsewhere = parse(Path::new("/nonexistent"), EXAMPLE, &sets).unwrap_err();
+    let told: String = elsewhere.diagnostics().iter().map(ToString::to_string).collect();
+    assert!(told.contains("no trace can be read from `one.trace`: No such file"), "{told}");
+}
+
+#[test]
+fn several_nats_become_networks_behind_each_other() {
+    let scenario = example(&[
+        "networks.home.nat=[{}, {mapping: address-dependent}, {filtering: endpoint-independent}]",
+        "networks.home.behind=o2",
+        "networks.home.block=[{udp: {}}]",
+    ]);
+    let topology = scenario.topology().unwrap();
+    let network = |name: &str| topology.networks.iter().find(|network| network.name == name).unwrap();
+    let chain = ["home", "home.nat2", "home.nat3", "o2"];
+    for (name, behind) in chain.iter().zip(&chain[1..]) {
+        assert_eq!(network(name).behind.as_deref(), Some(*behind));
+    }
+    assert_eq!(chain.map(|name| network(name).blocks.len()), [0, 0, 1, 1]);
+    assert_eq!(network("home").ipv6, Ipv6Access::Firewalled);
+    assert_eq!(network("home.nat3").ipv6, Ipv6Access::Open);
+    let kinds = chain.map(|name| network(name).nat.as_ref().unwrap().kind);
+    use NatKind::{CarrierGrade, Home};
+    assert_eq!(kinds, [Home, CarrierGrade, CarrierGrade, CarrierGrade]);
+    assert_eq!(scenario.nat_networks("home"), chain[..3]);
+    assert_eq!(
+        (scenario.border_network("home"), scenario.border_network("telekom")),
+        (chain[2].into(), "telekom".into())
+    );
+    scenario.plan().unwrap();
+}
+
 /// The resolved form is the scenario language: nothing is lost in it, and nothing is left to default.
 #[test]
 fn the_resolved_form_reads_back_as_the_same() {
@@ -113,6 +161,37 @@ fn the_resolved_form_reads_back_as_the_same() {
         &["peers.client.engine=quiche"],
         &["timeline=[{at: 1s, do: {silence: laptop.wlan0}}, {at: 2s, do: {restore: laptop.wlan0}}]"],
         &["timeline=[{at: 1s, do: {address: {interface: laptop.wwan0}}}, {at: 2s, do: {nat_rebind: home}}]"],
+        &["networks.home.link={delay: 4ms, jitter: {by: 1ms, distribution: pareto-normal, order: free}}"],
+        &[
+            "networks.home.link={delay: 4ms, rate: 1mbit, queue: {time: 200ms, discipline: codel, interval: 80ms}}",
+        ],
+        &[
+            "networks.home.link={delay: 4ms, loss: 1.5%, duplicate: 0.1%, reorder: {share: 2%, by: 9ms}, mtu: 1400B}",
+        ],
+        &["networks.home.link={delay: 4ms, loss: {bursts: {to_bad: 0.1%, to_good: 20%}}, queue: 150ms}"],
+        &[
+            "networks.home.link={delay: 4ms, down: {loss: {pattern: ...x}}, up: {queue: {size: 1MiB, time: 1s}}}",
+        ],
+        &["networks.o2.link={trace: {down: lte-walking, up: handover}, radio: lte}"],
+        &["networks.o2.link={rate: 5mbit, up: {trace: lte-driving}, radio: {promotion: 1s, drx: none}}"],
+        &["networks.home.nat=[{mapping: address-dependent}, {ports: random, hairpin: false, refresh: both}]"],
+        &[
+            "networks.home.behind=o2",
+            "networks.home.multicast=false",
+            "networks.o2.distances={telekom: 9ms, meet: 1s}",
+        ],
+        &["networks.home.block=[{stun: {match: cookie, direction: out}}, {udp: {answer: icmp-prohibited}}, \
+             {udp_p2p: {family: ipv6}}]"],
+        &[
+            "networks.home.link.down={delay: 1ms, trace: wifi-leaving-room}",
+            "timeline=[{at: 1s, do: {link: {network: home, rate: 1mbit}}}, \
+             {at: 2s, do: {link: {network: home, rate: none, up: {loss: 5%}}}}]",
+        ],
+        &["timeline=[{at: 3s, do: {block: {network: o2, filters: [{stun: {match: port}}]}}}, \
+             {at: 1s, do: {block: {network: o2, filters: [{udp: {}}]}}}, {at: 4s, do: {unblock: {network: o2}}}, \
+             {at: 5s, do: {block: {network: o2, filters: [{udp: {}}]}}}]"],
+        &["timeline=[{at: 1s, do: {roam: {interface: laptop.wlan0, network: telekom, gap: 1s}}}, \
+             {at: 2s, do: {metric: {interface: laptop.wlan0, value: 700}}}, {at: 3s, do: {nat_flush: home}}]"],
     ] {
         let scenario = example(sets);
         let text = serde_json::to_string_pretty(&scenario).unwrap();
@@ -138,9 +217,9 @@ fn yaml_that_is_written_otherwise_means_the_same() {
 fn the_table_has_the_words_of_the_contract() {
     let contract: [(&words::Vocabulary, &str); 16] = [
         (&words::INTERFACE, "type network metric addresses"),
-        (&words::NETWORK, "preset behind link nat ipv6 block"),
+        (&words::NETWORK, "preset behind link nat ipv6 block multicast distances"),
         (&words::LINK, "delay jitter rate loss queue mtu reorder duplicate trace radio down up"),
-        (&words::NAT, "mapping filtering ports hairpin udp_timeout"),
+        (&words::NAT, "mapping filtering ports hairpin udp_timeout refresh"),
         (&words::NAT_MAPPING, "endpoint-independent address-dependent address-and-port-dependent"),
         (&words::BLOCK, "stun udp_p2p udp"),
         (&words::BLOCK_ANSWER, "silence icmp-prohibited"),
@@ -249,7 +328,7 @@ proptest! {
     #[test]
     fn no_text_panics(slips in prop::collection::vec(slip(), 1..6), sets in prop::collection::vec("\\PC{0,20}", 0..2)) {
         let text = slips.iter().fold(EXAMPLE.to_owned(), |text, slip| slip.apply(&text));
-        match Scenario::parse("test.yaml", &text, &sets) {
+        match Scenario::parse("test.yaml", Path::new(""), &text, &sets) {
             Ok(scenario) => {
                 let again = serde_json::to_string(&scenario).unwrap();
                 prop_assert_eq!(parse(&again, &[]), Ok(scenario));
@@ -264,7 +343,7 @@ proptest! {
     #[test]
     fn no_set_panics(path in "[a-z0-9.]{0,30}", value in "\\PC{0,20}") {
         let sets = [format!("{path}={value}")];
-        if let Err(problems) = Scenario::parse("test.yaml", EXAMPLE, &sets) {
+        if let Err(problems) = Scenario::parse("test.yaml", Path::new(""), EXAMPLE, &sets) {
             prop_assert!(crate::console::render_problems(&problems, false).contains('×'));
         }
     }

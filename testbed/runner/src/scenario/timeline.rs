@@ -1,9 +1,15 @@
 //! `timeline`: what is done to the network, and when.
+//!
+//! Some steps change what earlier ones left, so they are read in order of time: what a link is like after a step, and
+//! what a network blocks, stands in the step in full.
 
 use super::{
+    blocks::{Block, read_blocks},
     diagnostic::{Problem, Problems},
+    hosts::{self, Host},
+    links::{self, Link, LinkDirection},
     names::{Names, Target},
-    networks::Network,
+    networks::{Network, Surroundings},
     quantity::{self, format_duration, parse_duration},
     reader::{self, Table},
     words,
@@ -14,7 +20,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// One step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Step {
     /// Since time zero.
     #[serde(serialize_with = "quantity::duration")]
@@ -24,7 +30,7 @@ pub(crate) struct Step {
 }
 
 /// What is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
     Down(Target),
@@ -38,19 +44,46 @@ pub(crate) enum Action {
     Address {
         interface: Target,
     },
-    /// The network's NAT forgets all of its mappings.
+    /// The interface leaves its network, has no carrier for the gap, and joins another one.
+    Roam {
+        interface: Target,
+        network: String,
+        #[serde(serialize_with = "quantity::duration")]
+        gap: Duration,
+    },
+    /// The interface's routes have another metric.
+    Metric {
+        interface: Target,
+        value: u32,
+    },
+    /// All links of the network are like this from now on.
+    Link(Box<LinkChange>),
+    /// The network refuses to carry this from now on, what it refused before included.
+    Block {
+        network: String,
+        filters: Vec<Block>,
+    },
+    /// The network carries everything from now on.
+    Unblock {
+        network: String,
+    },
+    /// The network's NATs forget all of their mappings and choose other ports.
     NatRebind(String),
+    /// The network's NATs forget all of their mappings.
+    NatFlush(String),
 }
 
-/// To whom something is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject<'a> {
-    Interface(&'a Target),
-    Network(&'a str),
+/// What links become.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct LinkChange {
+    pub(crate) network: String,
+    pub(crate) down: LinkDirection,
+    pub(crate) up: LinkDirection,
 }
 
 impl Action {
-    pub(crate) fn subject(&self) -> Subject<'_> {
+    /// The interface to which something is done, where it is one.
+    pub(crate) fn interface(&self) -> Option<&Target> {
         match self {
             Self::Down(target)
             | Self::Up(target)
@@ -58,8 +91,27 @@ impl Action {
             | Self::CarrierOn(target)
             | Self::Silence(target)
             | Self::Restore(target)
-            | Self::Address { interface: target } => Subject::Interface(target),
-            Self::NatRebind(network) => Subject::Network(network),
+            | Self::Address { interface: target }
+            | Self::Roam { interface: target, .. }
+            | Self::Metric { interface: target, .. } => Some(target),
+            Self::Link(_)
+            | Self::Block { .. }
+            | Self::Unblock { .. }
+            | Self::NatRebind(_)
+            | Self::NatFlush(_) => None,
+        }
+    }
+
+    /// The network to which something is done, or which an interface joins.
+    pub(crate) fn network(&self) -> Option<&str> {
+        match self {
+            Self::Roam { network, .. }
+            | Self::Block { network, .. }
+            | Self::Unblock { network }
+            | Self::NatRebind(network)
+            | Self::NatFlush(network) => Some(network),
+            Self::Link(change) => Some(&change.network),
+            _ => None,
         }
     }
 
@@ -72,7 +124,26 @@ impl Action {
             Self::Silence(_) => DisturbanceKind::Silence,
             Self::Restore(_) => DisturbanceKind::Restore,
             Self::Address { .. } => DisturbanceKind::Address,
+            Self::Roam { .. } => DisturbanceKind::Roam,
+            Self::Metric { .. } => DisturbanceKind::Metric,
+            Self::Link(_) => DisturbanceKind::Link,
+            Self::Block { .. } => DisturbanceKind::Block,
+            Self::Unblock { .. } => DisturbanceKind::Unblock,
             Self::NatRebind(_) => DisturbanceKind::NatRebind,
+            Self::NatFlush(_) => DisturbanceKind::NatFlush,
+        }
+    }
+
+    /// What the name of the step leaves out.
+    pub(crate) fn detail(&self) -> Option<String> {
+        match self {
+            Self::Roam { gap, .. } => Some(format!("after a gap of {}", format_duration(*gap))),
+            Self::Metric { value, .. } => Some(value.to_string()),
+            Self::Link(change) => Some(links::phrase(&change.down, &change.up)),
+            Self::Block { filters, .. } => {
+                Some(filters.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            }
+            _ => None,
         }
     }
 }
@@ -80,42 +151,52 @@ impl Action {
 impl fmt::Display for Action {
     /// As results call it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.subject() {
-            Subject::Interface(target) => write!(formatter, "{} {target}", self.kind()),
-            Subject::Network(network) => write!(formatter, "{} {network}", self.kind()),
+        let kind = self.kind();
+        match (self.interface(), self.network()) {
+            (Some(target), Some(network)) => write!(formatter, "{kind} {target} to {network}"),
+            (Some(target), None) => write!(formatter, "{kind} {target}"),
+            (None, Some(network)) => write!(formatter, "{kind} {network}"),
+            (None, None) => write!(formatter, "{kind}"),
         }
     }
 }
 
+/// What steps refer to, and what earlier steps have made of it.
+pub(super) struct Stage<'a> {
+    pub(super) duration: Option<Duration>,
+    pub(super) names: &'a Names<'a>,
+    pub(super) around: &'a Surroundings<'a>,
+    /// By name, without those that are unsound; they were told already.
+    pub(super) networks: BTreeMap<String, Network>,
+    pub(super) hosts: BTreeMap<String, Host>,
+}
+
 impl Step {
     /// All steps, in order of time.
-    pub(crate) fn read_all(
-        node: &Node,
-        duration: Option<Duration>,
-        names: &Names<'_>,
-        networks: &BTreeMap<String, Network>,
-        problems: &mut Problems,
-    ) -> Option<Vec<Self>> {
+    pub(super) fn read_all(node: &Node, mut stage: Stage<'_>, problems: &mut Problems) -> Option<Vec<Self>> {
         let nodes = reader::sequence(node, problems)?;
-        let read: Vec<Option<Self>> =
-            nodes.iter().map(|node| Self::read(node, duration, names, networks, problems)).collect();
-        let mut steps = read.into_iter().collect::<Option<Vec<Self>>>()?;
-        steps.sort_by_key(|step| step.at);
-        Some(steps)
-    }
-
-    fn read(
-        node: &Node,
-        duration: Option<Duration>,
-        names: &Names<'_>,
-        networks: &BTreeMap<String, Network>,
-        problems: &mut Problems,
-    ) -> Option<Self> {
-        let table = Table::open(node, &words::STEP, problems)?;
-        let at = table.require("at", problems).and_then(|node| read_time(node, duration, problems));
-        let action = table.require("do", problems);
-        let action = action.and_then(|node| Action::read(node, names, networks, problems));
-        Some(Self { at: at?, action: action? })
+        let mut timed = Vec::new();
+        let mut sound = true;
+        for node in nodes {
+            let Some(table) = Table::open(node, &words::STEP, problems) else {
+                sound = false;
+                continue;
+            };
+            let at = table.require("at", problems).and_then(|node| read_time(node, stage.duration, problems));
+            let action = table.require("do", problems);
+            sound &= at.is_some() && action.is_some();
+            // The action of a step without a sound time is read, too: at no time before the others.
+            timed.extend(action.map(|action| (at.unwrap_or(Duration::MAX), action)));
+        }
+        timed.sort_by_key(|(at, _)| *at);
+        let mut steps = Vec::new();
+        for (at, node) in timed {
+            match stage.read(at, node, problems) {
+                Some(action) => steps.push(Self { at, action }),
+                None => sound = false,
+            }
+        }
+        sound.then_some(steps)
     }
 }
 
@@ -139,62 +220,150 @@ pub(super) fn read_time(
     Some(at)
 }
 
-impl Action {
-    fn read(
-        node: &Node,
-        names: &Names<'_>,
-        networks: &BTreeMap<String, Network>,
-        problems: &mut Problems,
-    ) -> Option<Self> {
+impl Stage<'_> {
+    fn read(&mut self, at: Duration, node: &Node, problems: &mut Problems) -> Option<Action> {
         let entry = reader::variant(node, &words::ACTIONS, problems)?;
         if let Some(delay) = address_delay(entry) {
             let help = "the interface alone, such as `{up: laptop.wlan0}`";
             problems.push(reader::form_not_yet("`address_delay`", delay.key_span, help));
             return None;
         }
+        let value = &entry.value;
         match entry.key.as_str() {
-            "nat_rebind" => return read_nat(&entry.value, names, networks, problems).map(Self::NatRebind),
+            "nat_rebind" => return self.network_with_nat(value, problems).map(Action::NatRebind),
+            "nat_flush" => return self.network_with_nat(value, problems).map(Action::NatFlush),
             "address" => {
-                let table = Table::open(&entry.value, &words::ADDRESS, problems)?;
-                let interface = table.require("interface", problems)?;
-                return Target::read(interface, names, problems).map(|interface| Self::Address { interface });
+                let table = Table::open(value, &words::ADDRESS, problems)?;
+                let interface = self.target(&table, problems);
+                return interface.map(|interface| Action::Address { interface });
             }
+            "roam" => return self.roam(at, value, problems),
+            "metric" => return self.metric(value, problems),
+            "link" => return self.link(value, problems),
+            "block" => return self.block(value, problems),
+            "unblock" => return self.unblock(value, problems),
             _ => {}
         }
-        let target = Target::read(&entry.value, names, problems)?;
+        let target = Target::read(value, self.names, problems)?;
         Some(match entry.key.as_str() {
-            "down" => Self::Down(target),
-            "up" => Self::Up(target),
-            "carrier_off" => Self::CarrierOff(target),
-            "carrier_on" => Self::CarrierOn(target),
-            "silence" => Self::Silence(target),
-            _ => Self::Restore(target),
+            "down" => Action::Down(target),
+            "up" => Action::Up(target),
+            "carrier_off" => Action::CarrierOff(target),
+            "carrier_on" => Action::CarrierOn(target),
+            "silence" => Action::Silence(target),
+            _ => Action::Restore(target),
         })
     }
-}
 
-/// A network that has a NAT.
-fn read_nat(
-    node: &Node,
-    names: &Names<'_>,
-    networks: &BTreeMap<String, Network>,
-    problems: &mut Problems,
-) -> Option<String> {
-    let name = reader::reference(node, "a network", &names.networks, problems)?;
-    // An unsound network was told already.
-    if networks.get(name).is_some_and(|network| network.nat.is_empty()) {
-        let with_nat = networks.iter().filter(|(_, network)| !network.nat.is_empty());
-        let valid: Vec<&str> = with_nat.map(|(name, _)| name.as_str()).collect();
-        let help = if valid.is_empty() {
-            "no network has one".to_owned()
-        } else {
-            format!("valid: {}", valid.join(", "))
-        };
-        let message = format!("`{name}` has no NAT that could forget its mappings");
-        problems.push(Problem::new(message, node.span, "without a NAT").help(help));
-        return None;
+    fn target(&self, table: &Table<'_>, problems: &mut Problems) -> Option<Target> {
+        let interface = table.require("interface", problems)?;
+        Target::read(interface, self.names, problems)
     }
-    Some(name.to_owned())
+
+    fn network(&self, table: &Table<'_>, problems: &mut Problems) -> Option<String> {
+        let network = table.require("network", problems)?;
+        reader::reference(network, "a network", &self.names.networks, problems).map(str::to_owned)
+    }
+
+    fn roam(&mut self, at: Duration, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::ROAM, problems)?;
+        let (interface, network) = (self.target(&table, problems), self.network(&table, problems));
+        let gap = match table.get("gap") {
+            Some(node) => {
+                let gap = reader::value(node, "a duration", parse_duration, problems);
+                gap.filter(|gap| self.ends_within_the_run(at, *gap, node, problems))
+            }
+            None => Some(Duration::ZERO),
+        };
+        Some(Action::Roam { interface: interface?, network: network?, gap: gap? })
+    }
+
+    fn ends_within_the_run(&self, at: Duration, gap: Duration, node: &Node, problems: &mut Problems) -> bool {
+        let Some(duration) = self.duration else { return true };
+        // A step without a sound time was told already.
+        let ends = at == Duration::MAX || at.saturating_add(gap) < duration;
+        if !ends {
+            let end = format_duration(duration);
+            let message = format!("this gap outlasts the run, which ends at {end}");
+            problems.push(
+                Problem::new(message, node.span, "too long").help("a shorter gap, or a longer `duration`"),
+            );
+        }
+        ends
+    }
+
+    fn metric(&mut self, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::METRIC, problems)?;
+        let interface = self.target(&table, problems);
+        let place = table.require("value", problems);
+        let value = place.and_then(|node| hosts::read_metric(node, problems));
+        let (interface, value) = (interface?, value?);
+        let host = self.hosts.get_mut(&interface.host)?;
+        let mut others = host.interfaces.iter().filter(|(name, _)| **name != interface.interface);
+        if let Some((other, _)) = others.find(|(_, spec)| spec.metric == value) {
+            let message = format!("`{}` has metric {value} at this time", other);
+            let span = place.map_or(table.span(), |node| node.span);
+            let help = "every interface of a host needs a metric of its own";
+            problems.push(Problem::new(message, span, "taken").help(help));
+            return None;
+        }
+        if let Some(spec) = host.interfaces.get_mut(&interface.interface) {
+            spec.metric = value;
+        }
+        Some(Action::Metric { interface, value })
+    }
+
+    fn link(&mut self, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::LINK_STEP, problems)?;
+        let network = self.network(&table, problems);
+        let base = network.as_ref().and_then(|name| self.networks.get(name)).map(|network| &network.link);
+        let base = base?;
+        let (down, up) = Link::read_directions(&table, Some(base), self.around, problems)?;
+        let (network, radio) = (network?, base.radio);
+        if let Some(after) = self.networks.get_mut(&network) {
+            after.link = Link { down: down.clone(), up: up.clone(), radio };
+        }
+        Some(Action::Link(Box::new(LinkChange { network, down, up })))
+    }
+
+    fn block(&mut self, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::BLOCK_STEP, problems)?;
+        let network = self.network(&table, problems);
+        let filters = table.require("filters", problems).and_then(|node| read_blocks(node, problems));
+        let (network, filters) = (network?, filters?);
+        let blocked = &mut self.networks.get_mut(&network)?.block;
+        for filter in filters {
+            if !blocked.contains(&filter) {
+                blocked.push(filter);
+            }
+        }
+        Some(Action::Block { filters: blocked.clone(), network })
+    }
+
+    fn unblock(&mut self, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::UNBLOCK_STEP, problems)?;
+        let network = self.network(&table, problems)?;
+        self.networks.get_mut(&network)?.block.clear();
+        Some(Action::Unblock { network })
+    }
+
+    fn network_with_nat(&self, node: &Node, problems: &mut Problems) -> Option<String> {
+        let name = reader::reference(node, "a network", &self.names.networks, problems)?;
+        // An unsound network was told already.
+        if self.networks.get(name).is_some_and(|network| network.nat.is_empty()) {
+            let with_nat = self.networks.iter().filter(|(_, network)| !network.nat.is_empty());
+            let valid: Vec<&str> = with_nat.map(|(name, _)| name.as_str()).collect();
+            let help = if valid.is_empty() {
+                "no network has one".to_owned()
+            } else {
+                format!("valid: {}", valid.join(", "))
+            };
+            let message = format!("`{name}` has no NAT that could forget its mappings");
+            problems.push(Problem::new(message, node.span, "without a NAT").help(help));
+            return None;
+        }
+        Some(name.to_owned())
+    }
 }
 
 /// What the contract lets `up` have besides its interface.

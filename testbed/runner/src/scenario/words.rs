@@ -44,43 +44,105 @@ pub(crate) const INTERFACE: Vocabulary =
 
 pub(crate) const INTERFACE_TYPES: Vocabulary = words("an interface type", &["lan", "wifi", "cellular"], &[]);
 
-pub(crate) const NETWORK: Vocabulary =
-    words("a key of a network", &["preset", "link", "nat", "ipv6", "block"], &["behind"]);
+pub(crate) const NETWORK: Vocabulary = words(
+    "a key of a network",
+    &["preset", "behind", "link", "nat", "ipv6", "block", "multicast", "distances"],
+    &[],
+);
 
 pub(crate) const PRESET: Vocabulary =
-    words("a key of a preset", &["evidence", "link", "nat", "ipv6", "block"], &[]);
+    words("a key of a preset", &["evidence", "link", "nat", "ipv6", "block", "multicast"], &[]);
 
-pub(crate) const LINK: Vocabulary =
-    words("a key of a link", &["delay", "jitter", "rate", "queue", "down", "up"], LINK_NOT_YET);
+pub(crate) const LINK: Vocabulary = words(
+    "a key of a link",
+    &[
+        "delay",
+        "jitter",
+        "rate",
+        "trace",
+        "queue",
+        "loss",
+        "duplicate",
+        "reorder",
+        "mtu",
+        "radio",
+        "down",
+        "up",
+    ],
+    &[],
+);
 
-pub(crate) const LINK_DIRECTION: Vocabulary =
-    words("a key of one direction of a link", &["delay", "jitter", "rate", "queue"], LINK_NOT_YET);
+pub(crate) const LINK_DIRECTION: Vocabulary = words(
+    "a key of one direction of a link",
+    &["delay", "jitter", "rate", "trace", "queue", "loss", "duplicate", "reorder", "mtu"],
+    &[],
+);
 
-const LINK_NOT_YET: &[&str] = &["duplicate", "loss", "mtu", "radio", "reorder", "trace"];
+pub(crate) const JITTER: Vocabulary = words("a key of jitter", &["by", "distribution", "order"], &[]);
+
+pub(crate) const JITTER_DISTRIBUTION: Vocabulary =
+    words("a distribution of jitter", &["uniform", "normal", "pareto-normal"], &[]);
+
+pub(crate) const JITTER_ORDER: Vocabulary = words("an order of packets", &["kept", "free"], &[]);
+
+pub(crate) const QUEUE: Vocabulary =
+    words("a key of a queue", &["size", "time", "discipline", "target", "interval"], &[]);
+
+pub(crate) const QUEUE_DISCIPLINE: Vocabulary = words("a queue discipline", &["drop-tail", "codel"], &[]);
+
+pub(crate) const LOSS: Vocabulary = words("a kind of loss", &["bursts", "pattern"], &[]);
+
+pub(crate) const BURSTS: Vocabulary =
+    words("a key of losses in bursts", &["to_bad", "to_good", "loss_in_good", "loss_in_bad"], &[]);
+
+pub(crate) const REORDER: Vocabulary = words("a key of reordering", &["share", "by"], &[]);
+
+pub(crate) const TRACE: Vocabulary = words("a direction of a trace", &["down", "up"], &[]);
+
+pub(crate) const RADIOS: Vocabulary = words("a radio", &["lte"], &[]);
+
+pub(crate) const RADIO: Vocabulary =
+    words("a key of a radio", &["promotion", "inactivity", "paging_cycle", "drx"], &[]);
+
+pub(crate) const DRX: Vocabulary =
+    words("a key of discontinuous reception", &["inactivity", "cycle", "on"], &[]);
 
 pub(crate) const NAT: Vocabulary =
-    words("a key of a NAT", &["mapping", "filtering", "udp_timeout"], &["hairpin", "ports"]);
+    words("a key of a NAT", &["mapping", "filtering", "ports", "hairpin", "udp_timeout", "refresh"], &[]);
 
-pub(crate) const NAT_MAPPING: Vocabulary =
-    words("a mapping", &["endpoint-independent"], &["address-dependent", "address-and-port-dependent"]);
+const DEPENDENCES: &[&str] = &["endpoint-independent", "address-dependent", "address-and-port-dependent"];
 
-pub(crate) const NAT_FILTERING: Vocabulary =
-    words("a filtering", &["address-and-port-dependent"], &["endpoint-independent", "address-dependent"]);
+pub(crate) const NAT_MAPPING: Vocabulary = words("a mapping", DEPENDENCES, &[]);
+
+pub(crate) const NAT_FILTERING: Vocabulary = words("a filtering", DEPENDENCES, &[]);
+
+pub(crate) const NAT_PORTS: Vocabulary =
+    words("a port assignment", &["preserved", "sequential", "random"], &[]);
+
+pub(crate) const NAT_REFRESH: Vocabulary = words("a direction of refreshing", &["outbound", "both"], &[]);
 
 pub(crate) const NAT_TIMEOUT: Vocabulary = words("a key of a timeout", &["initial", "established"], &[]);
 
 pub(crate) const IPV6: Vocabulary = words("a kind of IPv6 access", &["true", "false", "open"], &[]);
 
-pub(crate) const BLOCK: Vocabulary = words("a filter", &["udp_p2p"], &["stun", "udp"]);
+pub(crate) const BLOCK: Vocabulary = words("a filter", &["stun", "udp_p2p", "udp"], &[]);
+
+pub(crate) const BLOCK_STUN: Vocabulary =
+    words("a key of this filter", &["match", "direction", "answer"], &[]);
 
 pub(crate) const BLOCK_UDP_P2P: Vocabulary =
     words("a key of this filter", &["family", "direction", "answer"], &[]);
+
+pub(crate) const BLOCK_UDP: Vocabulary = words("a key of this filter", &["direction", "answer"], &[]);
+
+pub(crate) const BLOCK_MATCH: Vocabulary =
+    words("a way to recognise STUN", &["port", "cookie", "signature"], &[]);
 
 pub(crate) const BLOCK_FAMILY: Vocabulary = words("a family", &["ipv4", "ipv6", "both"], &[]);
 
 pub(crate) const BLOCK_DIRECTION: Vocabulary = words("a direction", &["in", "out", "both"], &[]);
 
-pub(crate) const BLOCK_ANSWER: Vocabulary = words("an answer", &["silence"], &["icmp-prohibited"]);
+pub(crate) const BLOCK_ANSWER: Vocabulary = words("an answer", &["silence", "icmp-prohibited"], &[]);
 
 pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "delay"], &["addresses", "mimic"]);
 
@@ -115,22 +177,52 @@ pub(crate) const STEP: Vocabulary = words("a key of a step", &["at", "do"], &[])
 
 pub(crate) const ACTIONS: Vocabulary = words(
     "an action",
-    &["down", "up", "carrier_off", "carrier_on", "silence", "restore", "address", "nat_rebind"],
     &[
-        "block",
-        "hotspot",
-        "link",
-        "metric",
-        "nat_flush",
-        "path",
-        "policy",
-        "priority",
+        "down",
+        "up",
+        "carrier_off",
+        "carrier_on",
+        "silence",
+        "restore",
+        "address",
         "roam",
-        "server_down",
-        "server_up",
+        "metric",
+        "link",
+        "block",
         "unblock",
+        "nat_rebind",
+        "nat_flush",
     ],
+    &["hotspot", "path", "policy", "priority", "server_down", "server_up"],
 );
+
+/// Those of [`LINK`] but for `radio`, which stays.
+pub(crate) const LINK_STEP: Vocabulary = words(
+    "a key of a link step",
+    &[
+        "network",
+        "delay",
+        "jitter",
+        "rate",
+        "trace",
+        "queue",
+        "loss",
+        "duplicate",
+        "reorder",
+        "mtu",
+        "down",
+        "up",
+    ],
+    &[],
+);
+
+pub(crate) const BLOCK_STEP: Vocabulary = words("a key of a block step", &["network", "filters"], &[]);
+
+pub(crate) const UNBLOCK_STEP: Vocabulary = words("a key of an unblock step", &["network"], &[]);
+
+pub(crate) const ROAM: Vocabulary = words("a key of a roam step", &["interface", "network", "gap"], &[]);
+
+pub(crate) const METRIC: Vocabulary = words("a key of a metric step", &["interface", "value"], &[]);
 
 pub(crate) const EXPECTATIONS: Vocabulary = words(
     "an expectation",

@@ -58,7 +58,10 @@ fn runs(log: &mut Log, t: i64, host: &str, local: &str, remote: &str) {
 
 #[test]
 fn what_takes_something_away_is_a_loss_and_what_gives_it_back_is_not() {
-    use DisturbanceKind::{Address, CarrierOff, CarrierOn, Down, NatRebind, Restore, Silence, Up};
+    use DisturbanceKind::{
+        Address, Block, CarrierOff, CarrierOn, Down, Link, Metric, NatFlush, NatRebind, Restore, Roam, Silence,
+        Unblock, Up,
+    };
     for (kind, is_loss) in [
         (Down, true),
         (Up, false),
@@ -68,6 +71,12 @@ fn what_takes_something_away_is_a_loss_and_what_gives_it_back_is_not() {
         (Restore, false),
         (Address, true),
         (NatRebind, false),
+        (NatFlush, false),
+        (Roam, true),
+        (Metric, false),
+        (Link, false),
+        (Block, false),
+        (Unblock, false),
     ] {
         let mut log = call();
         log.step(10_000, kind, "wlan0");
