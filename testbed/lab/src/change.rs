@@ -154,4 +154,3 @@ impl LabChange {
         Target::Interface { host, name, what }
     }
 }
-

@@ -211,7 +211,8 @@ impl Carrier {
         let now = Instant::now();
         let ports = (0..self.tuns.len()).map(|index| PortId(index as u16));
         let radios = ports.filter_map(|port| Some((port, self.network.radio(now, port)?))).collect();
-        let networks = (0..).map(NetworkId).take_while(|network| self.network.block_counts(*network).is_some());
+        let networks =
+            (0..).map(NetworkId).take_while(|network| self.network.block_counts(*network).is_some());
         let networks: Vec<NetworkId> = networks.collect();
         networks.into_iter().for_each(|network| self.retire(network, &[]));
         let counts = self.network.counts();

@@ -23,8 +23,8 @@ pub mod statistics;
 
 pub use command::Command;
 pub use directory::{
-    BlockSummary, DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RadioSummary, RunDirectory,
-    SCHEMA_VERSION,
+    BlockSummary, DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RadioSummary,
+    RunDirectory, SCHEMA_VERSION,
 };
 pub use event::{
     CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event, EventKind, Family,

@@ -29,14 +29,14 @@ fn rebind(network: &str) -> LabChange {
 }
 
 /// Applies it and checks that it took effect within the call.
-fn apply(stage: &Stage, change: LabChange) -> Instant {
+pub(crate) fn apply(stage: &Stage, change: LabChange) -> Instant {
     let before = Instant::now();
     let at = stage.lab.apply(change.clone()).unwrap_or_else(|error| panic!("{change:?}: {error}"));
     assert!(before <= at && at <= Instant::now());
     at
 }
 
-fn drops(stage: &Stage) -> Vec<DropCause> {
+pub(crate) fn drops(stage: &Stage) -> Vec<DropCause> {
     let causes = stage.events.try_iter().filter_map(|(_, event)| match event {
         LabEvent::Dropped { cause, .. } => Some(cause),
         LabEvent::Mapping { .. } => None,
@@ -45,7 +45,7 @@ fn drops(stage: &Stage) -> Vec<DropCause> {
 }
 
 /// A packet there and one back; the source as it was seen there.
-fn exchange(here: &UdpSocket, there: &UdpSocket) -> SocketAddr {
+pub(crate) fn exchange(here: &UdpSocket, there: &UdpSocket) -> SocketAddr {
     here.send_to(b"there", there.local_addr().unwrap()).expect("a way there");
     let (message, from) = receive(there).expect("it arrives");
     assert_eq!(message, b"there");
@@ -159,18 +159,18 @@ pub(crate) fn address(tun: &Path) {
     stage.lab.finish().expect("a report");
 }
 
-fn show((address, prefix): &(IpAddr, u8)) -> String {
+pub(crate) fn show((address, prefix): &(IpAddr, u8)) -> String {
     format!("{address}/{prefix}")
 }
 
-fn new_source(stage: &Stage, ipv6: bool) -> IpAddr {
+pub(crate) fn new_source(stage: &Stage, ipv6: bool) -> IpAddr {
     let addresses = stage.lab.addresses("laptop", "wlan0").expect("an interface of the plan");
     let own = addresses.into_iter().find(|(address, _)| address.is_ipv6() == ipv6);
     own.expect("an address of that family").0
 }
 
 /// Destination, prefix, metric and interface of each unicast route; local routes name addresses, which change.
-fn routes(stage: &Stage, ipv6: bool) -> Vec<String> {
+pub(crate) fn routes(stage: &Stage, ipv6: bool) -> Vec<String> {
     const METRIC_OF_LOCAL: &str = "00000000";
     let text = stage.routes("laptop", ipv6);
     let columns = text.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -6,6 +6,8 @@
 
 mod captures;
 mod changes;
+mod networks;
+mod programs;
 mod scenes;
 mod support;
 
@@ -154,6 +156,9 @@ impl Stage {
         };
         let said = fs::read_to_string(&output).unwrap_or_default();
         if status.success() {
+            for line in said.lines().filter(|line| line.starts_with("NOT TESTED: ")) {
+                eprintln!("{scene}: {line}");
+            }
             let measured = said.lines().filter(|line| line.starts_with("measured: "));
             return Ok(measured.map(|line| format!("\n     {line}")).collect());
         }

@@ -3,7 +3,7 @@
 use crate::support::{
     CAMPUS_DELAY, HOME_DELAY, Stage, bind, child_of, closed_node, is_silent, receive, try_bind, wait_for_ever,
 };
-use crate::{captures, changes};
+use crate::{captures, changes, networks, programs};
 use lab::{Lab, LabChange, LabError, LabEvent, LabSpec, RightsError};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{RouteNetlinkMessage, link::LinkFlags};
@@ -36,6 +36,12 @@ const SCENES: &[(&str, Scene)] = &[
     ("silence_is_told_by_nobody", changes::silent),
     ("another_address_comes_with_all_routes", changes::address),
     ("a_nat_that_forgets_gives_another_port", changes::nat),
+    ("roaming_brings_the_addresses_and_the_links_of_the_other_network", networks::roam),
+    ("another_metric_moves_what_is_bound_to_nothing", networks::metric),
+    ("links_filters_and_nats_change_while_packets_pass", networks::change),
+    ("ping_and_traceroute_see_the_network_that_was_asked_for", programs::ping),
+    ("iperf3_measures_the_rate_that_was_asked_for", programs::iperf3),
+    ("a_download_over_tcp_arrives_whole", programs::download),
     ("captures_hold_what_passes_the_interfaces", captures::contents),
     ("captures_cost_no_time", captures::cost),
     ("a_capture_that_fails_ends_the_lab", captures::failure),

@@ -26,9 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOST: Duration = Duration::from_millis(400);
 
 pub(crate) const HOME_DELAY: Duration = Duration::from_millis(4);
+/// Of the network where nobody is at first.
+pub(crate) const CAFE_DELAY: Duration = Duration::from_millis(60);
 pub(crate) const CAMPUS_DELAY: Duration = Duration::from_millis(6);
 
-/// A laptop at home and on a mobile network, a desktop on a campus without NAT, and a server. All IPv6 is firewalled.
+/// A laptop at home and on a mobile network, a desktop on a campus without NAT, and a server. All IPv6 is firewalled, and
+/// the empty cafe has none.
 pub(crate) fn plan() -> Plan {
     let network = |name: &str, delay, nat: Option<NatKind>| NetworkSpec {
         nat: nat.map(NatSpec::new),
@@ -42,6 +45,7 @@ pub(crate) fn plan() -> Plan {
             network("home", HOME_DELAY, Some(NatKind::Home)),
             network("mobile", Duration::from_millis(15), Some(NatKind::CarrierGrade)),
             network("campus", CAMPUS_DELAY, None),
+            NetworkSpec { ipv6: Ipv6Access::None, ..network("cafe", CAFE_DELAY, Some(NatKind::Home)) },
         ],
         hosts: vec![
             host("laptop", vec![interface("wlan0", "home"), interface("wwan0", "mobile")]),
