@@ -62,7 +62,7 @@ pub struct Lab {
 pub struct LabReport {
     /// One entry for each of [`Network::counts`].
     pub links: Vec<LinkReport>,
-    /// What each radio has cost, by its interface. One that left a network with a radio is among them.
+    /// What each radio has cost that was ever connected, by its interface.
     pub radios: Vec<(Owner, RadioCounts)>,
     /// What each rule that a network had at some time has refused to carry.
     pub blocks: Vec<(String, BlockCount)>,
@@ -263,6 +263,7 @@ impl LabReport {
         tally.ports.iter().for_each(|port| all.merge(&port.lateness));
         let links = tally.counts.into_iter().map(|counts| LinkReport::new(counts, &tally.ports, send_drops));
         let radios = tally.radios.into_iter();
+        let radios = radios.filter(|(_, counts)| *counts != RadioCounts::default());
         let radios = radios.filter_map(|(port, counts)| Some((plan.port(port)?.owner.clone(), counts)));
         let name = |NetworkId(index): NetworkId| plan.topology().networks.get(usize::from(index));
         let blocks = tally.blocks.into_iter();

@@ -30,6 +30,8 @@ pub enum Expectation {
         /// The bound, exclusive.
         below: Duration,
     },
+    /// No pair without a relay is ever usable.
+    NoDirectPath,
     /// The first relayed pair is usable before this time.
     RelayPath {
         /// The bound, exclusive.
@@ -74,7 +76,7 @@ impl fmt::Display for Percent {
 }
 
 impl Expectation {
-    /// Judges it. What was not measured does not hold, and reads `none`.
+    /// Judges it. What was not measured does not hold, unless nothing is what is expected, and reads `none`.
     pub fn judge(&self, metrics: &Metrics) -> ExpectationVerdict {
         match *self {
             Expectation::Interruption { below, at } => interruption(metrics, below, at),
@@ -87,6 +89,7 @@ impl Expectation {
             }
             Expectation::FirstPath { below } => time("first_path", below, metrics.first_path_ms),
             Expectation::DirectPath { below } => time("direct_path", below, metrics.direct_path_ms),
+            Expectation::NoDirectPath => no_direct_path(metrics),
             Expectation::RelayPath { below } => time("relay_path", below, metrics.relay_path_ms),
             Expectation::Lost { below } => lost(metrics, below),
             Expectation::Goodput { above } => goodput(metrics, above),
@@ -120,6 +123,16 @@ fn time(name: &str, below: Duration, measured: Option<Millis>) -> ExpectationVer
         expected: format!("below {}", Millis::from(below)),
         measured: measured.map_or("none".to_owned(), |measured| measured.to_string()),
         ok: measured.is_some_and(|measured| measured < Millis::from(below)),
+    }
+}
+
+fn no_direct_path(metrics: &Metrics) -> ExpectationVerdict {
+    let measured = metrics.direct_path_ms;
+    ExpectationVerdict {
+        name: "direct_path".to_owned(),
+        expected: "none".to_owned(),
+        measured: measured.map_or("none".to_owned(), |measured| measured.to_string()),
+        ok: measured.is_none(),
     }
 }
 

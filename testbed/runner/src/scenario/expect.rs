@@ -35,6 +35,8 @@ pub(crate) enum Expect {
         #[serde(serialize_with = "quantity::duration")]
         below: Duration,
     },
+    #[serde(rename = "direct_path")]
+    NoDirectPath(Nothing),
     /// Of the bulk transfer.
     Goodput {
         #[serde(serialize_with = "quantity::bit_rate")]
@@ -44,6 +46,13 @@ pub(crate) enum Expect {
     Lost {
         below: Percentage,
     },
+}
+
+/// Written `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Nothing {
+    None,
 }
 
 /// What expectations may be about; none of what is unsound, and told.
@@ -67,6 +76,7 @@ impl fmt::Display for Expect {
             Self::How(how) => write!(formatter, "how {how}"),
             Self::FirstPath { below: bound } => write!(formatter, "first_path {}", below(bound)),
             Self::DirectPath { below: bound } => write!(formatter, "direct_path {}", below(bound)),
+            Self::NoDirectPath(Nothing::None) => formatter.write_str("no direct_path"),
             Self::Goodput { above } => write!(formatter, "goodput above {}", format_bit_rate(*above)),
             Self::Lost { below } => write!(formatter, "lost below {below}"),
         }
@@ -81,6 +91,7 @@ impl From<Expect> for Expectation {
             Expect::How(how) => Self::How(how),
             Expect::FirstPath { below } => Self::FirstPath { below },
             Expect::DirectPath { below } => Self::DirectPath { below },
+            Expect::NoDirectPath(Nothing::None) => Self::NoDirectPath,
             Expect::Goodput { above } => Self::Goodput { above: record::BitRate(above.bits_per_second()) },
             Expect::Lost { below } => Self::Lost { below: Percent(below.percent()) },
         }
@@ -101,7 +112,10 @@ impl Expect {
             "same_connection" => reader::boolean(value, problems).map(Self::SameConnection),
             "how" => reader::word(value, &words::HOW, problems).map(|word| Self::How(how(word))),
             "first_path" => read_below(value, problems).map(|below| Self::FirstPath { below }),
-            "direct_path" => read_below(value, problems).map(|below| Self::DirectPath { below }),
+            "direct_path" => match reader::unless_none(value, |value| read_below(value, problems))? {
+                Some(below) => Some(Self::DirectPath { below }),
+                None => Some(Self::NoDirectPath(Nothing::None)),
+            },
             "goodput" => read_above(value, problems).map(|above| Self::Goodput { above }),
             _ => read_share(value, problems).map(|below| Self::Lost { below }),
         }

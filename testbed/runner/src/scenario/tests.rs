@@ -157,6 +157,7 @@ fn the_resolved_form_reads_back_as_the_same() {
         &["networks.o2.ipv6=open", "networks.o2.block=[{udp_p2p: {family: both, direction: in}}]"],
         &["hosts.desktop.interfaces.eth0={type: lan, network: home}", "seed=18446744073709551615"],
         &["expect=[{lost: {below: 0.5%}}, {interruption: {below: 1ms, at: 15s}}, {how: none}]"],
+        &["expect=[{direct_path: none}, {direct_path: {below: 1s}}]"],
         &["why='yes: \"#\" ä'", "answers=[]", "peers.client.workload={call: {rate: 1/s, payload: 1000B}}"],
         &["peers.client.engine=quiche"],
         &["timeline=[{at: 1s, do: {silence: laptop.wlan0}}, {at: 2s, do: {restore: laptop.wlan0}}]"],

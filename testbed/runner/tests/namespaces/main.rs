@@ -5,6 +5,7 @@
 
 mod evidence;
 mod losses;
+mod networks;
 mod stage;
 
 use serde_json::Value;

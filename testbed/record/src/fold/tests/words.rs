@@ -32,6 +32,7 @@ fn expectations_say_what_was_expected_and_what_was_measured() {
     assert_eq!(judged(Expectation::How(How::Migrated)), verdict("how", "migrated", "multipath", false));
     let direct = Expectation::DirectPath { below: Duration::from_millis(600) };
     assert_eq!(judged(direct), verdict("direct_path", "below 600 ms", "130 ms", true));
+    assert_eq!(judged(Expectation::NoDirectPath), verdict("direct_path", "none", "130 ms", false));
     let lost = Expectation::Lost { below: Percent(1.0) };
     assert_eq!(judged(lost), verdict("lost", "below 1 %", "0.50 %", true));
 }
@@ -51,6 +52,7 @@ fn what_was_not_measured_does_not_hold() {
         Expectation::Interruption { below: Duration::from_secs(9), at: Some(Duration::from_secs(12)) };
     assert_eq!(judged(elsewhere), verdict("interruption at 12 s", "below 9 s", "none", false));
     let nothing = results(&[], &facts(10)).metrics;
+    assert_eq!(Expectation::NoDirectPath.judge(&nothing), verdict("direct_path", "none", "none", true));
     for expectation in [
         Expectation::Interruption { below: Duration::from_secs(9), at: None },
         Expectation::SameConnection(true),

@@ -1,0 +1,97 @@
+//! Networks that do more than delay, one short run each: what a scenario says of them is what the run's own record tells.
+
+use crate::{assert_valid_but_for_timing, results, stage::Stage};
+use serde_json::Value;
+use std::{fs, path::PathBuf};
+
+/// Runs one of the shipped scenarios, with changes; its results and its directory.
+fn run(stage: &Stage, scenario: &str, sets: &[&str]) -> (Value, PathBuf) {
+    let file = stage.take_scenario(&format!("networks/{scenario}.yaml"));
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let told = stage.run_file(&file, &[&sets[..], &["--json"]].concat());
+    let mut results = results(&told.stdout);
+    assert_eq!(results.len(), 1, "{told:?}");
+    let run = results.remove(0);
+    assert_valid_but_for_timing(&run);
+    let directory = stage.path(run["run_dir"].as_str().unwrap());
+    (run, directory)
+}
+
+fn manifest(directory: &PathBuf) -> Value {
+    serde_json::from_slice(&fs::read(directory.join("manifest.json")).unwrap()).unwrap()
+}
+
+fn all_hold(run: &Value) {
+    let expectations = run["expectations"].as_array().unwrap();
+    assert!(!expectations.is_empty() && expectations.iter().all(|one| one["ok"] == true), "{run}");
+}
+
+#[test]
+fn two_nats_in_a_row_are_passed_and_two_symmetric_ones_are_not() {
+    let stage = Stage::for_one_user();
+    let (run, directory) =
+        self::run(&stage, "home-behind-cgnat", &["duration=4s", "expect.1.lost.below=50%"]);
+    all_hold(&run);
+    let manifest = manifest(&directory);
+    let routers: Vec<(&Value, &Value)> = manifest["links"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|link| link["router"] != "" && link["packets"].as_u64() > Some(0))
+        .map(|link| (&link["network"], &link["router"]))
+        .collect();
+    for border in [("line", "home"), ("flat.nat2", "flat")] {
+        let there = routers
+            .iter()
+            .any(|(network, router)| (*network, *router) == (&border.0.into(), &border.1.into()));
+        assert!(there, "{border:?}: {manifest}");
+    }
+    let (run, _) = self::run(&stage, "symmetric-nats", &["duration=4s"]);
+    all_hold(&run);
+}
+
+#[test]
+fn what_a_filter_drops_is_counted_by_its_rule() {
+    let stage = Stage::for_one_user();
+    let sets = ["duration=6s", "timeline.0.at=2s", "timeline.1.at=4s", "expect=[{same_connection: true}]"];
+    let (run, directory) = self::run(&stage, "stun-blocked", &sets);
+    all_hold(&run);
+    let steps: Vec<&Value> = run["metrics"]["disturbances"].as_array().unwrap().iter().collect();
+    let names: Vec<&Value> = steps.iter().map(|step| &step["what"]).collect();
+    assert_eq!(names, ["block office", "unblock office"]);
+    let manifest = manifest(&directory);
+    let blocks = manifest["blocks"].as_array().unwrap();
+    let stun = blocks.iter().find(|block| block["network"] == "office").expect("the rule that is gone");
+    let rule = serde_json::json!({"stun": {"match": "cookie", "direction": "both", "answer": "silence"}});
+    assert_eq!(stun["rule"], rule);
+    assert!(stun["dropped"].as_u64() > Some(0), "{stun}");
+}
+
+/// A trace from a file, a radio, other links, another network: and the directory can be read by itself.
+#[test]
+fn links_change_and_interfaces_roam_while_a_call_lasts() {
+    let stage = Stage::for_one_user();
+    // Relative to the scenario, which is copied there.
+    let trace = stage.path("steady.trace");
+    let text: String = (1..=1000).map(|time| format!("{time}\n")).collect();
+    fs::write(&trace, text).unwrap();
+    let sets = [
+        "duration=8s",
+        "timeline.0={at: 2s, do: {link: {network: home, trace: steady.trace}}}",
+        "timeline.1.at=4s",
+        "expect=[{same_connection: true}]",
+    ];
+    let (run, directory) = self::run(&stage, "leaving-the-room", &sets);
+    all_hold(&run);
+    let steps = run["metrics"]["disturbances"].as_array().unwrap();
+    let names: Vec<&Value> = steps.iter().map(|step| &step["what"]).collect();
+    assert_eq!(names, ["link home", "roam laptop.wlan0 to cafe"]);
+    assert!(directory.join("trace-1.txt").is_file());
+    let manifest = manifest(&directory);
+    let [radio] = manifest["radios"].as_array().unwrap().as_slice() else { panic!("{manifest}") };
+    assert_eq!((&radio["host"], &radio["interface"]), (&"laptop".into(), &"wwan0".into()));
+    assert!(radio["on_ns"].as_u64() > Some(1_000_000_000), "{radio}");
+    fs::remove_file(&trace).unwrap();
+    let again = stage.testbed(&["compare", &directory.display().to_string()]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+}
