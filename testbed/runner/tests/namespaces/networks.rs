@@ -2,7 +2,10 @@
 
 use crate::{assert_valid_but_for_timing, results, stage::Stage};
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Runs one of the shipped scenarios, with changes; its results and its directory.
 fn run(stage: &Stage, scenario: &str, sets: &[&str]) -> (Value, PathBuf) {
@@ -17,7 +20,7 @@ fn run(stage: &Stage, scenario: &str, sets: &[&str]) -> (Value, PathBuf) {
     (run, directory)
 }
 
-fn manifest(directory: &PathBuf) -> Value {
+fn manifest(directory: &Path) -> Value {
     serde_json::from_slice(&fs::read(directory.join("manifest.json")).unwrap()).unwrap()
 }
 
