@@ -2,7 +2,9 @@
 //!
 //! The datapath copies packets into batches and hands these over every few milliseconds; one thread writes them, whole
 //! blocks at a time. So a file is right up to its last whole block whenever the process ends, `kill -9` included.
-//! A packet that the model drops is in its sender's capture: it had left the host, as on a real interface.
+//! A packet that the model drops is in its sender's capture: it had left the host, as on a real interface. One that it
+//! drops at once, on the interface's own link, has a comment that says why; what becomes of others is not known yet when
+//! they are written.
 //!
 //! A capture that cannot be written (no room, no such directory) ends the whole lab: see [`crate::Lab::finish`]. Left
 //! out: filters, rotation and limits of size.
@@ -165,6 +167,8 @@ pub(crate) struct Captures {
 pub(crate) enum Passing {
     In,
     Out,
+    /// Out, and dropped at once for this reason.
+    Dropped(&'static str),
 }
 
 /// Nobody writes any more; [`Captures::finish`] tells why.
@@ -333,14 +337,18 @@ impl Writer {
             let Some(file) = self.files.get_mut(index) else { continue };
             let flags = match passing {
                 Passing::In => INBOUND,
-                Passing::Out => OUTBOUND,
+                Passing::Out | Passing::Dropped(_) => OUTBOUND,
             };
+            let mut options = vec![EnhancedPacketOption::Flags(flags)];
+            if let Passing::Dropped(why) = passing {
+                options.push(EnhancedPacketOption::Comment(format!("dropped: {why}").into()));
+            }
             file.add(EnhancedPacketBlock {
                 interface_id,
                 timestamp: self.clock.since_epoch(*at),
                 original_len: packet.len() as u32,
                 data: packet.into(),
-                options: vec![EnhancedPacketOption::Flags(flags)],
+                options,
             })?;
         }
         Ok(())

@@ -15,8 +15,8 @@ use crate::{
     tun::Tun,
 };
 use netmodel::{
-    Addresses, Block, BlockCount, Change, ChangeError, LinkCounts, Network, NetworkId, Output, PortId,
-    RadioCounts,
+    Addresses, Block, BlockCount, Change, ChangeError, DropCause, LinkCounts, Network, NetworkId, Output,
+    PortId, RadioCounts,
 };
 use nix::{
     errno::Errno,
@@ -236,13 +236,20 @@ impl Carrier {
     /// Hands over everything that is due.
     fn deliver(&mut self) -> Result<(), DatapathError> {
         while let Some(output) = self.network.poll(Instant::now()) {
-            match output {
-                Output::Deliver { port, packet, due } => self.write(port, packet, due)?,
-                // Nobody listens any more when the run is being taken down.
-                Output::Event { at, event } => drop(self.sink.send((at, event))),
-            }
+            self.hand_over(output)?;
         }
         Ok(())
+    }
+
+    fn hand_over(&mut self, output: Output) -> Result<(), DatapathError> {
+        match output {
+            Output::Deliver { port, packet, due } => self.write(port, packet, due),
+            Output::Event { at, event } => {
+                // Nobody listens any more when the run is being taken down.
+                drop(self.sink.send((at, event)));
+                Ok(())
+            }
+        }
     }
 
     fn write(&mut self, port: PortId, packet: Vec<u8>, due: Instant) -> Result<(), DatapathError> {
@@ -289,14 +296,19 @@ impl Carrier {
 
     /// Takes packets from a device into the model.
     fn take(&mut self, port: usize, buffer: &mut [u8]) -> Result<(), DatapathError> {
-        let Some(tun) = self.tuns.get(port) else { return Ok(()) };
-        let port = PortId(port as u16);
+        let id = PortId(port as u16);
         for _ in 0..BATCH {
+            let Some(tun) = self.tuns.get(port) else { return Ok(()) };
             match tun.read(buffer) {
                 Ok(length) => {
                     let (packet, at) = (buffer.get(..length).unwrap_or_default(), Instant::now());
-                    self.network.inject(at, port, packet.to_vec());
-                    self.tap.take(port, Passing::Out, at, packet).map_err(not_captured)?;
+                    self.network.inject(at, id, packet.to_vec());
+                    let outputs: Vec<Output> = std::iter::from_fn(|| self.network.poll(at)).collect();
+                    let dropped = outputs.iter().find_map(|output| dropped_at_once(output, id, at));
+                    let passing = dropped.map_or(Passing::Out, Passing::Dropped);
+                    // Before what it may have brought about.
+                    self.tap.take(id, passing, at, packet).map_err(not_captured)?;
+                    outputs.into_iter().try_for_each(|output| self.hand_over(output))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -328,6 +340,28 @@ impl Carrier {
                 Err(TryRecvError::Empty) => return true,
             }
         }
+    }
+}
+
+/// Why a packet that a port has just sent was dropped on its own link, in the words of the record; whatever else is due
+/// at that very nanosecond has other causes.
+fn dropped_at_once(output: &Output, sender: PortId, sent: Instant) -> Option<&'static str> {
+    match output {
+        Output::Event { at, event: LabEvent::Dropped { port: Some(port), cause, .. } }
+            if *port == sender && *at == sent =>
+        {
+            match cause {
+                DropCause::QueueFull => Some("queue-full"),
+                DropCause::Lost => Some("loss"),
+                DropCause::TooBig => Some("too-big"),
+                DropCause::InterfaceDown => Some("interface-down"),
+                DropCause::Silenced => Some("silenced"),
+                DropCause::SourceSpoofed => Some("source-spoofed"),
+                DropCause::Malformed => Some("malformed"),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 

@@ -35,6 +35,7 @@ struct Packet {
     time: Duration,
     /// None if it is no UDP datagram: kernels send others of their own.
     payload: Option<Vec<u8>>,
+    comment: Option<String>,
 }
 
 /// Everything up to the last whole block.
@@ -43,10 +44,16 @@ fn packets(path: &Path) -> Vec<Packet> {
     let mut packets = Vec::new();
     while let Some(Ok(block)) = reader.next_block() {
         let Block::EnhancedPacket(block) = block else { continue };
-        let [EnhancedPacketOption::Flags(way)] = block.options[..] else { panic!("{:?}", block.options) };
+        let (way, comment) = match &block.options[..] {
+            [EnhancedPacketOption::Flags(way)] => (*way, None),
+            [EnhancedPacketOption::Flags(way), EnhancedPacketOption::Comment(why)] => {
+                (*way, Some(why.to_string()))
+            }
+            others => panic!("{others:?}"),
+        };
         let udp = netmodel::parse_udp(&block.data).ok();
         let payload = udp.map(|udp| block.data[udp.payload].to_vec());
-        packets.push(Packet { interface: block.interface_id, way, time: block.timestamp, payload });
+        packets.push(Packet { interface: block.interface_id, way, time: block.timestamp, payload, comment });
     }
     packets
 }
@@ -96,6 +103,13 @@ pub(crate) fn contents(tun: &Path) {
     };
     let expected = [(0, OUT, "one"), (1, OUT, "two"), (0, IN, "three"), (0, OUT, "four"), (0, OUT, "six")];
     assert_eq!(told(&of_laptop), said(&expected));
+    let comments: Vec<Option<&str>> = of_laptop
+        .iter()
+        .filter(|packet| packet.payload.is_some())
+        .map(|packet| packet.comment.as_deref())
+        .collect();
+    let silenced = Some("dropped: silenced");
+    assert_eq!(comments, [None, None, None, silenced, silenced]);
     assert_eq!(told(&of_meet), said(&[(0, IN, "one"), (0, IN, "two"), (0, OUT, "three"), (0, OUT, "five")]));
     for capture in [&of_laptop, &of_meet] {
         assert!(capture.is_sorted_by_key(|packet| packet.time));
