@@ -77,6 +77,7 @@
 //! | message format, short- and long-term credentials | RFC 8489 sections 5, 9, 14 | [`stun`], [`stun::turn`] |
 //! | path policy, its presets, rules while running | | [`policy`], `policing`, `rules` |
 //! | the disguise ladder | | [`disguise`] |
+//! | what an interface is behind: NAT behaviour | RFC 4787, RFC 5780 | [`behaviour`] |
 //! | a server for agents (feature `server`) | RFC 8489, 5780, 8656 | `server` |
 //! | up, suspect, down | RFC 6298 for the estimate | `liveness` |
 //!
@@ -98,6 +99,7 @@
 //! Left out: being a lite agent, more than one component, and anything about what the paths are used for.
 
 mod agent;
+pub mod behaviour;
 mod candidate;
 mod checklist;
 mod checks;

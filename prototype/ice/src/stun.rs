@@ -269,7 +269,7 @@ impl<'a> Message<'a> {
 }
 
 /// The address format of RFC 8489 section 14.1.
-fn plain_address(value: &[u8]) -> Option<SocketAddr> {
+pub(crate) fn plain_address(value: &[u8]) -> Option<SocketAddr> {
     let (&[_, family, high, low], address) = value.split_first_chunk()?;
     let port = u16::from_be_bytes([high, low]);
     match family {

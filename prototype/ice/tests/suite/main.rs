@@ -1,5 +1,6 @@
 //! Two agents against each other, and one against the world, in virtual time.
 
+mod behaviour;
 mod byhand;
 mod codec;
 mod disguises;
