@@ -16,7 +16,12 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use peer::{BulkDirection, BulkSpec, EngineKind, Policy, Ticket};
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Calls that survive the loss of an interface: multi-interface ICE under multipath QUIC.
 #[derive(Debug, Parser)]
@@ -33,6 +38,8 @@ Examples:
   iceperf rendezvous                             on a public host, if the peers share no network
   iceperf server --rendezvous 198.51.100.9:3478  prints the command for the client
   iceperf client iceperf1-...                    calls for 10 s over all interfaces
+  iceperf relay                                  on a public host: STUN, NAT discovery, TURN
+  iceperf probe nat 198.51.100.9                 what this host is behind
 
 Every option is explained by `iceperf client --help` and `iceperf server --help`.
 
@@ -69,6 +76,15 @@ Examples:
   iceperf rendezvous
   iceperf rendezvous --bind 198.51.100.9:3478 --bind '[2001:db8::9]:3478'")]
     Rendezvous(RendezvousArgs),
+    /// Answer STUN, tell clients how their NATs behave, relay for them (TURN)
+    #[command(after_help = RELAY_EXAMPLES)]
+    Relay(RelayArgs),
+    /// Find out what this host is behind
+    #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+    Probe {
+        #[command(subcommand)]
+        what: Probe,
+    },
     /// Print a shell's completions
     #[command(after_help = "\
 Examples:
@@ -86,6 +102,35 @@ Examples:
         directory: PathBuf,
     },
 }
+
+/// What to find out.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Probe {
+    /// How NATs and firewalls behave, in the words of RFC 4787: mapping, filtering, ports, hairpinning, lifetime
+    #[command(after_help = NAT_EXAMPLES)]
+    Nat(ProbeNatArgs),
+}
+
+const RELAY_EXAMPLES: &str = "\
+Examples:
+  iceperf relay                                      on every address of this host
+  iceperf relay --bind 198.51.100.9 --bind 198.51.100.10
+  iceperf relay --secret-file ~/.iceperf/turn        the same password at every start
+
+With two addresses of a family, clients can find out how their NATs map and filter (RFC 5780); what cannot be told \
+with one is printed. Without a client's password nothing is relayed. There is no NAT between this host and \
+its addresses: what it binds is what clients are told.";
+
+const NAT_EXAMPLES: &str = "\
+Examples:
+  iceperf probe nat 198.51.100.9                     a host that runs `iceperf relay`; port 3478
+  iceperf probe nat 198.51.100.9 '[2001:db8::9]'     IPv6 too: firewalls
+  iceperf probe nat stun.example.org:3478 --interface wwan0 --lifetime 5m --json
+
+Silence alone proves nothing: what cannot be told, because the server has one address or the path \
+fails, is called inconclusive, with the reason. Further servers take part in finding out the mapping.
+
+Exit codes: 0 a server answered; 2 arguments; 3 this machine; 5 no server answered.";
 
 const CLIENT_EXAMPLES: &str = "\
 Examples:
@@ -223,6 +268,109 @@ pub(crate) struct RendezvousArgs {
     pub(crate) bind: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) bed: BedArgs,
+}
+
+/// `iceperf relay`.
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// Listen on this address (repeatable; default: every address of every interface that is not virtual)
+    #[arg(long, value_name = "ADDR", help_heading = "Connection")]
+    pub(crate) bind: Vec<IpAddr>,
+    /// UDP port on each address
+    #[arg(short, long, value_name = "PORT", default_value_t = 3478, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Connection")]
+    pub(crate) port: u16,
+    /// The other port, for behaviour discovery
+    #[arg(long, value_name = "PORT", default_value_t = 3479, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Connection")]
+    pub(crate) alternate_port: u16,
+    /// Name of the one user that may relay
+    #[arg(long, value_name = "NAME", default_value = "iceperf", value_parser = word, help_heading = "TURN")]
+    pub(crate) user: String,
+    /// The user's password is the line in this file, or a new one that is written there if there is no such file
+    /// (default: a new one, printed)
+    #[arg(long, value_name = "FILE", help_heading = "TURN")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Realm of the user
+    #[arg(long, value_name = "REALM", default_value = "iceperf", value_parser = word, help_heading = "TURN")]
+    pub(crate) realm: String,
+    /// Most allocations of all clients together; 0 relays for nobody
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = count, help_heading = "TURN")]
+    pub(crate) allocations: usize,
+    /// Most allocations of one client address
+    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = count, help_heading = "TURN")]
+    pub(crate) allocations_per_client: usize,
+    #[command(flatten)]
+    pub(crate) bed: BedArgs,
+}
+
+/// `iceperf probe nat`.
+#[derive(Debug, Args)]
+pub(crate) struct ProbeNatArgs {
+    /// STUN servers, HOST or HOST:PORT (port 3478 by default); the first that answers is asked everything
+    #[arg(value_name = "SERVER", required = true, num_args = 1..=8)]
+    pub(crate) servers: Vec<ServerName>,
+    /// Look for the lifetime of a quiet mapping, for this long at most (default: not at all)
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, help_heading = "Probing")]
+    pub(crate) lifetime: Option<Duration>,
+    /// Probe this interface (repeatable; default: all but virtual ones, which -VV tells of)
+    #[arg(long = "interface", visible_alias = "bind-dev", value_name = "NAME", help_heading = "Interfaces")]
+    pub(crate) interfaces: Vec<Named>,
+    /// One JSON document on standard output at the end; everything else goes to standard error
+    #[arg(short = 'J', long, help_heading = "Output")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) bed: BedArgs,
+    /// Seed of the transaction ids (default: from the operating system); strangers who know it can lie
+    #[arg(long, value_name = "NUMBER", help_heading = "Test bed")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// A server by name or address, and its port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerName {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl std::str::FromStr for ServerName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const STUN: u16 = 3478;
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self { host: address.ip().to_string(), port: address.port() }).and_then(Self::checked);
+        }
+        if bare.parse::<IpAddr>().is_ok() {
+            return Ok(Self { host: bare.to_owned(), port: STUN });
+        }
+        let (host, port) = match text.split_once(':') {
+            None => (text, STUN),
+            Some((host, port)) => (host, port.parse().map_err(|_| format!("{port:?} is no port"))?),
+        };
+        Self { host: host.to_owned(), port }.checked()
+    }
+}
+
+impl ServerName {
+    fn checked(self) -> Result<Self, String> {
+        let valid = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        if self.host.is_empty() || !self.host.chars().all(valid) || self.port == 0 {
+            return Err("write HOST or HOST:PORT, as in 198.51.100.9:3478 or '[2001:db8::9]:3478'".to_owned());
+        }
+        Ok(self)
+    }
+}
+
+/// What RFC 8489 sections 14.3 and 14.9 allow in user names and realms, of ASCII alone.
+fn word(text: &str) -> Result<String, String> {
+    let valid = !text.is_empty() && text.len() <= 128 && text.chars().all(|c| c.is_ascii_graphic());
+    if valid { Ok(text.to_owned()) } else { Err("1 to 128 ASCII characters without spaces".to_owned()) }
+}
+
+/// Each allocation is a socket.
+fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count <= 10_000);
+    count.ok_or_else(|| "a number from 0 to 10000".to_owned())
 }
 
 /// What all modes share.
@@ -399,8 +547,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_said_to_be_so_and_absent_from_the_help() {
         for line in [
-            "iceperf relay",
-            "iceperf probe --port 1",
+            "iceperf probe path",
             "iceperf server --engine mptcp",
             "iceperf server --engine=tcp",
             "iceperf server --video",
@@ -419,7 +566,7 @@ mod tests {
         for mode in command.get_subcommands_mut() {
             help += &mode.render_long_help().to_string();
         }
-        for word in ["relay", "probe", "mptcp", "whatsapp"] {
+        for word in ["probe path", "mptcp", "whatsapp"] {
             assert!(!help.contains(word), "{word} is in the help");
         }
     }
@@ -447,10 +594,36 @@ mod tests {
             ("iceperf server --interface lo", "loopback"),
             ("iceperf server --events-fd -3", "-3"),
             ("iceperf server --engine quick", "noq"),
+            ("iceperf relay --port 0", "0"),
+            ("iceperf relay --allocations 20000", "0 to 10000"),
+            ("iceperf relay --bind here", "here"),
+            ("iceperf probe nat", "SERVER"),
+            ("iceperf probe nat a:b", "is no port"),
+            ("iceperf probe nat 192.0.2.1:0", "HOST:PORT"),
+            ("iceperf probe nat 192.0.2.1 --lifetime 5", "a unit is missing"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.to_string().contains(why), "{line}: {error}");
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn servers_are_named_with_or_without_a_port() {
+        let name = |text: &str| text.parse::<ServerName>().map(|ServerName { host, port }| (host, port));
+        for (text, host, port) in [
+            ("192.0.2.1", "192.0.2.1", 3478),
+            ("192.0.2.1:99", "192.0.2.1", 99),
+            ("2001:db8::1", "2001:db8::1", 3478),
+            ("[2001:db8::1]", "2001:db8::1", 3478),
+            ("[2001:db8::1]:99", "2001:db8::1", 99),
+            ("stun.example.org", "stun.example.org", 3478),
+            ("stun.example.org:99", "stun.example.org", 99),
+        ] {
+            assert_eq!(name(text), Ok((host.to_owned(), port)), "{text}");
+        }
+        for text in ["", ":1", "a b", "a:70000", "a:0"] {
+            assert!(name(text).is_err(), "{text}");
         }
     }
 

@@ -136,7 +136,8 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
     }
 }
 
-fn check_selection(selection: &Selection, watcher: &Watcher) -> Result<(), Failure> {
+/// What was asked for by name has to be there.
+pub(crate) fn check_selection(selection: &Selection, watcher: &Watcher) -> Result<(), Failure> {
     let all = watcher.all();
     for name in selection.awaited(&all) {
         tracing::warn!("no interface {name} yet; --interface-kind is kept for when it comes");

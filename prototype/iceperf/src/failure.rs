@@ -28,6 +28,10 @@ pub(crate) enum Failure {
          other) over UDP? `-V` tells what was tried"
     ))]
     Unreachable { why: String },
+    /// Nobody answered the prober.
+    #[error("no STUN server answered on any interface")]
+    #[diagnostic(help("is the address right (`iceperf relay` prints it), and does UDP get there?"))]
+    NoServer,
     /// The other peer, or we, refused.
     #[error("refused: {why}")]
     #[diagnostic(help(
@@ -60,7 +64,7 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Arguments { .. } => 2,
             Failure::Machine { .. } => 3,
-            Failure::Unreachable { .. } => 5,
+            Failure::Unreachable { .. } | Failure::NoServer => 5,
             Failure::Refused { .. } => 6,
         })
     }

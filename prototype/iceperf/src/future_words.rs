@@ -2,9 +2,9 @@
 //!
 //! They are absent from the help; naming one says so, rather than that the word is unknown.
 
-/// A subcommand.
+/// A subcommand, or one of `probe`.
 pub(crate) fn is_subcommand(word: &str) -> bool {
-    ["relay", "probe"].contains(&word)
+    ["path"].contains(&word)
 }
 
 /// A long option of `server` or `client`.

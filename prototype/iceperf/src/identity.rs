@@ -121,7 +121,8 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
         .map_err(|source| IdentityError::File { path: path.to_owned(), source })
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+/// Two digits for each byte.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

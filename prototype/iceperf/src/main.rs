@@ -1,4 +1,4 @@
-//! `iceperf`: server, client and rendezvous over the kernel's sockets and interfaces.
+//! `iceperf`: server, client, rendezvous, relay and prober over the kernel's sockets and interfaces.
 //!
 //! Everything that decides is in `peer`; here are the sockets, the interface watcher, the clock, the command line and
 //! what people read. Commands and events of a test bed come and go over inherited descriptors.
@@ -19,6 +19,8 @@ mod intervals;
 mod iperf3;
 mod manual;
 mod map;
+mod probe;
+mod relay;
 mod rendezvous;
 mod setup;
 mod summary;
@@ -27,7 +29,7 @@ mod transfer;
 mod udp;
 mod units;
 
-use cli::{BedArgs, Cli, CommonArgs, Mode};
+use cli::{BedArgs, Cli, CommonArgs, Mode, Probe};
 use clock::Clock;
 use control::Control;
 use driver::Surroundings;
@@ -66,6 +68,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }),
         Mode::Rendezvous(args) => on_this_machine(&args.bed, async |machine| {
             rendezvous::run(&args.bind, machine.clock, machine.events, machine.control).await
+        }),
+        Mode::Relay(args) => on_this_machine(&args.bed, async |machine| {
+            relay::run(&args, machine.clock, machine.events, machine.control).await
+        }),
+        Mode::Probe { what: Probe::Nat(args) } => on_this_machine(&args.bed, async |machine| {
+            probe::nat(&args, machine.clock, machine.events, machine.control).await
         }),
         Mode::Completions { shell } => manual::completions(shell),
         Mode::Man { directory } => manual::pages(&directory),

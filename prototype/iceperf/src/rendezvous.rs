@@ -211,7 +211,8 @@ impl Locals {
     }
 }
 
-fn println_lossy(text: &str) {
+/// A line for people; nobody has to read it.
+pub(crate) fn println_lossy(text: &str) {
     use io::Write as _;
     if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
         tracing::debug!(%error, "nobody reads");

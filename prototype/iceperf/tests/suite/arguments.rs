@@ -18,7 +18,9 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
     for (line, why) in [
         ("", "Usage"),
         ("serve", "unrecognized subcommand 'serve'"),
-        ("relay", "'relay' is not in this version"),
+        ("probe path", "'path' is not in this version"),
+        ("relay --port 3479", "--port and --alternate-port are the same"),
+        ("probe nat", "SERVER"),
         ("client iceperf1-abc", "checksum"),
         ("client --ticket-file /nonexistent/ticket", "/nonexistent/ticket: no such file"),
         ("client --ticket-file t --connect-timeout 10", "a unit is missing"),
@@ -63,6 +65,9 @@ fn help_and_version_end_with_0() {
         ("server --help", "--ticket-file"),
         ("client --help", "--call-rate"),
         ("rendezvous --help", "--bind"),
+        ("relay --help", "--secret-file"),
+        ("probe --help", "nat"),
+        ("probe nat --help", "--lifetime"),
     ] {
         let (code, stdout, _) = iceperf(line);
         assert_eq!(code, 0, "{line}");
@@ -101,7 +106,14 @@ fn completions_and_manual_pages_know_the_options() {
     for text in ["ticket\\-file", "Coming from iperf3", "WORKLOAD", "OUTPUT"] {
         assert!(page.to_uppercase().contains(&text.to_uppercase()), "{text}: {page}");
     }
-    for page in ["iceperf.1", "iceperf-server.1", "iceperf-rendezvous.1", "iceperf-completions.1"] {
+    for page in [
+        "iceperf.1",
+        "iceperf-server.1",
+        "iceperf-rendezvous.1",
+        "iceperf-relay.1",
+        "iceperf-probe-nat.1",
+        "iceperf-completions.1",
+    ] {
         assert!(pages.join(page).exists(), "{page}");
     }
     let (code, _, stderr) = iceperf("man /dev/null/pages");

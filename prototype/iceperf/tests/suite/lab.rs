@@ -60,7 +60,7 @@ pub(crate) fn with(rights: Rights, test: impl FnOnce(&Lab)) {
 }
 
 /// Past the capture of the test harness.
-fn loudly(text: &str) {
+pub(crate) fn loudly(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod calls;
 mod control;
+mod discovery;
 mod evidence;
 mod lab;
 mod refusals;
