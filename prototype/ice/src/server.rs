@@ -35,12 +35,21 @@ pub struct ServerConfig {
     pub users: Vec<(String, String)>,
     /// Most allocations of one client address, and of all together.
     pub most_allocations: (usize, usize),
+    /// Most client addresses that each listening address keeps a nonce for. Anybody can ask for one, from any address
+    /// that he likes to pretend. Beyond it newcomers are not heard, until no allocation is left and all is forgotten.
+    pub most_clients: usize,
 }
 
 impl ServerConfig {
-    /// At most 32 allocations for one client address and 1024 in all.
+    /// At most 32 allocations for one client address and 1024 in all, and 16,384 client addresses.
     pub fn new(listens: Vec<SocketAddr>, realm: impl Into<String>) -> ServerConfig {
-        ServerConfig { listens, realm: realm.into(), users: Vec::new(), most_allocations: (32, 1024) }
+        ServerConfig {
+            listens,
+            realm: realm.into(),
+            users: Vec::new(),
+            most_allocations: (32, 1024),
+            most_clients: 16_384,
+        }
     }
 }
 
@@ -90,6 +99,9 @@ pub enum ServerRejected {
     /// It was no message of a client's.
     #[error("not a message for a server")]
     Malformed,
+    /// Others came first, and allocations are in use.
+    #[error("too many clients")]
+    TooManyClients,
 }
 
 /// STUN, behaviour discovery and TURN on a handful of addresses.
@@ -98,6 +110,8 @@ pub struct Server {
     config: ServerConfig,
     /// By listening address.
     turn: BTreeMap<SocketAddr, TurnServer>,
+    /// Whom each of them may keep a nonce for.
+    clients: BTreeMap<SocketAddr, BTreeSet<SocketAddr>>,
     /// Relayed addresses, with the listening address and the client of each.
     relayed: BTreeMap<SocketAddr, (SocketAddr, SocketAddr)>,
     /// Sockets that were asked for.
@@ -134,15 +148,9 @@ const LEAST_WAIT: Duration = Duration::from_millis(100);
 impl Server {
     /// A server at rest.
     pub fn new(config: ServerConfig) -> Server {
-        let turn = |listens: &SocketAddr| {
-            let mut server = TurnServer::new(TransportType::Udp, *listens, config.realm.clone());
-            for (name, password) in &config.users {
-                server.add_user(name.clone(), password.clone());
-            }
-            (*listens, server)
-        };
         Server {
-            turn: config.listens.iter().map(turn).collect(),
+            turn: config.listens.iter().map(|listens| (*listens, turn_server(&config, *listens))).collect(),
+            clients: BTreeMap::new(),
             relayed: BTreeMap::new(),
             opening: BTreeMap::new(),
             next_ticket: 0,
@@ -172,6 +180,9 @@ impl Server {
         match Message::parse(data) {
             Ok(request) if (request.class(), request.method()) == (Class::Request, stun::BINDING) => {
                 self.answer_binding(at, from, &request);
+            }
+            Ok(request) if request.class() == Class::Request && !self.admit(at, from) => {
+                return Err(ServerRejected::TooManyClients);
             }
             Ok(_) | Err(ParseError::NotStun) => self.give_to_turn(now, at, at, from, data),
             Err(_) => return Err(ServerRejected::Malformed),
@@ -208,6 +219,21 @@ impl Server {
     /// Relayed addresses in use.
     pub fn relayed(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.relayed.keys().copied()
+    }
+
+    /// Whether there is room for a nonce of this client: `turn-server-proto` forgets none by itself.
+    fn admit(&mut self, listens: SocketAddr, client: SocketAddr) -> bool {
+        let clients = self.clients.entry(listens).or_default();
+        if clients.len() >= self.config.most_clients && !clients.contains(&client) {
+            let relayed = self.relayed.values().any(|(at, _)| *at == listens);
+            if relayed || self.opening.values().any(|opening| opening.listens == listens) {
+                return false;
+            }
+            clients.clear();
+            self.turn.insert(listens, turn_server(&self.config, listens));
+        }
+        clients.insert(client);
+        true
     }
 
     /// RFC 8489 section 7.3.1, RFC 5780 section 6.1.
@@ -348,4 +374,12 @@ impl Server {
         let since = now.saturating_duration_since(epoch) + CLOCK_BEGINS;
         turn_server_proto::stun::Instant::from_nanos(since.as_nanos() as i64)
     }
+}
+
+fn turn_server(config: &ServerConfig, listens: SocketAddr) -> TurnServer {
+    let mut server = TurnServer::new(TransportType::Udp, listens, config.realm.clone());
+    for (name, password) in &config.users {
+        server.add_user(name.clone(), password.clone());
+    }
+    server
 }

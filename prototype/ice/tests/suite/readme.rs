@@ -3,7 +3,8 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 12] = [
+const MODULES: [(&str, &str); 13] = [
+    ("behaviour", include_str!("behaviour.rs")),
     ("codec", include_str!("codec.rs")),
     ("disguises", include_str!("disguises.rs")),
     ("example", include_str!("example.rs")),

@@ -15,6 +15,8 @@ use crate::turn::{PASSWORD, USER};
 const CLIENT: &str = "192.0.2.10:1000";
 const FOUR: [&str; 4] = ["198.51.100.1:3478", "198.51.100.1:3479", "198.51.100.2:3478", "198.51.100.2:3479"];
 
+const MOST_CLIENTS: usize = 50;
+
 /// A server, and every socket that it has.
 struct Place {
     now: Instant,
@@ -29,6 +31,7 @@ impl Place {
         let mut config = ServerConfig::new(listens.iter().map(|one| address(one)).collect(), "example.org");
         config.users.push((USER.into(), PASSWORD.into()));
         config.most_allocations = (2, 3);
+        config.most_clients = MOST_CLIENTS;
         #[expect(clippy::disallowed_methods, reason = "the epoch of virtual time; nothing depends on it")]
         let now = Instant::now();
         let open = config.listens.iter().copied().collect();
@@ -211,6 +214,35 @@ fn one_client_and_all_together_have_a_limit() {
     let mut second = allocate(&mut place, "192.0.2.11:1000", 2);
     let refused = news(&mut second).iter().filter(|news| **news == RelayNews::Refused(508)).count();
     assert_eq!((refused, place.server.relayed().count()), (1, 3), "three in all");
+}
+
+#[test]
+fn a_flood_of_pretended_clients_is_bounded_and_those_who_are_there_go_on() {
+    let mut place = Place::new(&FOUR);
+    let mut agent = allocate(&mut place, CLIENT, 1);
+    // Allocate, method 3, for UDP.
+    let request = Builder::new(Class::Request, 0x003, TransactionId([5; 12]));
+    let request = request.attribute(0x0019, &[17, 0, 0, 0]).unwrap().finish(None);
+    let mut flood = |place: &mut Place, count: u16| {
+        let strangers = (0..count).map(|port| SocketAddr::new([203, 0, 113, 7].into(), 1024 + port));
+        strangers.filter(|from| place.hear(address(FOUR[0]), *from, &request).is_ok()).count()
+    };
+    assert_eq!(flood(&mut place, 60), MOST_CLIENTS - 1, "one is there already");
+    assert_eq!(
+        place.hear(address(FOUR[0]), address("203.0.113.8:1"), &request_of(9)),
+        Err(ServerRejected::TooManyClients)
+    );
+    place.sent.clear();
+    agent.remove_relay_server(place.now, address(FOUR[0]));
+    exchange(&mut place, &mut agent, address(CLIENT));
+    assert_eq!(place.server.relayed().count(), 0, "its refresh was heard");
+    assert_eq!(flood(&mut place, 60), 60, "with nobody to be spared, all is forgotten in between");
+    assert_eq!(news(&mut allocate(&mut place, "192.0.2.99:1000", 1)).len(), 1);
+    assert_eq!(place.server.relayed().count(), 1);
+}
+
+fn request_of(id: u8) -> Vec<u8> {
+    Builder::new(Class::Request, 0x003, TransactionId([id; 12])).finish(None)
 }
 
 #[test]
