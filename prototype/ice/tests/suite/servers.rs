@@ -223,7 +223,7 @@ fn a_flood_of_pretended_clients_is_bounded_and_those_who_are_there_go_on() {
     // Allocate, method 3, for UDP.
     let request = Builder::new(Class::Request, 0x003, TransactionId([5; 12]));
     let request = request.attribute(0x0019, &[17, 0, 0, 0]).unwrap().finish(None);
-    let mut flood = |place: &mut Place, count: u16| {
+    let flood = |place: &mut Place, count: u16| {
         let strangers = (0..count).map(|port| SocketAddr::new([203, 0, 113, 7].into(), 1024 + port));
         strangers.filter(|from| place.hear(address(FOUR[0]), *from, &request).is_ok()).count()
     };
