@@ -545,7 +545,7 @@ fn tell(lie: &Lie, (socket, from, bytes): &Reply) -> Reply {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn lies_change_no_verdict(
