@@ -38,7 +38,7 @@ test:
 
 test-long:
 	@testbed/setup test
-	cargo test --release --locked --package peer --test virtual_time -- --ignored
+	cargo test --release --locked --package peer --test virtual_time -- --ignored an_hour_of
 
 bench: build
 	cargo bench --locked --package runner --bench first_light
