@@ -1,5 +1,6 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
+# make fuzz   SECONDS=30 for each parser of foreign bytes (part of `make test`)
 # make test-long   hours of jitter in virtual time, without a false alarm
 # make bench  the figures of the README, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
@@ -14,11 +15,12 @@
 SCENARIO ?= scenarios/whatsapp/wifi-off-in-call.yaml
 DURATION ?= 25s
 REPEAT ?= 20
+SECONDS ?= 30
 
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
-.PHONY: demo test test-long bench bench-interruption build deny man
+.PHONY: demo test fuzz test-long bench bench-interruption build deny man
 
 demo: build
 	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
@@ -35,6 +37,11 @@ test:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	cargo build --workspace --locked
 	cargo test --workspace --locked
+	@testbed/fuzz --seconds $(SECONDS)
+
+fuzz:
+	@testbed/setup build
+	@testbed/fuzz --seconds $(SECONDS)
 
 test-long:
 	@testbed/setup test
