@@ -4,18 +4,16 @@
 //! Everything is parsed once, here, into types whose values are valid; what the contract knows and this version does
 //! not is refused by name.
 
-use crate::{
-    future_words,
-    interfaces::{Named, OfKind},
-    iperf3,
-    units::{self, ByteSize, CallRate, PayloadSize},
-};
+mod peers;
+
+pub(crate) use peers::{Bind, ClientArgs, CommonArgs, ServerArgs, turn_server};
+
+use crate::{future_words, interfaces::Named, iperf3, units};
 use clap::{
     ArgAction, Args, CommandFactory as _, Parser, Subcommand,
-    builder::{PossibleValuesParser, StyledStr, TypedValueParser},
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use peer::{BulkDirection, BulkSpec, EngineKind, Policy, Ticket};
+use peers::{CLIENT_EXAMPLES, WHENCE, client_long_help, looks_like_a_ticket};
 use std::{
     ffi::OsString,
     net::{IpAddr, SocketAddr},
@@ -131,134 +129,6 @@ Silence alone proves nothing: what cannot be told, because the server has one ad
 fails, is called inconclusive, with the reason. Further servers take part in finding out the mapping.
 
 Exit codes: 0 a server answered; 2 arguments; 3 this machine; 5 no server answered.";
-
-const CLIENT_EXAMPLES: &str = "\
-Examples:
-  iceperf client iceperf1-... -t 60                a call of a minute
-  iceperf client iceperf1-... -n 20MB -R           the server sends 20 MB
-  iceperf client iceperf1-... --bulk --call -i 0.5 both at once; lines twice a second
-  iceperf client --ticket-file t --interface wlan0 --interface wwan0 --json
-  iceperf client --ticket-file t --interface-kind usb0=cellular";
-
-fn client_long_help() -> StyledStr {
-    format!(
-        "\
-{CLIENT_EXAMPLES}
-
-Coming from iperf3:
-  iperf3 -s                 iceperf server                 prints a ticket
-  iperf3 -c HOST            iceperf client TICKET --bulk   with addresses, certificate, secret
-  iperf3 -c HOST -u         the default: a call, small datagrams at a fixed rate, both ways at once
-  -t -n -R -i -J -V -v      the same; --connect-timeout, with a unit
-  --cport, --bind-dev       the same; --bind-dev is --interface, and repeatable
-  -b, -l                    --call-rate, --call-payload
-  -p of the client          not needed: the ticket names the server's ports
-Any other option of iperf3 is refused with what takes its place."
-    )
-    .into()
-}
-
-/// `iceperf server`.
-#[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
-    /// End this long after a client has connected (default: when the client has left)
-    #[arg(short, long, value_name = "DURATION", value_parser = units::seconds, help_heading = "Workload")]
-    pub(crate) time: Option<Duration>,
-    /// Meet clients at this rendezvous server (repeatable); it becomes part of the ticket
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Connection")]
-    pub(crate) rendezvous: Vec<SocketAddr>,
-    /// Serve the ticket in this file, or write the ticket there if there is no such file
-    #[arg(long, value_name = "FILE", help_heading = "Connection")]
-    pub(crate) ticket_file: Option<PathBuf>,
-    /// Keep certificate, key and secret in this directory; made if missing (default: new ones each time)
-    #[arg(long, value_name = "DIR", help_heading = "Connection")]
-    pub(crate) identity: Option<PathBuf>,
-    /// UDP port of every socket; 0 for any
-    #[arg(short, long, value_name = "PORT", default_value_t = 7443, help_heading = "Connection")]
-    pub(crate) port: u16,
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-}
-
-/// `iceperf client`.
-#[derive(Debug, Args)]
-pub(crate) struct ClientArgs {
-    /// What `iceperf server` printed on the other host
-    #[arg(value_name = "TICKET", required_unless_present = "ticket_file", value_parser = ticket)]
-    pub(crate) ticket: Option<Ticket>,
-    /// How long, from the connection on; seconds, if there is no unit (default: 10s; with --bytes and without --call,
-    /// until all is there)
-    #[arg(short, long, value_name = "DURATION", value_parser = units::seconds, help_heading = "Workload")]
-    pub(crate) time: Option<Duration>,
-    /// Send as much as the paths carry, instead of a call, and compare SHA-256 at the end
-    #[arg(long, help_heading = "Workload")]
-    pub(crate) bulk: bool,
-    /// Send this much (--bulk is implied): 20MB, 1GiB, or as in iperf3 20M for 20 MiB
-    #[arg(short = 'n', long, value_name = "SIZE", help_heading = "Workload")]
-    pub(crate) bytes: Option<ByteSize>,
-    /// The server sends, the client receives (--bulk is implied)
-    #[arg(short = 'R', long, help_heading = "Workload")]
-    pub(crate) reverse: bool,
-    /// Call: small datagrams at a fixed rate, both ways. The default; beside --bulk, it makes both
-    #[arg(long, help_heading = "Workload")]
-    pub(crate) call: bool,
-    /// Read the ticket from this file
-    #[arg(long, value_name = "FILE", conflicts_with = "ticket", help_heading = "Connection")]
-    pub(crate) ticket_file: Option<PathBuf>,
-    /// Give up if there is no connection after this time
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration, help_heading = "Connection")]
-    pub(crate) connect_timeout: Duration,
-    /// UDP port of every socket of this end; 0 for any. The server's is in the ticket
-    #[arg(long, value_name = "PORT", default_value_t = 0, help_heading = "Connection")]
-    pub(crate) cport: u16,
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-}
-
-/// What client and server share.
-#[derive(Debug, Args)]
-pub(crate) struct CommonArgs {
-    /// Datagrams a second that this end of a call sends (default: 50/s)
-    #[arg(long, value_name = "RATE", help_heading = "Workload")]
-    pub(crate) call_rate: Option<CallRate>,
-    /// Payload of each of them (default: 58B)
-    #[arg(long, value_name = "SIZE", help_heading = "Workload")]
-    pub(crate) call_payload: Option<PayloadSize>,
-    /// QUIC implementation of this end; the other end may have another
-    #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engines(), help_heading = "Connection")]
-    pub(crate) engine: EngineKind,
-    /// How paths are opened, watched and left: multipath
-    #[arg(long, value_name = "POLICY", default_value = "multipath", value_parser = policy, help_heading = "Connection")]
-    pub(crate) policy: Policy,
-    /// Use this interface (repeatable; default: all but virtual ones, which -VV tells of), optionally with its kind:
-    /// NAME=lan, NAME=wifi, NAME=cellular
-    #[arg(long = "interface", visible_alias = "bind-dev", value_name = "NAME", help_heading = "Interfaces")]
-    pub(crate) interfaces: Vec<Named>,
-    /// What kind of interface this is (repeatable): NAME=lan, NAME=wifi, NAME=cellular. Without it netlink and sysfs are
-    /// asked, then the name (wl: wifi; ww, rmnet, ppp: cellular). A modem that poses as Ethernet needs it
-    #[arg(long = "interface-kind", value_name = "NAME=KIND", help_heading = "Interfaces")]
-    pub(crate) interface_kinds: Vec<OfKind>,
-    /// A line for each path this often: rates, RTT, loss, and * where the payload goes. Seconds, if there is no unit;
-    /// 0 for none (default: 1s, with --json none)
-    #[arg(short, long, value_name = "DURATION", value_parser = units::interval, help_heading = "Output")]
-    pub(crate) interval: Option<Duration>,
-    /// One JSON document on standard output at the end; everything else goes to standard error. Wrong arguments are
-    /// told there too: then there is no document, and the exit code is 2
-    #[arg(short = 'J', long, help_heading = "Output")]
-    pub(crate) json: bool,
-    /// Append the TLS secrets to this file, as Wireshark reads them; whoever has them can read the call (default: the
-    /// file that the variable SSLKEYLOGFILE names, if any)
-    #[arg(long, value_name = "FILE", help_heading = "Evidence")]
-    pub(crate) key_log: Option<PathBuf>,
-    /// Write what QUIC does into a new file in this directory, as qlog (.sqlog); made if missing
-    #[arg(long, value_name = "DIR", help_heading = "Evidence")]
-    pub(crate) qlog: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) bed: BedArgs,
-    /// Seed of everything that is drawn at random and is no secret (default: from the operating system)
-    #[arg(long, value_name = "NUMBER", help_heading = "Test bed")]
-    pub(crate) seed: Option<u64>,
-}
 
 /// `iceperf rendezvous`.
 #[derive(Debug, Args)]
@@ -398,75 +268,6 @@ impl Cli {
     }
 }
 
-impl ClientArgs {
-    /// The transfer, if there is to be one.
-    pub(crate) fn transfer(&self) -> Option<BulkSpec> {
-        let direction = if self.reverse { BulkDirection::Down } else { BulkDirection::Up };
-        let wanted = self.bulk || self.reverse || self.bytes.is_some();
-        wanted.then(|| BulkSpec { direction, bytes: self.bytes.map(ByteSize::bytes) })
-    }
-
-    /// Whether there is to be a call.
-    pub(crate) fn calls(&self) -> bool {
-        self.call || self.transfer().is_none()
-    }
-
-    /// How long; none until a transfer is done.
-    pub(crate) fn duration(&self) -> Option<Duration> {
-        let until_done = self.bytes.is_some() && !self.calls();
-        self.time.or((!until_done).then_some(Duration::from_secs(10)))
-    }
-}
-
-impl CommonArgs {
-    /// Where TLS secrets go, if anywhere.
-    pub(crate) fn key_log(&self) -> Option<PathBuf> {
-        let variable = std::env::var_os("SSLKEYLOGFILE").filter(|path| !path.is_empty());
-        self.key_log.clone().or_else(|| variable.map(PathBuf::from))
-    }
-
-    /// How often people read of each path; none if they do not.
-    pub(crate) fn interval(&self) -> Option<Duration> {
-        let default = if self.json { Duration::ZERO } else { Duration::from_secs(1) };
-        Some(self.interval.unwrap_or(default)).filter(|interval| !interval.is_zero())
-    }
-}
-
-fn engines() -> impl TypedValueParser<Value = EngineKind> {
-    let names = EngineKind::ALL.iter().map(|engine| engine.as_str());
-    PossibleValuesParser::new(names).try_map(|name| name.parse::<EngineKind>())
-}
-
-fn policy(name: &str) -> Result<Policy, String> {
-    if future_words::is_policy(name) {
-        return Err("not in this version; there is: multipath".to_owned());
-    }
-    name.parse().map_err(|error: peer::UnknownPolicy| error.to_string())
-}
-
-const WHENCE: &str =
-    "run `iceperf server` on the other host: it prints the command for this one, with the ticket";
-
-/// Who knows iperf3 names a host here.
-fn ticket(text: &str) -> Result<Ticket, String> {
-    text.parse().map_err(|error: peer::TicketError| {
-        if looks_like_a_ticket(text) {
-            return error.to_string();
-        }
-        if std::path::Path::new(text).is_file() {
-            return format!("{error}; to read it from a file, write --ticket-file {text}");
-        }
-        format!(
-            "{error}. Unlike iperf3's, a client is given no host, but a ticket, which holds the server's addresses, \
-             certificate and secret; {WHENCE}"
-        )
-    })
-}
-
-fn looks_like_a_ticket(text: &str) -> bool {
-    text.starts_with("iceperf")
-}
-
 /// Says what to write instead, where that is known.
 fn explain(error: clap::Error) -> clap::Error {
     let text = |kind| match error.get(kind) {
@@ -534,6 +335,7 @@ fn missing_ticket(error: &clap::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use peer::{BulkDirection, BulkSpec};
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::read(line.split(' ').map(OsString::from))
@@ -552,8 +354,6 @@ mod tests {
             "iceperf server --engine=tcp",
             "iceperf server --video",
             "iceperf server --cc bbr",
-            "iceperf client --bind address t",
-            "iceperf server --policy whatsapp",
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.to_string().contains("not in this version"), "{line}: {error}");
@@ -566,7 +366,7 @@ mod tests {
         for mode in command.get_subcommands_mut() {
             help += &mode.render_long_help().to_string();
         }
-        for word in ["probe path", "mptcp", "whatsapp"] {
+        for word in ["probe path", "mptcp"] {
             assert!(!help.contains(word), "{word} is in the help");
         }
     }
@@ -594,6 +394,13 @@ mod tests {
             ("iceperf server --interface lo", "loopback"),
             ("iceperf server --events-fd -3", "-3"),
             ("iceperf server --engine quick", "noq"),
+            ("iceperf server --policy fastest", "multipath, rfc8445, whatsapp, quickshare, prototype-2024"),
+            ("iceperf server --policy whatsapp,stop=soon", "`soon` is no value of `stop`"),
+            ("iceperf server --disguise wwan0=quic", "no disguise `quic`; there are: plain, first-byte"),
+            ("iceperf server --bind somewhere", "device, address or none"),
+            ("iceperf client --ticket-file t --stun 192.0.2.1", "192.0.2.1"),
+            ("iceperf client --ticket-file t --turn 192.0.2.1:3478", "USER:PASSWORD@ADDR:PORT"),
+            ("iceperf client --ticket-file t --turn user@192.0.2.1:3478", "USER:PASSWORD@ADDR:PORT"),
             ("iceperf relay --port 0", "0"),
             ("iceperf relay --allocations 20000", "0 to 10000"),
             ("iceperf relay --bind here", "here"),
@@ -605,6 +412,32 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert!(error.to_string().contains(why), "{line}: {error}");
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn ice_is_told_of_servers_policy_disguises_and_binding() {
+        let line = "iceperf client --ticket-file t --stun 192.0.2.1:3478 --stun [2001:db8::1]:3478 \
+                    --turn me:p:a@ss@192.0.2.1:3478 --policy whatsapp,stop=never --disguise xor \
+                    --disguise wwan0=plain --bind address";
+        let cli = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
+        let Mode::Client(ClientArgs { common, .. }) = cli.mode else { panic!("a client") };
+        assert_eq!(common.stun.len(), 2);
+        let relay = &common.turn[0];
+        assert_eq!((relay.username.as_str(), relay.password.as_str()), ("me", "p:a@ss"));
+        assert!(!format!("{common:?}").contains("p:a@ss"), "{common:?}");
+        assert_eq!(common.policy.to_string(), "whatsapp,stop=never");
+        assert_eq!(common.disguises.len(), 2);
+        assert_eq!(common.bind(), Bind::Address);
+        for (words, bind) in [
+            ("", Bind::Device),
+            ("--policy whatsapp", Bind::Device),
+            ("--policy prototype-2024", Bind::None),
+            ("--policy prototype-2024 --bind device", Bind::Device),
+        ] {
+            let cli = parse(format!("iceperf server {words}").trim()).unwrap();
+            let Mode::Server(ServerArgs { common, .. }) = cli.mode else { panic!("a server") };
+            assert_eq!(common.bind(), bind, "{words}");
         }
     }
 

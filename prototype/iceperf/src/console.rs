@@ -225,6 +225,7 @@ fn detected_word(by: DetectedBy) -> &'static str {
         DetectedBy::ReceiveSilence => "nothing arrives any more",
         DetectedBy::Peer => "the other peer says so",
         DetectedBy::Engine => "the QUIC engine gave it up",
+        DetectedBy::Relay => "its relay is lost",
     }
 }
 

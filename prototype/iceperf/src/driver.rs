@@ -3,6 +3,7 @@
 //! One thread and one task. Decisions are the peer's; this file only carries out and reports.
 
 use crate::{
+    cli::Bind,
     clock::Clock,
     console::Console,
     control::Control,
@@ -20,7 +21,7 @@ use record::{Command, EventKind};
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +36,9 @@ pub(crate) struct Driver {
     events: Events,
     evidence: Evidence,
     policy: Policy,
+    bind: Bind,
+    /// The addresses of the interfaces that sockets without a binding were opened for.
+    unbound: BTreeMap<u32, IpAddr>,
     console: Console,
     control: Control,
     timer: Timer,
@@ -54,6 +58,7 @@ pub(crate) struct Surroundings {
     pub(crate) events: Events,
     pub(crate) control: Control,
     pub(crate) policy: Policy,
+    pub(crate) bind: Bind,
     pub(crate) json: bool,
     /// How often people read of each path.
     pub(crate) interval: Option<Duration>,
@@ -114,6 +119,8 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         events: surroundings.events,
         evidence,
         policy: surroundings.policy,
+        bind: surroundings.bind,
+        unbound: BTreeMap::new(),
         console: Console::new(role, surroundings.json),
         control: surroundings.control,
         timer: Timer::new(surroundings.clock).map_err(|error| machine("cannot make a timer", error))?,
@@ -339,7 +346,7 @@ impl Driver {
             let Some(output) = self.peer.poll(now) else { return Ok(()) };
             match output {
                 Output::OpenSocket { socket, interface, local, port } => {
-                    let binding = Binding { interface: Some(interface), local: SocketAddr::new(local, port) };
+                    let binding = self.binding(socket, interface, local, port);
                     match self.sockets.open(now, socket.0, binding) {
                         Ok(Opened::Bound(local)) => self.opened(socket, Ok(local))?,
                         Ok(Opened::Later) => {}
@@ -348,6 +355,7 @@ impl Driver {
                 }
                 Output::CloseSocket { socket } => {
                     self.bound.remove(&socket.0);
+                    self.unbound.remove(&socket.0);
                     self.sockets.close(socket.0);
                 }
                 Output::Transmit(transmit) => self.transmit(transmit),
@@ -359,10 +367,31 @@ impl Driver {
         }
     }
 
+    fn binding(&mut self, socket: SocketId, interface: String, local: IpAddr, port: u16) -> Binding {
+        match self.bind {
+            Bind::Device => Binding { interface: Some(interface), local: SocketAddr::new(local, port) },
+            Bind::Address => Binding { interface: None, local: SocketAddr::new(local, port) },
+            Bind::None => {
+                self.unbound.insert(socket.0, local);
+                let any: IpAddr = match local {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                // Bound to nothing, only one of the interfaces can have the port; the others take any, and what is sent
+                // to theirs arrives at the one that has it.
+                let held = |held: &SocketAddr| held.port() == port && held.is_ipv4() == any.is_ipv4();
+                let port = if self.bound.values().any(held) { 0 } else { port };
+                Binding { interface: None, local: SocketAddr::new(any, port) }
+            }
+        }
+    }
+
     fn opened(&mut self, socket: SocketId, result: Result<SocketAddr, OpenError>) -> Result<(), Failure> {
         let now = self.now();
         match result {
             Ok(local) => {
+                let of_interface = self.unbound.get(&socket.0).map(|ip| SocketAddr::new(*ip, local.port()));
+                let local = of_interface.unwrap_or(local);
                 self.bound.insert(socket.0, local);
                 self.peer.socket_opened(now, socket, local);
                 Ok(())

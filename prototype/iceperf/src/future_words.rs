@@ -9,17 +9,7 @@ pub(crate) fn is_subcommand(word: &str) -> bool {
 
 /// A long option of `server` or `client`.
 pub(crate) fn is_option(word: &str) -> bool {
-    let options = [
-        "--ice",
-        "--disguise",
-        "--scheduler",
-        "--duplicate",
-        "--cc",
-        "--video",
-        "--request",
-        "--signal",
-        "--relay",
-    ];
+    let options = ["--ice", "--scheduler", "--duplicate", "--cc", "--video", "--request", "--signal"];
     let name = word.split('=').next().unwrap_or(word);
     options.contains(&name)
 }
@@ -27,11 +17,6 @@ pub(crate) fn is_option(word: &str) -> bool {
 /// An engine: one that this build does not have, or that comes later.
 pub(crate) fn is_engine(word: &str) -> bool {
     ["quiche", "tcp", "mptcp"].contains(&word)
-}
-
-/// A preset of `--policy`.
-pub(crate) fn is_policy(word: &str) -> bool {
-    ["rfc8445", "whatsapp", "quickshare", "prototype-2024"].contains(&word)
 }
 
 /// A command on the control descriptor.

@@ -12,7 +12,11 @@ const REFUSED: &[(Option<char>, &[&str], &str)] = &[
     (Some('I'), &["pidfile"], "the shell has the process id in $!; interfaces are named with --interface"),
     (Some('F'), &["file"], "not in this version: bulk sends bytes of its own making"),
     (Some('A'), &["affinity"], "taskset(1) binds a program to processors"),
-    (Some('B'), &["bind"], "not in this version: sockets are bound to interfaces, which --interface chooses"),
+    (
+        Some('B'),
+        &["bind"],
+        "here, --interface chooses interfaces, and --bind what their sockets are bound to",
+    ),
     (Some('d'), &["debug"], "write -VV"),
     (Some('T'), &["title"], "not in this version"),
     (None, &["extra-data"], "not in this version"),

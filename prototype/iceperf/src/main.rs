@@ -91,8 +91,9 @@ impl Machine {
     fn around(self, args: &CommonArgs) -> Surroundings {
         let Self { clock, events, control } = self;
         let selection = Selection::new(&args.interfaces, &args.interface_kinds);
-        let policy = args.policy.clone();
-        Surroundings { policy, clock, selection, events, control, json: args.json, interval: args.interval() }
+        let (policy, bind) = (args.policy.clone(), args.bind());
+        let (json, interval) = (args.json, args.interval());
+        Surroundings { policy, bind, clock, selection, events, control, json, interval }
     }
 }
 

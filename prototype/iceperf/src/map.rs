@@ -2,7 +2,7 @@
 
 use crate::interfaces;
 use record::EventKind;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 /// A peer's event in its serialised form.
 pub(crate) fn event(event: peer::Event) -> EventKind {
@@ -33,6 +33,14 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             priority: one.priority,
             foundation: one.foundation,
         },
+        From::LocalCandidateRemoved { interface, socket, kind, address } => {
+            EventKind::LocalCandidateRemoved {
+                interface,
+                socket: socket.0,
+                candidate: candidate(kind),
+                address,
+            }
+        }
         From::RemoteCandidate(one) => EventKind::RemoteCandidate {
             candidate: candidate(one.kind),
             address: one.address,
@@ -61,6 +69,29 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             cause,
         },
         From::Nominated { pair } => EventKind::Nominated { pair },
+        From::FirstUsable { pair } => EventKind::FirstUsable { pair },
+        From::ProbingStopped { pair, interface, remote, why } => {
+            EventKind::ProbingStopped { pair, interface, remote, why: stop_reason(why) }
+        }
+        From::ConsentExpired { pair } => EventKind::ConsentExpired { pair },
+        From::GatheringComplete => EventKind::GatheringComplete {},
+        From::CheckList(state) => EventKind::CheckList { state: check_list(state) },
+        From::Relay { interface, socket, server, news } => relay(interface, socket.0, server, news),
+        From::RoleChanged(role) => EventKind::RoleChanged {
+            role: match role {
+                peer::IceRole::Controlling => record::IceRole::Controlling,
+                peer::IceRole::Controlled => record::IceRole::Controlled,
+            },
+        },
+        From::RemoteRefused { code } => EventKind::RemoteRefused { code },
+        From::Policy { policy } => EventKind::Policy { policy },
+        From::Disguise(peer::Disguise { interface, rung }) => {
+            EventKind::Disguise { interface, rung: rung.to_string() }
+        }
+        From::Priority { interface, value } => EventKind::Priority { interface, value },
+        From::PathStatus { interface, status } => {
+            EventKind::PathStatus { interface, status: recorded_status(status) }
+        }
         From::Rejected { reason, count, from } => {
             EventKind::Rejected { reason: reason.to_owned(), count, from }
         }
@@ -136,6 +167,24 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
     }
 }
 
+fn relay(interface: String, socket: u32, server: SocketAddr, news: peer::RelayNews) -> EventKind {
+    use peer::RelayNews as From;
+    use record::RelayNews as To;
+    let (what, relayed, base, to, code) = match news {
+        // How long it would last unrefreshed matters to nobody: it is refreshed.
+        From::Allocated { base, relayed, lifetime: _ } => {
+            (To::Allocated, Some(relayed), Some(base.0), None, None)
+        }
+        From::Refused(code) => (To::Refused, None, None, None, Some(code)),
+        From::Unanswered => (To::Unanswered, None, None, None, None),
+        From::PeerRefused(peer, code) => {
+            (To::PeerRefused, None, None, Some(SocketAddr::new(peer, 0)), Some(code))
+        }
+        From::Bound(peer) => (To::Bound, None, None, Some(peer), None),
+    };
+    EventKind::Relay { interface, socket, server, news: what, relayed, base, to, code }
+}
+
 /// A change of an interface, as a peer is told.
 pub(crate) fn change(change: interfaces::Change) -> peer::InterfaceChange {
     match change {
@@ -198,6 +247,33 @@ fn purpose(purpose: peer::CheckPurpose) -> record::CheckPurpose {
     }
 }
 
+fn check_list(state: peer::CheckListState) -> record::CheckListState {
+    match state {
+        peer::CheckListState::Running => record::CheckListState::Running,
+        peer::CheckListState::Completed => record::CheckListState::Completed,
+        peer::CheckListState::Failed => record::CheckListState::Failed,
+    }
+}
+
+fn stop_reason(why: peer::StopReason) -> record::StopReason {
+    match why {
+        peer::StopReason::DirectPath => record::StopReason::DirectPath,
+        peer::StopReason::Nominated => record::StopReason::Nominated,
+        peer::StopReason::Budget => record::StopReason::Budget,
+        peer::StopReason::Policy => record::StopReason::Policy,
+        peer::StopReason::Standby => record::StopReason::Standby,
+        peer::StopReason::AfterLoss => record::StopReason::AfterLoss,
+    }
+}
+
+fn recorded_status(status: peer::PathStatus) -> record::PathStatus {
+    match status {
+        peer::PathStatus::Available => record::PathStatus::Available,
+        peer::PathStatus::Backup => record::PathStatus::Backup,
+        peer::PathStatus::Closed => record::PathStatus::Closed,
+    }
+}
+
 fn pair_state(state: peer::PairState) -> record::PairState {
     match state {
         peer::PairState::Frozen => record::PairState::Frozen,
@@ -231,6 +307,7 @@ fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
         peer::DetectedBy::ReceiveSilence => record::DetectedBy::ReceiveSilence,
         peer::DetectedBy::Peer => record::DetectedBy::Peer,
         peer::DetectedBy::Engine => record::DetectedBy::Engine,
+        peer::DetectedBy::Relay => record::DetectedBy::Relay,
     }
 }
 

@@ -1,12 +1,12 @@
 //! From arguments and the files that they name to a configured peer: identity, secret, ticket.
 
 use crate::{
-    cli::{ClientArgs, CommonArgs, ServerArgs},
+    cli::{ClientArgs, CommonArgs, ServerArgs, turn_server},
     evidence::Evidence,
     failure::Failure,
     identity::{self, Identity, IdentityError},
 };
-use peer::{CallSpec, Peer, PeerConfig, Role, Secret, Ticket};
+use peer::{CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Ticket};
 use std::{
     fs, io,
     net::SocketAddr,
@@ -139,6 +139,9 @@ fn config(role: Role, evidence: &Evidence, args: &CommonArgs) -> Result<PeerConf
         engine: args.engine,
         evidence: evidence.wanted(),
         policy: args.policy.clone(),
+        stun: args.stun.clone(),
+        relays: relays(args)?,
+        disguises: args.disguises.clone(),
         call: Some(CallSpec::new(rate, payload).map_err(Failure::arguments)?),
         bulk: None,
         duration: None,
@@ -147,6 +150,23 @@ fn config(role: Role, evidence: &Evidence, args: &CommonArgs) -> Result<PeerConf
         port: 0,
         seed,
     })
+}
+
+/// TURN servers of the command line, then those of the files.
+fn relays(args: &CommonArgs) -> Result<Vec<RelayServer>, Failure> {
+    let mut relays = args.turn.clone();
+    for path in &args.turn_file {
+        let failed = |what: &dyn std::fmt::Display| Failure::arguments(format!("{}: {what}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+        for (place, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                let relay = turn_server(line).map_err(|why| failed(&format!("line {}: {why}", place + 1)))?;
+                relays.push(relay);
+            }
+        }
+    }
+    Ok(relays)
 }
 
 fn peer(config: PeerConfig) -> Result<Peer, Failure> {

@@ -1,7 +1,11 @@
 //! What a peer tells its driver. The driver's record has the serialised form of each.
 
 use crate::{BulkDirection, InterfaceKind};
-use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
+use crate::{Disguise, PathStatus};
+use ice::{
+    CandidateKind, CheckListState, CheckPurpose, LocalCandidate, PairState, PairView, RelayNews,
+    RemoteCandidate, SocketId, StopReason,
+};
 use std::{net::SocketAddr, time::Duration};
 
 /// Something happened.
@@ -45,6 +49,17 @@ pub enum Event {
     },
     /// A candidate of ours.
     LocalCandidate(LocalCandidate),
+    /// A candidate of ours is gone, or the policy holds it back from now on.
+    LocalCandidateRemoved {
+        /// On which interface.
+        interface: String,
+        /// Its base.
+        socket: SocketId,
+        /// Its type.
+        kind: CandidateKind,
+        /// Its address.
+        address: SocketAddr,
+    },
     /// A candidate of the other peer.
     RemoteCandidate(RemoteCandidate),
     /// A STUN request left.
@@ -101,6 +116,70 @@ pub enum Event {
     Nominated {
         /// Which.
         pair: u32,
+    },
+    /// The first pair can carry data.
+    FirstUsable {
+        /// Which.
+        pair: u32,
+    },
+    /// A pair is not probed any more, or not kept alive, though nothing failed.
+    ProbingStopped {
+        /// Which.
+        pair: u32,
+        /// On which interface.
+        interface: String,
+        /// Where its checks went.
+        remote: SocketAddr,
+        /// Why.
+        why: StopReason,
+    },
+    /// Consent of a pair ran out (RFC 7675).
+    ConsentExpired {
+        /// Which.
+        pair: u32,
+    },
+    /// Every server has answered or was given up.
+    GatheringComplete,
+    /// The check list as a whole changed its state (RFC 8445 section 6.1.2.1).
+    CheckList(CheckListState),
+    /// Something happened to a relay (RFC 8656).
+    Relay {
+        /// On which interface.
+        interface: String,
+        /// By which socket it is reached.
+        socket: SocketId,
+        /// The server.
+        server: SocketAddr,
+        /// What.
+        news: RelayNews,
+    },
+    /// A role conflict changed our role (RFC 8445 section 7.3.1.1).
+    RoleChanged(ice::Role),
+    /// The other end refused our credentials.
+    RemoteRefused {
+        /// STUN error code, 400 or 401.
+        code: u16,
+    },
+    /// The path policy from now on; told at the start, too.
+    Policy {
+        /// As [`Policy`](crate::Policy) is written: the preset and what differs from it.
+        policy: String,
+    },
+    /// Checks are disguised like this from now on; told at the start, too, if they are.
+    Disguise(Disguise),
+    /// Somebody gave an interface another priority.
+    Priority {
+        /// Kernel name.
+        interface: String,
+        /// Local preference (RFC 8445 section 5.1.2.1), 65535 the best.
+        value: u16,
+    },
+    /// Somebody said how paths on an interface may be used.
+    PathStatus {
+        /// Kernel name.
+        interface: String,
+        /// How.
+        status: PathStatus,
     },
     /// Datagrams were dropped without effect; the sum so far.
     Rejected {
@@ -307,6 +386,8 @@ pub enum DetectedBy {
     Peer,
     /// The engine gave up.
     Engine,
+    /// The relay that the path runs over does not serve us any more.
+    Relay,
 }
 
 impl DetectedBy {
@@ -321,6 +402,7 @@ impl DetectedBy {
             DetectedBy::ReceiveSilence => "nothing arrives any more",
             DetectedBy::Peer => "the other peer closed it",
             DetectedBy::Engine => "the engine gave it up",
+            DetectedBy::Relay => "the relay is lost",
         }
     }
 }

@@ -2,8 +2,8 @@
 //! says which path carries it. No I/O and no clock inside.
 //!
 //! ```text
-//! datagram -> demux (RFC 9443, by first byte)
-//!               |-- STUN       -> ice::Agent  -> valid pairs
+//! datagram -> demux (RFC 9443, by first byte; out of disguise and out of relays)
+//!               |-- STUN, TURN -> ice::Agent  -> valid pairs
 //!               |-- rendezvous -> signalling  -> remote candidates
 //!               |-- QUIC       -> engine      -> paths, datagrams, control stream
 //! path policy: valid pairs + interface changes + engine events -> open / active / backup / close
@@ -19,7 +19,7 @@
 //!
 //! The QUIC client is the ICE controlling agent, because only a QUIC client opens paths.
 //!
-//! Left out in this version: relays, disguised STUN, engines other than noq, workloads other than a call and bulk.
+//! Left out in this version: engines other than noq and quiche, workloads other than a call and bulk.
 
 mod call;
 mod control;
@@ -52,11 +52,14 @@ pub use call::{CallError, CallSpec};
 pub use engine::{EngineKind, UnknownEngine};
 pub use event::{DetectedBy, Event, PathState, PathView, Pause};
 pub use evidence::Evidence;
-pub use ice::{CandidateKind, CheckPurpose, LocalCandidate, PairState, PairView, RemoteCandidate, SocketId};
+pub use ice::{
+    CandidateKind, CheckListState, CheckPurpose, LocalCandidate, PairState, PairView, RelayNews, RelayServer,
+    RemoteCandidate, Role as IceRole, Rung, SocketId, StopReason,
+};
 pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};
 pub use object::{BulkDirection, BulkSpec};
-pub use peer::{ConfigError, Outcome, Output, Peer, PeerConfig, Role, Transmit};
-pub use policy::{Costs, Policy, UnknownPolicy};
+pub use peer::{ConfigError, Outcome, Output, PathStatus, Peer, PeerConfig, Role, Transmit};
+pub use policy::{ChangeError, Checks, Costs, Disguise, Held, KEYS as POLICY_KEYS, Policy};
 pub use secret::{Secret, Side};
 pub use ticket::{Ticket, TicketError};

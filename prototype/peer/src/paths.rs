@@ -8,6 +8,7 @@ use crate::{
     event::{PathState, PathView},
 };
 use ice::{CandidateKind, PairView};
+use std::net::SocketAddr;
 
 /// Paths that are not over.
 #[derive(Debug, Default)]
@@ -30,15 +31,49 @@ pub(crate) struct Path {
     /// Given up by us, but the engine holds on to it because it is its last.
     pub(crate) abandoned: bool,
     view: PathView,
-    rank: (usize, u32),
+    rank: Rank,
 }
 
-/// What the choice among paths needs to know of an interface.
+/// What the choice among paths needs to know of a pair.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
     pub(crate) kind: crate::InterfaceKind,
-    /// Policy rank of its kind, then its route metric; lower is better.
-    pub(crate) rank: (usize, u32),
+    pub(crate) rank: Rank,
+}
+
+/// Which of two paths is better: the lower one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    /// Only to be used when there is nothing else: somebody said so.
+    pub(crate) backup: bool,
+    pub(crate) relayed: bool,
+    /// Of the interface's preference from the highest there is.
+    pub(crate) distance: u16,
+    /// Of its default route.
+    pub(crate) metric: u32,
+}
+
+impl Rank {
+    /// Whether it is worth leaving a path that works for this one. A metric alone is not.
+    fn is_preferred_to(self, other: Self) -> bool {
+        let without_metric = |rank: Self| (rank.backup, rank.relayed, rank.distance);
+        without_metric(self) < without_metric(other)
+    }
+}
+
+/// Between which interfaces a path runs, and how. A remote interface without a name is known by its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ends {
+    local: String,
+    remote: String,
+    relayed: bool,
+}
+
+impl Ends {
+    fn new(local: &str, remote: Option<&String>, address: SocketAddr, relayed: bool) -> Self {
+        let remote = remote.cloned().unwrap_or_else(|| address.ip().to_string());
+        Self { local: local.to_owned(), remote, relayed }
+    }
 }
 
 impl Paths {
@@ -139,49 +174,76 @@ impl Paths {
     /// prefers another kind of interface.
     pub(crate) fn better_active(&self, policy: &Policy) -> Option<u64> {
         let best = self.usable().min_by_key(|path| (path.suspect, path.rank, path.number))?;
-        match self.active() {
-            None => Some(best.number),
-            Some(active) if policy.move_to_preferred && best.rank.0 < active.rank.0 => Some(best.number),
-            Some(_) => None,
-        }
+        let Some(active) = self.active() else { return Some(best.number) };
+        let is_better = policy.move_to_preferred || active.rank.backup;
+        (is_better && best.rank.is_preferred_to(active.rank)).then_some(best.number)
     }
 
-    /// The pairs on which a path should be opened now: the best pair between two interfaces that no path joins yet,
-    /// preferred interfaces first, up to the policy's number of paths.
+    /// The pairs on which a path should be opened now: the best pair between two interfaces that no path joins yet in
+    /// that way, preferred interfaces first, up to the policy's number of paths; or one more where it is to take the
+    /// place of a worse one.
     pub(crate) fn wanted(
         &self,
         policy: &Policy,
         pairs: &[(PairView, Standing)],
     ) -> Vec<(PairView, Standing)> {
-        let room = policy.max_paths.saturating_sub(self.living.iter().filter(|path| !path.abandoned).count());
-        let mut joined: Vec<(String, String)> = self
-            .living
-            .iter()
-            .filter(|path| !path.abandoned)
-            .map(|path| ends(&path.view.interface, path.view.remote_interface.as_ref(), path.view.remote))
-            .collect();
+        let mut held: Vec<(Ends, Rank)> =
+            self.living.iter().filter(|path| !path.abandoned).map(|path| (path.ends(), path.rank)).collect();
         let mut candidates: Vec<_> = pairs.iter().filter(|(pair, _)| pair.state.is_usable()).collect();
         candidates.sort_by_key(|(pair, standing)| (standing.rank, std::cmp::Reverse(pair.priority)));
         let mut wanted = vec![];
         for (pair, standing) in candidates {
-            let ends = ends(&pair.interface, pair.remote_interface.as_ref(), pair.remote);
+            let rank = standing.rank;
+            let ends = Ends::new(&pair.interface, pair.remote_interface.as_ref(), pair.remote, rank.relayed);
             let link = Link { socket: pair.socket, remote: pair.remote };
             let carries_one = self.on_link(link).is_some_and(|path| !path.abandoned);
-            if wanted.len() < room && !carries_one && !joined.contains(&ends) {
-                joined.push(ends);
+            let is_joined = held.iter().any(|(joined, _)| *joined == ends);
+            if !carries_one && !is_joined && has_room(policy, &held, rank) {
+                held.push((ends, rank));
                 wanted.push((pair.clone(), standing.clone()));
             }
         }
         wanted
     }
+
+    /// A path beyond the policy's number of them: the worst that does not carry the payload.
+    pub(crate) fn surplus(&self, policy: &Policy) -> Option<u64> {
+        let class = |relayed| self.usable().filter(move |path| path.rank.relayed == relayed);
+        let direct = class(false).count();
+        [(false, policy.held.direct), (true, relayed_room(policy, direct))].into_iter().find_map(
+            |(relayed, most)| {
+                let worst = class(relayed).max_by_key(|path| (path.suspect, path.rank, path.number))?;
+                (class(relayed).count() > most && worst.usage != Use::Active).then_some(worst.number)
+            },
+        )
+    }
 }
 
-/// Which two interfaces a path joins. A remote interface without a name is known by its address.
-fn ends(local: &str, remote: Option<&String>, address: std::net::SocketAddr) -> (String, String) {
-    (local.to_owned(), remote.cloned().unwrap_or_else(|| address.ip().to_string()))
+fn has_room(policy: &Policy, held: &[(Ends, Rank)], rank: Rank) -> bool {
+    let class = || held.iter().filter(|(_, other)| other.relayed == rank.relayed).map(|(_, rank)| *rank);
+    let most = match rank.relayed {
+        true => relayed_room(policy, held.iter().filter(|(_, rank)| !rank.relayed).count()),
+        false => policy.held.direct,
+    };
+    let takes_a_place = || class().max().is_some_and(|worst| rank.is_preferred_to(worst));
+    class().count() < most || class().count() == most && policy.move_to_preferred && takes_a_place()
+}
+
+fn relayed_room(policy: &Policy, direct: usize) -> usize {
+    policy.held.relayed.max(usize::from(direct == 0))
 }
 
 impl Path {
+    fn ends(&self) -> Ends {
+        let view = &self.view;
+        Ends::new(&view.interface, view.remote_interface.as_ref(), view.remote, self.rank.relayed)
+    }
+
+    /// What is known now of its interface and pair.
+    pub(crate) fn set_rank(&mut self, rank: Rank) {
+        self.rank = rank;
+    }
+
     /// The event that tells of a new state.
     pub(crate) fn enter(&mut self, state: PathState, cause: &str) -> PathView {
         self.view.state = state;

@@ -1,160 +1,48 @@
 //! The composition: one `Peer` out of sockets, ICE agent, signalling, engine, paths and workload.
 
 mod bulk;
+mod commands;
+mod config;
 mod connection;
+mod engines;
+mod ice_events;
+mod output;
 mod policing;
+mod receive;
+mod send;
 mod signalling;
 mod streams;
 mod watching;
 
-#[cfg(feature = "quiche")]
-use crate::engine::QuicheEngine;
+pub use commands::PathStatus;
+pub use config::{ConfigError, PeerConfig, Role};
+pub use output::{Outcome, Output, Transmit};
+
 use crate::{
-    BulkSpec, CallSpec, EngineKind, Event, Evidence, Identity, InterfaceChange, Policy, Secret, Side, Ticket,
+    Event, InterfaceChange, Secret, Side,
     call::Sender,
-    demux::{self, Protocol, Rejections},
-    engine::{Engine, EngineError, EnginePath, Link, NoqEngine, Stream},
+    demux::Rejections,
+    engine::{Engine, EnginePath, Link, Stream},
     evidence::Collector,
     paths::Paths,
     rendezvous,
     silence::Silence,
     sockets::{Action, Sockets},
 };
+use commands::Wishes;
+use engines::new_engine;
 use ice::{PairId, SocketId, SocketInfo};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
-use thiserror::Error;
 
 /// A server that answers 401 does not know the secret. Another candidate may still lead to the right one (a NAT's
 /// outside address can be somebody else's inside), so a client goes on this long.
 const AFTER_REFUSAL: Duration = Duration::from_secs(2);
-
-/// What a peer is told once.
-#[derive(Debug, Clone)]
-pub struct PeerConfig {
-    /// Which end, and what it needs to be that end.
-    pub role: Role,
-    /// The QUIC implementation; the two ends may have different ones.
-    pub engine: EngineKind,
-    /// Which pairs become paths.
-    pub policy: Policy,
-    /// What is sent both ways once connected; both ends name their own. A server calls only a client that calls it.
-    pub call: Option<CallSpec>,
-    /// The object that is carried once connected. The client names it; a server is asked by its client. A client
-    /// that has this and no call ends when it is done.
-    pub bulk: Option<BulkSpec>,
-    /// Ends the peer in an orderly way this long after the connection came about.
-    pub duration: Option<Duration>,
-    /// A client that has no connection this long after its start gives up.
-    pub connect_timeout: Duration,
-    /// Port of every socket; 0 lets the kernel choose.
-    pub port: u16,
-    /// What is collected for those who read the run.
-    pub evidence: Evidence,
-    /// Of everything random here. TLS keys come from the operating system all the same.
-    pub seed: u64,
-}
-
-/// Which end of the connection.
-#[derive(Debug, Clone)]
-pub enum Role {
-    /// Connects with a ticket.
-    Client {
-        /// From the server.
-        ticket: Ticket,
-    },
-    /// Waits for whoever holds the ticket.
-    Server {
-        /// Its certificate.
-        identity: Identity,
-        /// The ticket's secret.
-        secret: Secret,
-        /// Where to meet clients that share no network; also asked for server-reflexive candidates.
-        rendezvous: Vec<SocketAddr>,
-    },
-}
-
-/// A peer cannot be made.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The TLS library does not take the identity.
-    #[error("certificate and key cannot be used: {0}")]
-    Identity(String),
-}
-
-/// What the driver is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Bind a UDP socket to this interface and this address; answer with [`Peer::socket_opened`] or
-    /// [`Peer::socket_failed`].
-    OpenSocket {
-        /// Its number.
-        socket: SocketId,
-        /// Kernel name.
-        interface: String,
-        /// Address.
-        local: IpAddr,
-        /// 0: any.
-        port: u16,
-    },
-    /// Close it.
-    CloseSocket {
-        /// Its number.
-        socket: SocketId,
-    },
-    /// Send.
-    Transmit(Transmit),
-    /// Record.
-    Event(Event),
-    /// A line of the TLS key log (NSS format, without its end), when [`Evidence::key_log`] asks for it.
-    KeyLog(String),
-    /// More of the engine's log, when [`Evidence::qlog`] asks for it.
-    Qlog {
-        /// Counts this peer's connections from 0; each has a log of its own.
-        connection: u32,
-        /// A JSON text sequence (RFC 7464), cut anywhere.
-        bytes: Vec<u8>,
-    },
-    /// The last output.
-    Done(Outcome),
-}
-
-/// One datagram, or several of one size to one destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transmit {
-    /// From which socket.
-    pub socket: SocketId,
-    /// Where to.
-    pub to: SocketAddr,
-    /// Bits of the IP header (RFC 3168); none: not ECN-capable.
-    pub ecn: Option<u8>,
-    /// Size of each datagram but the last, when there are several.
-    pub segment_size: Option<usize>,
-    /// The datagrams, one after the other.
-    pub bytes: Vec<u8>,
-}
-
-/// How a peer ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// In an orderly way.
-    Finished,
-    /// No connection came about, or it was lost for good.
-    Unreachable {
-        /// What was tried and what was missing.
-        why: String,
-    },
-    /// The other end is not the one of the ticket, or does not accept it.
-    Refused {
-        /// Which proof failed.
-        why: String,
-    },
-}
 
 /// One peer.
 pub struct Peer {
@@ -167,6 +55,9 @@ pub struct Peer {
     opened: Option<Instant>,
     sockets: Sockets,
     agent: ice::Agent,
+    /// Ids of the relayed candidates there were.
+    bases: BTreeSet<SocketId>,
+    wishes: Wishes,
     signalling: Option<rendezvous::Client>,
     /// Our candidates as last told, and the number of that state.
     told_candidates: Vec<rendezvous::DescribedCandidate>,
@@ -188,6 +79,10 @@ pub struct Peer {
     confirmed: bool,
     /// How often each pair is checked, as last told to the agent.
     check_intervals: BTreeMap<PairId, Duration>,
+    /// The pairs that carry payload, as last told to the agent.
+    told_active: Vec<PairId>,
+    /// The pair that was last nominated.
+    nominated: Option<PairId>,
     /// Links on which a path was given up lately, and when one may be opened again.
     resting: BTreeMap<Link, Instant>,
     retry_open: Option<Instant>,
@@ -237,7 +132,8 @@ impl Peer {
             Side::Client => ice::Role::Controlling,
             Side::Server => ice::Role::Controlled,
         };
-        let agent = ice::Agent::new(ice::Config::new(ice_role, secret.ice_credentials(side), rng.random()));
+        let ice_config = ice::Config::new(ice_role, secret.ice_credentials(side), rng.random());
+        let agent = ice::Agent::new(ice::Config { policy: config.policy.ice.clone(), ..ice_config });
         let sockets = Sockets::new(config.port);
         let mut peer = Self {
             side,
@@ -246,6 +142,8 @@ impl Peer {
             opened: None,
             sockets,
             agent,
+            bases: BTreeSet::new(),
+            wishes: Wishes::new(&config),
             signalling: None,
             told_candidates: vec![],
             told_version: rendezvous::Version { instance: rng.random(), number: 0 },
@@ -261,6 +159,8 @@ impl Peer {
             used_early: None,
             confirmed: false,
             check_intervals: BTreeMap::new(),
+            told_active: vec![],
+            nominated: None,
             retry_wait: Duration::ZERO,
             resting: BTreeMap::new(),
             retry_open: None,
@@ -288,6 +188,7 @@ impl Peer {
             return;
         }
         self.started = Some(now);
+        self.tell_settings();
         self.begin_signalling(now);
         self.agent.start(now);
         self.call = self.config.call.map(|spec| Sender::new(spec, now, &mut self.rng));
@@ -333,7 +234,12 @@ impl Peer {
             InterfaceChange::Changed(interface) => Event::Interface(interface.clone()),
             InterfaceChange::Removed(name) => Event::InterfaceRemoved { interface: name.clone() },
         });
+        let name = match &change {
+            InterfaceChange::Changed(interface) => interface.name.clone(),
+            InterfaceChange::Removed(name) => name.clone(),
+        };
         let actions = self.sockets.change(change);
+        self.introduce(&name);
         self.lose_sockets(now, &actions);
         for action in actions {
             self.carry_out(action);
@@ -362,7 +268,7 @@ impl Peer {
         let Some(known) = self.sockets.set_bound(socket, local) else { return };
         let interface = known.interface.clone();
         self.event(Event::SocketOpened { socket, interface: interface.clone(), local });
-        let preference = self.sockets.preference(socket, &self.config.policy);
+        let preference = self.preference(socket);
         self.agent.add_socket(now, socket, SocketInfo { interface, local, preference });
         self.pump(now);
     }
@@ -385,69 +291,9 @@ impl Peer {
             let interface = self.sockets.interface_of(socket);
             self.event(Event::SendFailed { socket, interface, to, error: error.to_owned() });
         }
+        self.lose_way(now, Link { socket, remote: to });
         self.agent.send_failed(now, socket, to);
-        self.lose_link(now, Link { socket, remote: to }, crate::DetectedBy::SendError);
         self.pump(now);
-    }
-
-    /// One UDP datagram (not several merged by receive offload). `ecn` holds the two bits of the IP header.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        from: SocketAddr,
-        ecn: Option<u8>,
-        datagram: &[u8],
-    ) {
-        if self.done {
-            return;
-        }
-        self.send_errors.remove(&socket);
-        let rejected = match demux::protocol(datagram) {
-            Protocol::Stun => self.handle_stun(now, socket, from, datagram),
-            Protocol::Rendezvous => self.handle_signalling(now, from, datagram),
-            Protocol::Quic => self.handle_quic(now, Link { socket, remote: from }, ecn, datagram),
-            Protocol::Unknown => Err("unknown-protocol"),
-        };
-        if let Err(reason) = rejected {
-            self.rejections.add(now, reason, from);
-        }
-        self.pump(now);
-    }
-
-    fn handle_stun(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<(), &'static str> {
-        self.agent.handle_datagram(now, socket, from, datagram).map_err(ice::Rejected::reason)?;
-        // Authentic: a mere indication is not.
-        if let Some(pair) =
-            self.pair_on(Link { socket, remote: from }).filter(|pair| pair.last_heard == Some(now))
-        {
-            self.note_heard(now, &pair);
-        }
-        Ok(())
-    }
-
-    /// QUIC is taken only from addresses that ICE has authenticated: nobody else reaches the handshake.
-    fn handle_quic(
-        &mut self,
-        now: Instant,
-        link: Link,
-        ecn: Option<u8>,
-        datagram: &[u8],
-    ) -> Result<(), &'static str> {
-        let known = self.pair_on(link).filter(|pair| pair.last_heard.is_some());
-        let pair = known.ok_or("unknown-source")?;
-        self.engine.set_replaceable(!self.paths.is_connected());
-        if !self.engine.handle_datagram(now, link, ecn, datagram) {
-            return Err("not-quic");
-        }
-        self.note_heard(now, &pair);
-        Ok(())
     }
 
     /// Call when [`Peer::deadline`] has passed.
@@ -561,32 +407,6 @@ impl Peer {
         }
     }
 
-    fn transmit(&mut self, now: Instant) -> bool {
-        let before = self.outputs.len();
-        while let Some(transmit) = self.agent.poll_transmit() {
-            self.send(transmit.socket, transmit.to, None, None, transmit.bytes);
-        }
-        while let Some(transmit) = self.engine.poll_transmit(now) {
-            let link = transmit.link;
-            self.send(link.socket, link.remote, transmit.ecn, transmit.segment_size, transmit.bytes);
-        }
-        self.outputs.len() > before
-    }
-
-    fn send(
-        &mut self,
-        socket: SocketId,
-        to: SocketAddr,
-        ecn: Option<u8>,
-        segment_size: Option<usize>,
-        bytes: Vec<u8>,
-    ) {
-        // The engine may still want to use a path whose socket is gone.
-        if self.sockets.get(socket).is_some_and(|socket| socket.local.is_some()) {
-            self.outputs.push_back(Output::Transmit(Transmit { socket, to, ecn, segment_size, bytes }));
-        }
-    }
-
     fn hand_out_evidence(&mut self) {
         let (secrets, traces) = self.evidence.take();
         self.outputs.extend(secrets.into_iter().map(Output::KeyLog));
@@ -611,33 +431,4 @@ impl Peer {
         self.done = true;
         self.outputs.push_back(Output::Done(outcome));
     }
-}
-
-fn new_engine(
-    config: &PeerConfig,
-    evidence: &Collector,
-    rng: &mut ChaCha8Rng,
-) -> Result<Box<dyn Engine>, ConfigError> {
-    let seed = rng.random();
-    let engine: Result<Box<dyn Engine>, EngineError> = match (config.engine, &config.role) {
-        (EngineKind::Noq, Role::Client { ticket }) => {
-            NoqEngine::client(ticket.fingerprint, seed, evidence).map(boxed)
-        }
-        (EngineKind::Noq, Role::Server { identity, .. }) => {
-            NoqEngine::server(identity, seed, evidence).map(boxed)
-        }
-        #[cfg(feature = "quiche")]
-        (EngineKind::Quiche, Role::Client { ticket }) => {
-            QuicheEngine::client(ticket.fingerprint, seed, evidence).map(boxed)
-        }
-        #[cfg(feature = "quiche")]
-        (EngineKind::Quiche, Role::Server { identity, .. }) => {
-            QuicheEngine::server(identity, seed, evidence).map(boxed)
-        }
-    };
-    engine.map_err(|error| ConfigError::Identity(error.to_string()))
-}
-
-fn boxed(engine: impl Engine + 'static) -> Box<dyn Engine> {
-    Box::new(engine)
 }

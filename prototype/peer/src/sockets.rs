@@ -2,7 +2,7 @@
 //!
 //! Decides only; the driver binds. A socket lives as long as its interface is usable and keeps its address.
 
-use crate::{DetectedBy, Interface, InterfaceChange, Policy};
+use crate::{DetectedBy, Interface, InterfaceChange};
 use ice::SocketId;
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,8 @@ pub(crate) struct Sockets {
     port: u16,
     interfaces: BTreeMap<String, Interface>,
     sockets: BTreeMap<SocketId, Socket>,
+    /// Interfaces of all the sockets and relayed candidates that there ever were.
+    names: BTreeMap<SocketId, String>,
     next: u32,
 }
 
@@ -36,7 +38,7 @@ pub(crate) enum Action {
 
 impl Sockets {
     pub(crate) fn new(port: u16) -> Self {
-        Self { port, interfaces: BTreeMap::new(), sockets: BTreeMap::new(), next: 0 }
+        Self { port, interfaces: BTreeMap::new(), sockets: BTreeMap::new(), names: BTreeMap::new(), next: 0 }
     }
 
     pub(crate) fn interface(&self, name: &str) -> Option<&Interface> {
@@ -47,8 +49,19 @@ impl Sockets {
         self.sockets.get(&socket)
     }
 
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.values()
+    }
+
+    /// Also of one that is closed.
     pub(crate) fn interface_of(&self, socket: SocketId) -> String {
-        self.get(socket).map_or_else(String::new, |socket| socket.interface.clone())
+        self.names.get(&socket).cloned().unwrap_or_default()
+    }
+
+    /// A relayed candidate is reached by this socket.
+    pub(crate) fn note_relayed(&mut self, base: SocketId, socket: SocketId) {
+        let interface = self.interface_of(socket);
+        self.names.insert(base, interface);
     }
 
     /// Bound sockets.
@@ -125,18 +138,10 @@ impl Sockets {
             let socket = SocketId(self.next);
             self.next += 1;
             self.sockets.insert(socket, Socket { interface: name.to_owned(), ip: local, local: None });
+            self.names.insert(socket, name.to_owned());
             actions.push(Action::Open { socket, interface: name.to_owned(), local, port: self.port });
         }
         actions
-    }
-
-    /// Local preference of a socket's candidates, unique within the peer (RFC 8445 section 5.1.2.1): interface kind
-    /// by policy, then IPv6 before IPv4, then age.
-    pub(crate) fn preference(&self, socket: SocketId, policy: &Policy) -> u16 {
-        let Some(known) = self.sockets.get(&socket) else { return 0 };
-        let rank = self.interface(&known.interface).map_or(3, |interface| policy.rank(interface.kind)) as u16;
-        let family = u16::from(known.ip.is_ipv4());
-        u16::MAX - (rank.min(3) << 13) - (family << 12) - (socket.0 & 0xfff) as u16
     }
 }
 

@@ -3,8 +3,8 @@
 mod words;
 
 pub use words::{
-    CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Family, InterfaceKind,
-    PairState, PathState, WorkloadKind,
+    CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Family,
+    IceRole, InterfaceKind, PairState, PathState, PathStatus, RelayNews, StopReason, WorkloadKind,
 };
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,17 @@ pub enum EventKind {
         /// RFC 8445 section 5.1.1.3.
         foundation: String,
     },
+    /// A candidate of this peer is gone, or its policy does not tell the other peer of it from now on.
+    LocalCandidateRemoved {
+        /// Kernel name.
+        interface: String,
+        /// Number of the socket that is its base.
+        socket: u32,
+        /// Its type.
+        candidate: CandidateKind,
+        /// Its transport address.
+        address: SocketAddr,
+    },
     /// A candidate of the other peer became known.
     RemoteCandidate {
         /// Its type.
@@ -181,6 +192,89 @@ pub enum EventKind {
     Nominated {
         /// Number of the pair.
         pair: u32,
+    },
+    /// The first pair of this peer can carry data, nominated or not.
+    FirstUsable {
+        /// Number of the pair.
+        pair: u32,
+    },
+    /// A pair is not probed any more, or not kept alive, though nothing failed: the path policy says so.
+    ProbingStopped {
+        /// Number of the pair.
+        pair: u32,
+        /// Kernel name of the local interface.
+        interface: String,
+        /// Where its checks went.
+        remote: SocketAddr,
+        /// Why.
+        why: StopReason,
+    },
+    /// Consent of a pair ran out (RFC 7675): no data may be sent on it until a check is answered.
+    ConsentExpired {
+        /// Number of the pair.
+        pair: u32,
+    },
+    /// Every server has answered or was given up: no more candidates come unless interfaces change.
+    GatheringComplete {},
+    /// The check list as a whole changed its state (RFC 8445 section 6.1.2.1).
+    CheckList {
+        /// New state.
+        state: CheckListState,
+    },
+    /// Something happened to a relay (RFC 8656).
+    Relay {
+        /// Kernel name of the interface by which it is reached.
+        interface: String,
+        /// Number of the socket by which it is reached.
+        socket: u32,
+        /// The server.
+        server: SocketAddr,
+        /// What happened.
+        news: RelayNews,
+        /// `allocated`: the address that it relays for us.
+        relayed: Option<SocketAddr>,
+        /// `allocated`: the number under which that address is the base of candidates, from 2^31 on.
+        base: Option<u32>,
+        /// `bound`: to whom; `peer-refused`: whom, with port 0.
+        to: Option<SocketAddr>,
+        /// `refused` and `peer-refused`: STUN error code.
+        code: Option<u16>,
+    },
+    /// A role conflict changed this peer's role (RFC 8445 section 7.3.1.1).
+    RoleChanged {
+        /// New role.
+        role: IceRole,
+    },
+    /// The other end refused our credentials.
+    RemoteRefused {
+        /// STUN error code, 400 or 401.
+        code: u16,
+    },
+    /// The path policy from now on; told at the start, too.
+    Policy {
+        /// The preset and what differs from it, as `--policy` takes it.
+        policy: String,
+    },
+    /// Checks are disguised like this from now on; told at the start, too, where they are.
+    Disguise {
+        /// Where; none: on every interface that no other word names.
+        interface: Option<String>,
+        /// Rung of the ladder, such as `first-byte-cookie`.
+        rung: String,
+    },
+    /// An interface was given another priority.
+    Priority {
+        /// Kernel name.
+        interface: String,
+        /// Local preference (RFC 8445 section 5.1.2.1), 65535 the best.
+        value: u16,
+    },
+    /// Paths on an interface may be used otherwise than before.
+    PathStatus {
+        /// Kernel name.
+        interface: String,
+        /// How.
+        status: PathStatus,
     },
     /// Packets that were dropped without effect, added up since the run began; told at most once a second and reason.
     Rejected {

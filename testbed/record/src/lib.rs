@@ -27,8 +27,9 @@ pub use directory::{
     RunDirectory, SCHEMA_VERSION,
 };
 pub use event::{
-    CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event, EventKind, Family,
-    InterfaceKind, PairState, PathState, WorkloadKind,
+    CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event,
+    EventKind, Family, IceRole, InterfaceKind, PairState, PathState, PathStatus, RelayNews, StopReason,
+    WorkloadKind,
 };
 pub use expectation::{BitRate, Expectation, Percent};
 pub use fold::{LATE_AFTER, LinkRates, RunFacts};

@@ -134,7 +134,8 @@ pub struct ProbeMetrics {
     pub answered: u64,
     /// Middle value of the time between two checks.
     pub interval_ms: Option<Millis>,
-    /// Why its last pair failed or was removed; `null` while one is still checked.
+    /// Why its last pair failed, was removed, or is not probed any more by the policy; `null` while one is still
+    /// checked.
     pub stopped_why: Option<String>,
 }
 

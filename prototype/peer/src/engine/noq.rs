@@ -525,17 +525,36 @@ fn status(usage: Use) -> PathStatus {
     }
 }
 
-/// The address that stands for a socket: of the remote's family, in a range that no peer has.
+/// The address that stands for a socket: of the remote's family, in a range that no peer has. IPv4 leaves 28 bits for
+/// the number; relayed candidates, whose numbers begin at 2^31, have the upper half of them.
 fn stand_in(socket: SocketId, remote: SocketAddr) -> IpAddr {
     match remote {
-        SocketAddr::V4(_) => Ipv4Addr::from_bits(0xf000_0000 | (socket.0 & 0x0fff_ffff)).into(),
+        SocketAddr::V4(_) => {
+            let relayed = (socket.0 >> 31) << 27;
+            Ipv4Addr::from_bits(0xf000_0000 | relayed | (socket.0 & 0x07ff_ffff)).into()
+        }
         SocketAddr::V6(_) => Ipv6Addr::from_bits((0xfd_u128 << 120) | u128::from(socket.0)).into(),
     }
 }
 
 fn socket_of(stand_in: IpAddr) -> Option<SocketId> {
     match stand_in {
-        IpAddr::V4(ip) => Some(SocketId(ip.to_bits() & 0x0fff_ffff)),
+        IpAddr::V4(ip) => Some(SocketId(((ip.to_bits() >> 27) & 1) << 31 | ip.to_bits() & 0x07ff_ffff)),
         IpAddr::V6(ip) => u32::try_from(ip.to_bits() & u128::from(u32::MAX)).ok().map(SocketId),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stand_ins_tell_sockets_and_relayed_candidates_apart() {
+        for remote in ["192.0.2.1:1", "[2001:db8::1]:1"] {
+            for socket in [0, 1, 77, (1 << 27) - 1, 1 << 31, (1 << 31) + 1, (1 << 31) + 77] {
+                let stand_in = stand_in(SocketId(socket), remote.parse().unwrap());
+                assert_eq!(socket_of(stand_in), Some(SocketId(socket)), "{remote}");
+            }
+        }
     }
 }

@@ -2,16 +2,13 @@
 
 use super::{Peer, watching::Loss};
 use crate::{
-    DetectedBy, Event, InterfaceKind, PathState, Side,
+    DetectedBy, Event, PathState, Side,
     engine::{ClosedBy, EnginePath, Link, Use},
-    paths::Standing,
     sockets::Action,
 };
-use ice::{PairId, PairState, PairView};
+use ice::{PairId, PairState, PairView, policy::Stop};
 use std::time::{Duration, Instant};
 
-/// Pairs that carry no path stay known to be alive at this pace.
-const SPARE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A path that could not be opened (the other end's connection IDs are still on their way) is tried again.
 const RETRY_OPEN: Duration = Duration::from_millis(20);
 /// ... waiting twice as long each time, up to this.
@@ -19,54 +16,11 @@ const RETRY_OPEN_SLOWEST: Duration = Duration::from_secs(1);
 /// A link whose path was given up is left alone this long, so that one bad sign after the other does not open and
 /// close paths in turns.
 const REST: Duration = Duration::from_millis(500);
+/// Why a path is closed that works.
+const NOT_KEPT: &str = "not kept by the policy";
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Peer {
-    pub(super) fn on_ice(&mut self, now: Instant, event: ice::Event) {
-        match event {
-            ice::Event::LocalCandidate(candidate) => {
-                self.on_local_candidate(now, Event::LocalCandidate(candidate));
-            }
-            ice::Event::LocalCandidateRemoved { .. } => self.tell_candidates(now),
-            ice::Event::RemoteCandidate(candidate) => {
-                // It may name the interface of a pair that is up already.
-                self.changed = true;
-                self.event(Event::RemoteCandidate(candidate));
-            }
-            ice::Event::CheckSent { pair, socket, remote, purpose, attempt } => {
-                let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
-                self.event(Event::CheckSent { pair, interface, remote, purpose, attempt });
-            }
-            ice::Event::CheckAnswered { pair, socket, remote, purpose, rtt, mapped, .. } => {
-                let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
-                self.event(Event::CheckAnswered { pair, interface, remote, purpose, rtt, mapped });
-            }
-            ice::Event::CheckFailed { pair, socket, remote, purpose, why, .. } => {
-                let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
-                self.event(Event::CheckFailed { pair, interface, remote, purpose, why: why.to_string() });
-            }
-            ice::Event::Pair { state, cause, view, .. } => self.on_pair(now, view, state, cause.into_owned()),
-            ice::Event::Nominated { pair } => self.event(Event::Nominated { pair: pair.0 }),
-            ice::Event::RoleChanged(role) => tracing::warn!(?role, "the other agent claimed the same role"),
-            ice::Event::RemoteRefused { code: 401 } => self.refused = self.refused.or(Some(now)),
-            ice::Event::RemoteRefused { code } => tracing::debug!(code, "a check was refused"),
-            other => tracing::debug!(?other, "not recorded"),
-        }
-    }
-
-    fn on_pair(&mut self, now: Instant, view: PairView, state: PairState, cause: String) {
-        let link = Link { socket: view.socket, remote: view.remote };
-        self.changed = true;
-        self.paths.set_suspect(link, state != PairState::Up);
-        self.event(Event::Pair { view, state, cause });
-        match state {
-            PairState::Down => self.lose_link(now, link, DetectedBy::CheckSilence),
-            // Not by us: what we lose ourselves is lost before the pair is removed. The other peer withdrew it.
-            PairState::Removed => self.lose_link(now, link, DetectedBy::Peer),
-            _ => {}
-        }
-    }
-
     pub(super) fn pair_on(&self, link: Link) -> Option<PairView> {
         self.agent.pair_of(link.socket, link.remote).and_then(|pair| self.agent.pair(pair))
     }
@@ -77,12 +31,11 @@ impl Peer {
         let mut lost = vec![];
         for action in actions {
             let Action::Close { socket, by, .. } = action else { continue };
-            lost.extend(
-                self.paths
-                    .living()
-                    .filter(|path| path.link.socket == *socket)
-                    .map(|path| (path.link, Loss::from(*by))),
-            );
+            // Relays that were reached by it are lost with it.
+            let through = |base| self.agent.relay_of(base).is_some_and(|(way, _)| way == *socket);
+            let on_socket =
+                self.paths.living().filter(|path| path.link.socket == *socket || through(path.link.socket));
+            lost.extend(on_socket.map(|path| (path.link, Loss::from(*by))));
         }
         self.lose_links(now, &lost);
         for action in actions {
@@ -90,6 +43,14 @@ impl Peer {
             self.agent.remove_socket(now, *socket, by.as_str());
             self.send_errors.remove(socket);
         }
+    }
+
+    /// The kernel does not send there any more: to the other end, or to a relay.
+    pub(super) fn lose_way(&mut self, now: Instant, way: Link) {
+        let relayed = self.pairs_over(way).map(|pair| Link { socket: pair.socket, remote: pair.remote });
+        let lost: Vec<(Link, Loss)> =
+            relayed.chain([way]).map(|link| (link, DetectedBy::SendError.into())).collect();
+        self.lose_links(now, &lost);
     }
 
     pub(super) fn lose_link(&mut self, now: Instant, link: Link, by: DetectedBy) {
@@ -114,26 +75,46 @@ impl Peer {
             }
         }
         for (number, _, Loss { by, pause }) in &lost {
+            if let Some(path) = self.paths.by_number(*number) {
+                let interface = path.interface().to_owned();
+                self.event(Event::Detected { interface, path: Some(*number), by: *by, pause: *pause });
+            }
+        }
+        let numbers: Vec<u64> = lost.iter().map(|(number, ..)| *number).collect();
+        if let Some((_, _, loss)) = lost.first() {
+            self.give_up(now, &numbers, loss.by.as_str());
+        }
+    }
+
+    /// Closes paths. Another takes over before the other end is told, so that the word of it has a path to travel on.
+    pub(super) fn give_up(&mut self, now: Instant, numbers: &[u64], why: &'static str) {
+        let mut given_up = vec![];
+        for number in numbers {
             self.last_sample(*number);
-            let Some(path) = self.paths.by_number(*number) else { continue };
+            let Some(path) = self.paths.by_number(*number).filter(|path| !path.abandoned) else { continue };
             path.abandoned = true;
-            let interface = path.interface().to_owned();
-            let view = path.enter(PathState::Closed, by.as_str());
-            self.event(Event::Detected { interface, path: Some(*number), by: *by, pause: *pause });
+            given_up.push((*number, path.engine));
+            let view = path.enter(PathState::Closed, why);
             self.event(Event::Path(view));
         }
-        if let Some((_, _, loss)) = lost.first() {
-            self.changed = true;
-            self.choose_active(now, loss.by.as_str());
+        if given_up.is_empty() {
+            return;
         }
-        let any = !lost.is_empty();
-        for (number, engine, _) in lost {
+        self.changed = true;
+        self.choose_active(now, why);
+        for (number, engine) in given_up {
             if self.engine.close_path(now, engine) {
                 self.paths.remove(number);
             }
         }
-        if any {
-            self.renew_control();
+        self.renew_control();
+    }
+
+    /// The agent does not keep the pair alive any more: its path, unless it is the one in use, is closed.
+    pub(super) fn let_go(&mut self, now: Instant, link: Link) {
+        let spare = self.paths.on_link(link).filter(|path| !path.abandoned && path.usage == Use::Backup);
+        if let Some(number) = spare.map(|path| path.number) {
+            self.give_up(now, &[number], NOT_KEPT);
         }
     }
 
@@ -271,13 +252,31 @@ impl Peer {
         let unvalidated = || self.paths.unvalidated().filter(|_| early);
         if let Some(number) = self.paths.better_active(&self.config.policy).or_else(unvalidated) {
             self.activate(number, cause);
-            if self.side == Side::Client
-                && let Some(link) = self.paths.by_number(number).map(|path| path.link)
-                && let Some(pair) = self.pair_on(link)
-            {
-                self.agent.nominate(now, pair.id);
-            }
         }
+        self.tell_agent(now);
+    }
+
+    /// Which pair carries the payload, and that it is the chosen one.
+    fn tell_agent(&mut self, now: Instant) {
+        let in_use = self.paths.in_use().and_then(|path| self.pair_on(path.link));
+        let ids: Vec<PairId> = in_use.iter().map(|pair| pair.id).collect();
+        if self.told_active != ids {
+            self.agent.set_active(now, &ids);
+            self.told_active = ids;
+        }
+        let Some(pair) = in_use.filter(|pair| pair.state.is_valid()) else { return };
+        if self.side == Side::Client && self.nominated != Some(pair.id) && self.may_nominate(&pair) {
+            self.nominated = Some(pair.id);
+            self.agent.nominate(now, pair.id);
+        }
+    }
+
+    /// Where probing ends with the nomination, a better pair than this one must have had its chance (RFC 8445 section
+    /// 8.1.1).
+    fn may_nominate(&self, pair: &PairView) -> bool {
+        let open = [PairState::Frozen, PairState::Waiting, PairState::InProgress];
+        let mut better = self.agent.pairs().filter(|other| other.priority > pair.priority);
+        self.config.policy.ice.stop != Stop::Nomination || !better.any(|other| open.contains(&other.state))
     }
 
     fn activate(&mut self, number: u64, cause: &str) {
@@ -304,16 +303,25 @@ impl Peer {
         if self.side == Side::Client && self.is_open() {
             self.open_wanted(now);
             self.choose_active(now, "preferred interface");
+            while let Some(number) = self.paths.surplus(&self.config.policy) {
+                self.give_up(now, &[number], NOT_KEPT);
+            }
         }
+        self.tell_agent(now);
         self.pace_checks(now);
     }
 
-    /// The other peer's signalling may name an interface after a path was opened.
+    /// The other peer's signalling may name an interface after a path was opened, and standings change.
     fn refresh_paths(&mut self) {
-        let pairs: Vec<_> =
-            self.paths.living().filter_map(|path| Some((path.number, self.pair_on(path.link)?))).collect();
-        for (number, pair) in pairs {
-            let renamed = self.paths.by_number(number).and_then(|path| path.refresh(&pair));
+        let pairs: Vec<_> = self
+            .paths
+            .living()
+            .filter_map(|path| Some((path.number, self.with_standing(self.pair_on(path.link)?))))
+            .collect();
+        for (number, (pair, standing)) in pairs {
+            let Some(path) = self.paths.by_number(number) else { continue };
+            path.set_rank(standing.rank);
+            let renamed = path.refresh(&pair);
             if let Some(view) = renamed {
                 self.event(Event::Path(view));
             }
@@ -348,15 +356,21 @@ impl Peer {
         }
     }
 
+    /// A policy that says nothing of paths leaves the pace to the agent, which knows what is in use.
     fn pace_checks(&mut self, now: Instant) {
         let policy = &self.config.policy;
         let mut intervals = Vec::new();
         for pair in self.agent.pairs().filter(|pair| pair.state.is_valid()) {
             let link = Link { socket: pair.socket, remote: pair.remote };
-            let interval = match self.paths.on_link(link) {
-                Some(path) if path.usage == Use::Active => policy.active_check_interval,
-                Some(_) => policy.standby_check_interval,
-                None => SPARE_CHECK_INTERVAL,
+            let usage = self.paths.on_link(link).map(|path| path.usage);
+            let interval = match (policy.checks, usage) {
+                (Some(checks), Some(Use::Active)) => checks.active,
+                (Some(checks), Some(Use::Backup)) => checks.standby,
+                (Some(checks), None) => checks.spare,
+                // Once it was told a pace, it has to be told every other one.
+                (None, _) if !self.check_intervals.contains_key(&pair.id) => continue,
+                (None, Some(Use::Active)) => policy.ice.active.then,
+                (None, _) => policy.ice.idle.then,
             };
             intervals.push((pair.id, interval));
         }
@@ -366,13 +380,6 @@ impl Peer {
                 self.agent.set_liveness_interval(now, pair, interval);
             }
         }
-    }
-
-    fn with_standing(&self, pair: PairView) -> (PairView, Standing) {
-        let interface = self.sockets.interface(&pair.interface);
-        let kind = interface.map_or(InterfaceKind::Lan, |interface| interface.kind);
-        let metric = interface.and_then(|interface| interface.metric).unwrap_or(u32::MAX);
-        (pair, Standing { kind, rank: (self.config.policy.rank(kind), metric) })
     }
 
     pub(super) fn close_all_paths(&mut self, why: &str) {
@@ -414,8 +421,4 @@ impl Peer {
             });
         }
     }
-}
-
-fn number(pair: Option<PairId>) -> Option<u32> {
-    pair.map(|pair| pair.0)
 }

@@ -1,6 +1,6 @@
 //! How the peers learn each other's candidates: from the ticket, over rendezvous servers, and inside the connection.
 
-use super::{Connection, Outcome, Peer, Role};
+use super::{Connection, Outcome, Peer, Role, Transmit};
 use crate::{
     Event,
     control::Frame,
@@ -27,6 +27,12 @@ impl Peer {
         // Both derive them from the ticket's secret, so that checks are answered before any signalling arrives. After
         // the candidates, because checks begin with the credentials.
         self.agent.set_remote_credentials(now, self.secret.ice_credentials(self.side.other()));
+        for server in self.config.stun.clone() {
+            self.agent.add_stun_server(now, server);
+        }
+        for server in self.config.relays.clone() {
+            self.agent.add_relay_server(now, server);
+        }
         if let Some(signalling) = &mut self.signalling {
             for server in signalling.servers().to_vec() {
                 self.agent.add_stun_server(now, server);
@@ -50,14 +56,17 @@ impl Peer {
         }
     }
 
-    /// The best candidates, as many as fit into a message. Peer-reflexive ones are the other peer's own discovery
-    /// (RFC 8445 section 7.2.5.3.1) and are not told.
+    /// The best candidates that the policy lets be told, as many as fit into a message; among them always some that are
+    /// relayed, although these are the worst: they may be the only ones that lead anywhere.
     fn described_candidates(&self) -> Vec<DescribedCandidate> {
-        let told = |candidate: &&ice::LocalCandidate| candidate.kind != ice::CandidateKind::Prflx;
-        let mut candidates: Vec<_> = self.agent.local_candidates().filter(told).collect();
+        const RELAYED: usize = 6;
+        let mut candidates: Vec<_> = self.agent.told_candidates().collect();
         candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
-        candidates.truncate(rendezvous::MAX_CANDIDATES);
-        candidates.into_iter().map(DescribedCandidate::new).collect()
+        let (mut relayed, mut direct): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|candidate| candidate.kind == ice::CandidateKind::Relay);
+        direct.truncate(rendezvous::MAX_CANDIDATES - relayed.len().min(RELAYED));
+        relayed.truncate(rendezvous::MAX_CANDIDATES - direct.len());
+        direct.into_iter().chain(relayed).map(DescribedCandidate::new).collect()
     }
 
     /// Our candidates may have changed: if so, the other peer is told wherever it can hear it.
@@ -99,7 +108,8 @@ impl Peer {
         let sockets: Vec<_> = self.sockets.bound().collect();
         for server in servers {
             for (socket, _) in sockets.iter().filter(|(_, local)| local.is_ipv4() == server.is_ipv4()) {
-                self.send(*socket, server, None, None, message.clone());
+                let (socket, bytes) = (*socket, message.clone());
+                self.put_out(Transmit { socket, to: server, ecn: None, segment_size: None, bytes });
             }
         }
     }

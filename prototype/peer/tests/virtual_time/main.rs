@@ -4,6 +4,7 @@ mod bulk;
 mod evidence;
 mod proofs_and_strays;
 mod quiche;
+mod relays;
 mod resilience;
 mod silence;
 mod trouble;

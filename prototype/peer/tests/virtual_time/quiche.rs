@@ -1,11 +1,6 @@
 //! The engine quiche, over the same network model. It reads the clock itself, so these run in real time: they wait for
 //! what is to happen, with long limits, and assert no durations.
 
-#[cfg(not(feature = "quiche"))]
-#[test]
-#[ignore = "needs the cargo feature `quiche` (BoringSSL, which is built from source)"]
-fn quiche() {}
-
 #[cfg(feature = "quiche")]
 mod with_the_feature {
     use crate::world::{Signal, World, host};

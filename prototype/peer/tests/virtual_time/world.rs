@@ -2,6 +2,7 @@
 //! clock that jumps from deadline to deadline.
 
 use crate::trouble::{Held, Trouble};
+use ice::server::{Server, ServerConfig, ServerOutput};
 use netmodel::{
     Block, BlockAnswer, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
     NatSpec, Network, NetworkSpec, Output as NetOutput, Plan, PortId, ServerSpec, Topology, build_udp,
@@ -9,7 +10,7 @@ use netmodel::{
 };
 use peer::{
     CallSpec, EngineKind, Event, Evidence, Identity, Interface, InterfaceChange, InterfaceKind, Outcome,
-    Output, Peer, PeerConfig, Policy, Role, Secret, SocketId, Ticket, rendezvous,
+    Output, Peer, PeerConfig, Policy, RelayServer, Role, Secret, SocketId, Ticket, rendezvous,
 };
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,8 @@ use std::{
 };
 
 pub(crate) const MEET_PORT: u16 = 3478;
+const USER: &str = "caller";
+const PASSWORD: &str = "between us";
 
 pub(crate) struct World {
     pub(crate) epoch: Instant,
@@ -28,6 +31,8 @@ pub(crate) struct World {
     pub(crate) trouble: Trouble,
     pub(crate) hosts: BTreeMap<String, Host>,
     meet: rendezvous::Server,
+    /// On the topology's server `relay`, if it has one.
+    relay: Option<Relay>,
     /// Since the epoch, host, event: in order.
     pub(crate) events: Vec<(Duration, String, Event)>,
     ticket: Ticket,
@@ -35,6 +40,12 @@ pub(crate) struct World {
     pub(crate) unclaimed: usize,
     /// Keeps pace with the clock, for an engine that reads it.
     pub(crate) paced: bool,
+}
+
+/// `iceperf relay` without its sockets.
+struct Relay {
+    server: Server,
+    next_port: u16,
 }
 
 pub(crate) struct Host {
@@ -126,6 +137,9 @@ pub(crate) fn call_config(role: Role, seed: u64) -> PeerConfig {
         engine: EngineKind::default(),
         evidence: Evidence::default(),
         policy: Policy::multipath(),
+        stun: vec![],
+        relays: vec![],
+        disguises: vec![],
         call: Some(CallSpec::default()),
         bulk: None,
         duration: None,
@@ -181,8 +195,13 @@ impl World {
         let server = Role::Server { identity: identity(), secret: secret(), rendezvous };
         let mut server = PeerConfig { port: 4433, ..call_config(server, seed ^ 0x5e7) };
         let mut client = call_config(Role::Client { ticket: ticket.clone() }, seed);
-        configure(&mut server);
-        configure(&mut client);
+        let relay = plan.server("relay").map(|port| addresses(&plan, port.id)).unwrap_or_default();
+        let relay: Vec<SocketAddr> = relay.iter().map(|ip| SocketAddr::new(*ip, MEET_PORT)).collect();
+        for config in [&mut server, &mut client] {
+            let user = |address| RelayServer { address, username: USER.into(), password: PASSWORD.into() };
+            config.relays = relay.iter().copied().map(user).collect();
+            configure(config);
+        }
         let mut world = Self {
             epoch,
             now: epoch,
@@ -191,6 +210,7 @@ impl World {
             plan,
             hosts: BTreeMap::new(),
             meet: rendezvous::Server::new(),
+            relay: (!relay.is_empty()).then(|| Relay::new(relay)),
             events: vec![],
             ticket,
             unclaimed: 0,
@@ -355,7 +375,8 @@ impl World {
     fn next_deadline(&self) -> Option<Instant> {
         let awake = self.hosts.iter().filter(|(name, _)| !self.trouble.is_frozen(name));
         let peers = awake.filter_map(|(_, host)| host.peer.deadline());
-        peers.chain(self.network.deadline()).chain(self.trouble.deadline()).min()
+        let relay = self.relay.as_ref().and_then(|relay| relay.server.poll_timeout());
+        peers.chain(relay).chain(self.network.deadline()).chain(self.trouble.deadline()).min()
     }
 
     fn step(&mut self) {
@@ -371,6 +392,11 @@ impl World {
             for Held { host, from, to, bytes } in waiting {
                 self.arrive(&host, from, to, &bytes);
             }
+        }
+        if let Some(relay) = self.relay.as_mut().filter(|relay| relay.server.poll_timeout() <= Some(self.now))
+        {
+            relay.server.handle_timeout(self.now);
+            self.drain_relay();
         }
         for name in self.names() {
             if self.trouble.is_frozen(&name) {
@@ -396,6 +422,11 @@ impl World {
                 let local = SocketAddr::new(local, MEET_PORT);
                 self.network.inject(self.now, port, build_udp(local, answer.to, &answer.bytes).unwrap());
             }
+        } else if owner == "relay" {
+            let relay = self.relay.as_mut().unwrap();
+            // What a stranger sends is not for it.
+            let _ = relay.server.handle_datagram(self.now, udp.destination, udp.source, payload);
+            self.drain_relay();
         } else {
             let (from, to, bytes) = (udp.source, udp.destination, payload.to_vec());
             let datagram = Held { host: owner, from, to, bytes };
@@ -404,6 +435,24 @@ impl World {
                 passed.and_then(|datagram| self.trouble.hold(self.now, port, datagram))
             {
                 self.arrive(&host, from, to, &bytes);
+            }
+        }
+    }
+
+    fn drain_relay(&mut self) {
+        let port = self.plan.server("relay").unwrap().id;
+        let Some(relay) = &mut self.relay else { return };
+        while let Some(output) = relay.server.poll() {
+            match output {
+                ServerOutput::Transmit { from, to, bytes } => {
+                    self.network.inject(self.now, port, build_udp(from, to, &bytes).unwrap());
+                }
+                ServerOutput::Open { ticket, ip } => {
+                    relay.next_port += 1;
+                    let relayed = SocketAddr::new(ip, relay.next_port);
+                    relay.server.opened(self.now, ticket, Some(relayed));
+                }
+                ServerOutput::Close { .. } => {}
             }
         }
     }
@@ -502,6 +551,14 @@ impl World {
             }
         }
         paths
+    }
+}
+
+impl Relay {
+    fn new(listens: Vec<SocketAddr>) -> Self {
+        let config = ServerConfig::new(listens, "iceperf");
+        let users = vec![(USER.to_owned(), PASSWORD.to_owned())];
+        Self { server: Server::new(ServerConfig { users, ..config }), next_port: 50_000 }
     }
 }
 

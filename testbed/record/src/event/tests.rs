@@ -171,3 +171,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_agents_and_policies_do_is_on_disk() {
+    let stopped = EventKind::ProbingStopped {
+        pair: 3,
+        interface: "wwan0".into(),
+        remote: "198.51.100.7:7443".parse().unwrap(),
+        why: StopReason::DirectPath,
+    };
+    on_disk(
+        stopped,
+        r#""kind":"probing_stopped","fields":{"pair":3,"interface":"wwan0","remote":"198.51.100.7:7443","why":"direct-path"}"#,
+    );
+    let relay = EventKind::Relay {
+        interface: "wlan0".into(),
+        socket: 1,
+        server: "203.0.113.5:3478".parse().unwrap(),
+        news: RelayNews::Allocated,
+        relayed: Some("203.0.113.5:50000".parse().unwrap()),
+        base: Some(1 << 31),
+        to: None,
+        code: None,
+    };
+    on_disk(
+        relay,
+        r#""kind":"relay","fields":{"interface":"wlan0","socket":1,"server":"203.0.113.5:3478","news":"allocated","relayed":"203.0.113.5:50000","base":2147483648,"to":null,"code":null}"#,
+    );
+    on_disk(
+        EventKind::Policy { policy: "whatsapp,stop=never".into() },
+        r#""kind":"policy","fields":{"policy":"whatsapp,stop=never"}"#,
+    );
+    on_disk(
+        EventKind::Disguise { interface: None, rung: "first-byte-cookie".into() },
+        r#""kind":"disguise","fields":{"interface":null,"rung":"first-byte-cookie"}"#,
+    );
+    on_disk(
+        EventKind::PathStatus { interface: "wlan0".into(), status: PathStatus::Backup },
+        r#""kind":"path_status","fields":{"interface":"wlan0","status":"backup"}"#,
+    );
+    on_disk(EventKind::GatheringComplete {}, r#""kind":"gathering_complete","fields":{}"#);
+    on_disk(
+        EventKind::CheckList { state: CheckListState::Completed },
+        r#""kind":"check_list","fields":{"state":"completed"}"#,
+    );
+    on_disk(
+        EventKind::RoleChanged { role: IceRole::Controlled },
+        r#""kind":"role_changed","fields":{"role":"controlled"}"#,
+    );
+}

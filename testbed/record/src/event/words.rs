@@ -103,6 +103,76 @@ pub enum DetectedBy {
     Peer,
     /// The QUIC engine gave the path up.
     Engine,
+    /// The relay that the path ran over does not serve this peer any more.
+    Relay,
+}
+
+/// State of the check list (RFC 8445 section 6.1.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckListState {
+    /// Not decided.
+    Running,
+    /// A valid pair is nominated.
+    Completed,
+    /// No pair is valid or untried, and patience is over (RFC 8863).
+    Failed,
+}
+
+/// Why a pair is not probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// Enough direct paths work.
+    DirectPath,
+    /// A pair is nominated.
+    Nominated,
+    /// All the probes that the policy allows were sent.
+    Budget,
+    /// The policy probes no such interface or candidate.
+    Policy,
+    /// It worked, and the policy keeps no such standby.
+    Standby,
+    /// The policy probes no such pair after a loss, or after an interface returned.
+    AfterLoss,
+}
+
+/// What happened to a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayNews {
+    /// It relays for us.
+    Allocated,
+    /// It refused to, or to go on.
+    Refused,
+    /// It does not answer.
+    Unanswered,
+    /// It does not let the other peer through.
+    PeerRefused,
+    /// A channel to the other peer is bound (RFC 8656 section 12).
+    Bound,
+}
+
+/// Role of an agent (RFC 8445 section 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IceRole {
+    /// It nominates.
+    Controlling,
+    /// The other one nominates.
+    Controlled,
+}
+
+/// How paths on an interface may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathStatus {
+    /// As the policy says.
+    Available,
+    /// Only when there is no other.
+    Backup,
+    /// Not at all.
+    Closed,
 }
 
 /// Which workload.
@@ -258,6 +328,32 @@ impl fmt::Display for DetectedBy {
             DetectedBy::ReceiveSilence => "receive-silence",
             DetectedBy::Peer => "peer",
             DetectedBy::Engine => "engine",
+            DetectedBy::Relay => "relay",
+        })
+    }
+}
+
+/// In a few words.
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            StopReason::DirectPath => "enough direct paths",
+            StopReason::Nominated => "a pair is nominated",
+            StopReason::Budget => "budget of probes used",
+            StopReason::Policy => "not probed by the policy",
+            StopReason::Standby => "not kept as standby",
+            StopReason::AfterLoss => "not probed after a loss",
+        })
+    }
+}
+
+/// The word on disk.
+impl fmt::Display for PathStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PathStatus::Available => "available",
+            PathStatus::Backup => "backup",
+            PathStatus::Closed => "closed",
         })
     }
 }

@@ -39,14 +39,23 @@ pub(super) fn probes(log: &Log<'_>) -> Vec<ProbeMetrics> {
 }
 
 /// The pairs that are checked no more: when and why that was so at last.
-fn stopped<'a>(log: &Log<'a>) -> BTreeMap<u32, (i64, &'a str)> {
+fn stopped(log: &Log<'_>) -> BTreeMap<u32, (i64, String)> {
     let mut stopped = BTreeMap::new();
     for event in log.of(log.client()) {
-        let EventKind::Pair { pair, state, cause, .. } = &event.what else { continue };
-        if matches!(state, PairState::Failed | PairState::Removed) {
-            stopped.insert(*pair, (event.t_ns, cause.as_str()));
-        } else {
-            stopped.remove(pair);
+        match &event.what {
+            EventKind::Pair { pair, state: PairState::Failed | PairState::Removed, cause, .. } => {
+                stopped.insert(*pair, (event.t_ns, cause.clone()));
+            }
+            // What the policy says of a pair that failed says more than that it failed.
+            EventKind::ProbingStopped { pair, why, .. } => {
+                stopped.insert(*pair, (event.t_ns, why.to_string()));
+            }
+            // One that is not probed is frozen, and stays stopped.
+            EventKind::Pair { state: PairState::Frozen, .. } => {}
+            EventKind::Pair { pair, .. } => {
+                stopped.remove(pair);
+            }
+            _ => {}
         }
     }
     stopped
@@ -67,8 +76,8 @@ impl Probe {
     }
 
     /// None while one of the pairs is still checked.
-    fn stopped_why(&self, stopped: &BTreeMap<u32, (i64, &str)>) -> Option<String> {
+    fn stopped_why(&self, stopped: &BTreeMap<u32, (i64, String)>) -> Option<String> {
         let ends: Option<Vec<_>> = self.pairs.iter().map(|pair| stopped.get(pair)).collect();
-        ends?.into_iter().max_by_key(|(t_ns, _)| *t_ns).map(|(_, why)| (*why).to_owned())
+        ends?.into_iter().max_by_key(|(t_ns, _)| *t_ns).map(|(_, why)| why.clone())
     }
 }
