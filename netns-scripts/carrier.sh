@@ -11,7 +11,6 @@ here=$(dirname "$(readlink -f "$0")")
 
 o2_class=ei/apd
 telekom_class=ei/apd
-blocked=udp-p2p
 
 usage() {
     cat <<'END'
@@ -26,18 +25,7 @@ END
 }
 
 options() {
-    local rest=()
-    blocked=udp-p2p
-    while [ $# -gt 0 ]; do
-        if [ "$1" = --block ]; then
-            is_block "${2:-}" || misused "no such block: ${2:-}"
-            blocked=$2
-            shift 2
-        else
-            rest+=("$1")
-            shift
-        fi
-    done
+    block_option "$@"
     two_classes "${rest[@]}"
     o2_class=$first_class telekom_class=$second_class
 }

@@ -93,6 +93,26 @@ is_block() { # WORD
     case $1 in none | udp-p2p | stun | udp) ;; *) return 1 ;; esac
 }
 
+# What `block_option` has read: the block, and the words besides.
+blocked=udp-p2p
+# shellcheck disable=SC2034  # read by the topologies
+rest=()
+
+block_option() { # WORD...
+    rest=() blocked=udp-p2p
+    while [ $# -gt 0 ]; do
+        if [ "$1" = --block ]; then
+            is_block "${2:-}" || misused "no such block: ${2:-}"
+            # shellcheck disable=SC2034  # read by the topologies
+            blocked=$2
+            shift 2
+        else
+            rest+=("$1")
+            shift
+        fi
+    done
+}
+
 block_usage() {
     cat <<'END'
 BLOCK, of IPv4 and in both directions:

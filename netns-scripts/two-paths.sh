@@ -11,7 +11,6 @@ here=$(dirname "$(readlink -f "$0")")
 
 home_class=ei/apd
 carrier_class=ei/apd
-blocked=udp-p2p
 
 usage() {
     cat <<'END'
@@ -31,18 +30,7 @@ END
 }
 
 options() {
-    local rest=()
-    blocked=udp-p2p
-    while [ $# -gt 0 ]; do
-        if [ "$1" = --block ]; then
-            is_block "${2:-}" || misused "no such block: ${2:-}"
-            blocked=$2
-            shift 2
-        else
-            rest+=("$1")
-            shift
-        fi
-    done
+    block_option "$@"
     two_classes "${rest[@]}"
     home_class=$first_class carrier_class=$second_class
 }
