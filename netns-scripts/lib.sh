@@ -280,6 +280,12 @@ bridge() { # HOST BRIDGE
     expected+=("$1/$2")
     [ "$doing" = make ] || return 0
     ip -n "$PREFIX$1" link add name "$2" up type bridge forward_delay 0 mcast_snooping 0
+    # Where br_netfilter is loaded (Docker does), the rules of routers would see frames that are only bridged, and what a
+    # host hairpins to itself would be turned round in the bridge and not leave by the port that it came in by.
+    # shellcheck disable=SC2016  # the inner shell expands
+    in_namespace "$PREFIX$1" sh -ec 'for one in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do
+        [ ! -e "$one" ] || echo 0 > "$one"
+    done'
 }
 
 enslave() { # HOST BRIDGE INTERFACE

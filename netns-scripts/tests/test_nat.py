@@ -40,17 +40,18 @@ class Nat(Topology):
 
     def assert_hairpin(self, side, kind, allowed):
         """RFC 4787 section 6: the source is the sender's outside endpoint, and the filtering applies."""
-        with self.subTest("hairpin", side=side):
-            tried = Hairpin(self.host(side), self.host(f"{side}2"), self.server)
-            # The first packet comes from an endpoint that the second host has not written to yet.
-            self.assertEqual(tried.at_two is not None, allowed == "ei")
-            # The second comes to the mapping by which the first was sent only if there is just one.
-            self.assertEqual(tried.at_one is not None, allowed == "ei" or kind == "ei")
-            for source, outside in ((tried.at_two, tried.outside_one), (tried.at_one, tried.outside_two)):
-                if source and kind == "ei":
-                    self.assertEqual(source, outside)
-                elif source:
-                    self.assertEqual(source[0], OUTSIDE[side])
+        for other in (f"{side}2", side):
+            with self.subTest("hairpin", side=side, other=other):
+                tried = Hairpin(self.host(side), self.host(other), self.server)
+                # The first packet comes from an endpoint that the second socket has not written to yet.
+                self.assertEqual(tried.at_two is not None, allowed == "ei")
+                # The second comes to the mapping by which the first was sent only if there is just one.
+                self.assertEqual(tried.at_one is not None, allowed == "ei" or kind == "ei")
+                for source, outside in ((tried.at_two, tried.outside_one), (tried.at_one, tried.outside_two)):
+                    if source and kind == "ei":
+                        self.assertEqual(source, outside)
+                    elif source:
+                        self.assertEqual(source[0], OUTSIDE[side])
 
     def punch(self):
         """Both write to where a server has seen the other; does one hear, and is its answer heard?"""
