@@ -1,5 +1,6 @@
 //! What the tests share: users, a place that they may write to, the programs, and patience.
 
+use crate::common::iceperf;
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -8,7 +9,7 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 use std::{
-    env, fs,
+    fs,
     io::{Read as _, Write as _},
     os::unix::{
         fs::{PermissionsExt as _, chown},
@@ -17,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     rc::Rc,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -279,23 +280,4 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The program of the same target directory and profile, built if it is missing or old.
-fn iceperf() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let testbed = Path::new(env!("CARGO_BIN_EXE_testbed"));
-        let profile = testbed.parent().expect("a binary is in a profile's directory");
-        let target = profile.parent().expect("a profile's directory is in the target directory");
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "iceperf", "--target-dir"]).arg(target);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be run");
-        assert!(status.success(), "iceperf cannot be built: {status}");
-        profile.join("iceperf")
-    })
 }
