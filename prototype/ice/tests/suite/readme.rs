@@ -3,13 +3,16 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 13] = [
+const MODULES: [(&str, &str); 16] = [
     ("behaviour", include_str!("behaviour.rs")),
+    ("aioice", include_str!("../interop/aioice.rs")),
     ("codec", include_str!("codec.rs")),
+    ("coturn", include_str!("../interop/coturn.rs")),
     ("disguises", include_str!("disguises.rs")),
     ("example", include_str!("example.rs")),
     ("grid", include_str!("grid.rs")),
     ("hostile", include_str!("hostile.rs")),
+    ("libnice", include_str!("../interop/libnice.rs")),
     ("liveness", include_str!("liveness.rs")),
     ("model", include_str!("model.rs")),
     ("paths", include_str!("paths.rs")),
