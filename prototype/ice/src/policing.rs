@@ -283,7 +283,10 @@ impl Agent {
         for pair in self.checklist.iter().filter(|pair| pair.state.is_usable() && !active.contains(&pair.id))
         {
             let forced = self.is_forced(pair.socket, pair.remote.address);
-            let relay = self.config.policy.standby == Standby::Relays && self.is_relayed(pair);
+            // One that waits on a costlier interface, since a policy before this one found it, is no standby.
+            let relay = self.config.policy.standby == Standby::Relays
+                && self.is_relayed(pair)
+                && !self.is_held_back(pair.socket);
             match spares.checked_sub(1) {
                 _ if forced || relay => {}
                 Some(left) => spares = left,

@@ -3,7 +3,7 @@
 //! A thread of its own reads them: any kind of descriptor will do, and its flags, which the parent may share, stay as
 //! they are.
 
-use crate::future_words;
+use crate::failure::Failure;
 use record::Command;
 use std::{
     fs::File,
@@ -77,6 +77,13 @@ impl Control {
     }
 }
 
+/// What a command is answered with where there is no peer.
+pub(crate) fn for_peers_only(command: &Command) -> Failure {
+    let word = serde_json::to_value(command).ok();
+    let word = word.as_ref().and_then(|value| value.get("command")?.as_str()).unwrap_or_default();
+    Failure::arguments(format!("the control descriptor says `{word}`, which only client and server heed"))
+}
+
 fn next(reader: &mut impl BufRead, line: u64) -> Result<Option<Command>, ControlError> {
     let mut bytes = vec![];
     reader.take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
@@ -84,17 +91,10 @@ fn next(reader: &mut impl BufRead, line: u64) -> Result<Option<Command>, Control
         return Ok(None);
     }
     let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    let error = match serde_json::from_slice(&bytes) {
-        Ok(command) => return Ok(Some(command)),
-        Err(error) => error,
-    };
-    let named = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
-    let named = named.as_ref().and_then(|value| value.get("command")?.as_str());
-    let why = match named.filter(|name| future_words::is_command(name)) {
-        Some(name) => format!("{name} is not in this version"),
-        None => error.to_string(),
-    };
-    Err(ControlError::Line { line, why, text })
+    match serde_json::from_slice(&bytes) {
+        Ok(command) => Ok(Some(command)),
+        Err(error) => Err(ControlError::Line { line, why: error.to_string(), text }),
+    }
 }
 
 #[cfg(test)]
@@ -121,8 +121,8 @@ mod tests {
         assert!(error.starts_with("control line 3: unknown variant `halt`"), "{error}");
         assert!(parse("start\n").unwrap_err().contains("start"));
         assert!(parse("\n").is_err());
-        let error = parse("{\"command\":\"policy\"}").unwrap_err();
-        assert!(error.contains("policy is not in this version"), "{error}");
+        let error = parse("{\"command\":\"priority\",\"interface\":\"wlan0\",\"value\":65536}").unwrap_err();
+        assert!(error.contains("65536"), "{error}");
     }
 
     #[tokio::test]

@@ -236,11 +236,8 @@ impl Driver {
         self.catch_up()?;
         match wake {
             Wake::Interfaces(changes) => self.change_interfaces(changes)?,
-            Wake::Command(Command::Start { monotonic_ns }) => self.command_start(monotonic_ns)?,
-            Wake::Command(Command::Stop {}) | Wake::Stop => {
-                let now = self.now();
-                self.peer.stop(now);
-            }
+            Wake::Command(command) => self.command(command)?,
+            Wake::Stop => self.command(Command::Stop {})?,
             Wake::Sockets(ready) => ready.into_iter().for_each(|ready| self.move_datagrams(ready)),
             Wake::Time => {}
         }
@@ -274,6 +271,32 @@ impl Driver {
             self.console.interval(at);
         }
         self.carry_out()
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), Failure> {
+        let now = self.now();
+        let wrong = |why: &dyn std::fmt::Display| {
+            Failure::arguments(format!("the control descriptor says what cannot be: {why}"))
+        };
+        match command {
+            Command::Start { monotonic_ns } => self.command_start(monotonic_ns)?,
+            Command::Policy { policy, disguise } => {
+                if let Some(text) = policy {
+                    self.policy = text.parse().map_err(|error| wrong(&error as &peer::ChangeError))?;
+                    self.peer.set_policy(now, self.policy.clone());
+                }
+                for text in disguise {
+                    let disguise = text.parse::<peer::Disguise>().map_err(|error| wrong(&error))?;
+                    self.peer.set_disguise(now, disguise);
+                }
+            }
+            Command::Priority { interface, value } => self.peer.set_priority(now, &interface, value),
+            Command::Path { interface, status } => {
+                self.peer.set_path_status(now, &interface, map::path_status(status));
+            }
+            Command::Stop {} => self.peer.stop(now),
+        }
+        Ok(())
     }
 
     fn command_start(&mut self, monotonic_ns: u64) -> Result<(), Failure> {

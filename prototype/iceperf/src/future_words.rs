@@ -1,4 +1,4 @@
-//! Words of the command line and of the control descriptor that the contract knows and this version does not.
+//! Words of the command line that the contract knows and this version does not.
 //!
 //! They are absent from the help; naming one says so, rather than that the word is unknown.
 
@@ -17,9 +17,4 @@ pub(crate) fn is_option(word: &str) -> bool {
 /// An engine: one that this build does not have, or that comes later.
 pub(crate) fn is_engine(word: &str) -> bool {
     ["quiche", "tcp", "mptcp"].contains(&word)
-}
-
-/// A command on the control descriptor.
-pub(crate) fn is_command(word: &str) -> bool {
-    ["policy", "priority", "path"].contains(&word)
 }

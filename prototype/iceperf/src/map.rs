@@ -266,6 +266,15 @@ fn stop_reason(why: peer::StopReason) -> record::StopReason {
     }
 }
 
+/// A status of paths, as a peer is told.
+pub(crate) fn path_status(status: record::PathStatus) -> peer::PathStatus {
+    match status {
+        record::PathStatus::Available => peer::PathStatus::Available,
+        record::PathStatus::Backup => peer::PathStatus::Backup,
+        record::PathStatus::Closed => peer::PathStatus::Closed,
+    }
+}
+
 fn recorded_status(status: peer::PathStatus) -> record::PathStatus {
     match status {
         peer::PathStatus::Available => record::PathStatus::Available,

@@ -8,7 +8,7 @@ mod report;
 use crate::{
     cli::{ProbeNatArgs, ServerName},
     clock::Clock,
-    control::Control,
+    control::{self, Control},
     driver::{Signals, check_selection},
     events::Events,
     failure::Failure,
@@ -60,6 +60,9 @@ pub(crate) async fn nat(
             biased;
             () = signals.stop() => probe.stop(),
             command = control.next() => match command.map_err(Failure::arguments)? {
+                command @ (Command::Policy { .. } | Command::Priority { .. } | Command::Path { .. }) => {
+                    return Err(control::for_peers_only(&command));
+                }
                 Command::Stop {} => probe.stop(),
                 Command::Start { monotonic_ns } if !begun => {
                     begun = true;

@@ -5,7 +5,7 @@
 
 use crate::{
     clock::Clock,
-    control::Control,
+    control::{self, Control},
     driver::{Signals, refused_by_kernel},
     events::Events,
     failure::Failure,
@@ -53,6 +53,9 @@ pub(crate) async fn run(
             biased;
             () = signals.stop() => break,
             command = control.next() => match command.map_err(Failure::arguments)? {
+                command @ (Command::Policy { .. } | Command::Priority { .. } | Command::Path { .. }) => {
+                    return Err(control::for_peers_only(&command));
+                }
                 Command::Stop {} => break,
                 // It serves all the same; this is only what its events count from.
                 Command::Start { monotonic_ns } => {

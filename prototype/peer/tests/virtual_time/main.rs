@@ -1,7 +1,9 @@
 //! Whole peers over the network model, in virtual time.
 
 mod bulk;
+mod disguises;
 mod evidence;
+mod policies;
 mod proofs_and_strays;
 mod quiche;
 mod relays;

@@ -5,6 +5,7 @@ use netmodel::{
     Dependence, Ipv6Access, LinkSpec, NatKind, NatSpec, NetworkSpec, PortAssignment, ServerSpec, Topology,
 };
 use peer::{CandidateKind, Event, PathState, RelayNews};
+use proptest::prelude::*;
 use std::time::Duration;
 
 const fn ms(ms: u64) -> Duration {
@@ -67,5 +68,110 @@ fn where_no_direct_path_exists_the_call_goes_over_the_relay() {
             matches!(event, Event::Relay { news: RelayNews::Bound(_), .. })
         };
         assert!(world.events.iter().any(|event| bound(&event)), "a channel is bound");
+    }
+}
+
+/// What may befall an interface, or a carrier.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    Down(usize),
+    Up(usize),
+    Renumber(usize),
+    BlockPeerToPeer,
+    Unblock,
+    Rebind,
+}
+
+const INTERFACES: [(&str, &str); 4] =
+    [("laptop", "wlan0"), ("laptop", "wwan0"), ("desktop", "wlan0"), ("desktop", "wwan0")];
+
+fn blow() -> impl Strategy<Value = Blow> {
+    prop_oneof![
+        (0..INTERFACES.len()).prop_map(Blow::Down),
+        (0..INTERFACES.len()).prop_map(Blow::Up),
+        (0..INTERFACES.len()).prop_map(Blow::Renumber),
+        Just(Blow::BlockPeerToPeer),
+        Just(Blow::Unblock),
+        Just(Blow::Rebind),
+    ]
+}
+
+fn befall(world: &mut World, blow: Blow, up: &mut [bool; 4]) {
+    match blow {
+        Blow::Down(place) if up[place] => {
+            up[place] = false;
+            world.down(INTERFACES[place].0, INTERFACES[place].1);
+        }
+        Blow::Up(place) if !up[place] => {
+            up[place] = true;
+            world.up(INTERFACES[place].0, INTERFACES[place].1);
+        }
+        Blow::Renumber(place) if up[place] => world.readdress(INTERFACES[place].0, INTERFACES[place].1),
+        Blow::BlockPeerToPeer => {
+            world.block_peer_to_peer("telekom");
+        }
+        Blow::Unblock => {
+            world.filter("telekom", vec![]);
+        }
+        Blow::Rebind => world.rebind("home"),
+        Blow::Down(_) | Blow::Up(_) | Blow::Renumber(_) => {}
+    }
+}
+
+/// The addresses between which the payload of one end goes, at last.
+fn in_use(world: &World, of: &str) -> Option<peer::PathView> {
+    let mut active = None;
+    for (_, view) in world.paths(of) {
+        match view.state {
+            PathState::Active => active = Some(view.clone()),
+            PathState::Closed
+                if active.as_ref().is_some_and(|active: &peer::PathView| active.path == view.path) =>
+            {
+                active = None;
+            }
+            _ => {}
+        }
+    }
+    active
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_any_blows_both_ends_agree_on_a_path_that_carries_the_call(
+        seed in 0..1000u64,
+        blows in prop::collection::vec((blow(), 20..2000u64), 0..12),
+    ) {
+        let mut topology = symmetric();
+        topology.hosts = vec![
+            host("laptop", &[("wlan0", "home"), ("wwan0", "o2")]),
+            host("desktop", &[("wlan0", "home"), ("wwan0", "telekom")]),
+        ];
+        let mut world = World::new(topology, Signal::Rendezvous, seed);
+        world.start();
+        let (mut now, mut up) = (secs(3), [true; 4]);
+        world.run_until(now);
+        for (blow, wait) in blows {
+            befall(&mut world, blow, &mut up);
+            now += ms(wait);
+            world.run_until(now);
+        }
+        for (place, (host, interface)) in INTERFACES.into_iter().enumerate() {
+            if !up[place] {
+                world.up(host, interface);
+            }
+        }
+        let end = now + secs(12);
+        world.run_until(end);
+        prop_assert_eq!(world.hosts["laptop"].outcome.as_ref(), None);
+        for at in ["laptop", "desktop"] {
+            let gap = world.longest_gap(at, end - secs(2), end);
+            prop_assert!(gap < ms(200), "{} heard nothing for {:?}", at, gap);
+        }
+        let (client, server) = (in_use(&world, "laptop").unwrap(), in_use(&world, "desktop").unwrap());
+        prop_assert_eq!(client.candidate == CandidateKind::Relay, server.candidate == CandidateKind::Relay);
+        prop_assert_eq!(Some(&client.interface), server.remote_interface.as_ref());
+        prop_assert_eq!(Some(&server.interface), client.remote_interface.as_ref());
     }
 }

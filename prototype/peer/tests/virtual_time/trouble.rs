@@ -2,7 +2,7 @@
 //! one direction only, delays that grow, other addresses, and NATs that forget.
 
 use crate::world::World;
-use netmodel::{Change, PortId};
+use netmodel::{Block, BlockAnswer, BlockDirection, Change, PortId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -127,6 +127,25 @@ impl World {
     pub(crate) fn rebind(&mut self, network: &str) {
         let network = self.plan.network(network).unwrap();
         self.network.apply(self.now, Change::NatRebind { network }).unwrap();
+    }
+
+    /// A network refuses UDP between peers, and answers nothing. Returns its filters of before.
+    pub(crate) fn block_peer_to_peer(&mut self, network: &str) -> Vec<Block> {
+        let block = Block::UdpPeerToPeer {
+            ipv4: true,
+            ipv6: true,
+            direction: BlockDirection::Both,
+            answer: BlockAnswer::Silence,
+        };
+        self.filter(network, vec![block])
+    }
+
+    /// A network refuses this, and nothing else, from now on. Returns its filters as the topology has them.
+    pub(crate) fn filter(&mut self, network: &str, blocks: Vec<Block>) -> Vec<Block> {
+        let id = self.plan.network(network).unwrap();
+        self.network.apply(self.now, Change::Blocks { network: id, blocks }).unwrap();
+        let known = self.plan.topology().networks.iter().find(|spec| spec.name == network);
+        known.map(|spec| spec.blocks.clone()).unwrap_or_default()
     }
 
     /// The process does not run for a while: what arrives waits in its sockets.

@@ -263,6 +263,12 @@ impl World {
         self.drain(name);
     }
 
+    /// Somebody tells a peer something.
+    pub(crate) fn command(&mut self, name: &str, what: impl FnOnce(&mut Peer, Instant)) {
+        what(&mut self.hosts.get_mut(name).unwrap().peer, self.now);
+        self.drain(name);
+    }
+
     pub(crate) fn stop(&mut self, name: &str) {
         self.hosts.get_mut(name).unwrap().peer.stop(self.now);
         self.drain(name);
