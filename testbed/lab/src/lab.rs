@@ -396,7 +396,7 @@ fn hosts_of(spec: &LabSpec) -> Result<BTreeMap<String, Vec<(PortId, InterfacePla
         }
         let metric = spec.metrics.get(&(host.into(), name.into())).copied();
         let metric = metric.unwrap_or(1024 + interfaces.len() as u32);
-        let (host, name, addresses) = (host.into(), name.into(), port.addresses().iter().collect());
+        let (host, name, addresses) = (host.into(), name.into(), port.all_addresses().collect());
         interfaces.push((port.id, InterfacePlan { host, name, addresses, metric, mtu: spec.mtu }));
     }
     check_metrics(spec, &hosts)?;

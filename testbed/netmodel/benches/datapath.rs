@@ -131,7 +131,7 @@ fn bookkeeping(link: LinkSpec, count: usize) -> f64 {
 fn plan(network: NetworkSpec) -> Plan {
     let interface = InterfaceSpec { name: "eth0".into(), network: "home".into() };
     let host = HostSpec { name: "host".into(), interfaces: vec![interface] };
-    let server = ServerSpec { name: "server".into(), delay: Duration::ZERO, known_to_carriers: true };
+    let server = ServerSpec::new("server", Duration::ZERO);
     let topology = Topology { networks: vec![network], hosts: vec![host], servers: vec![server] };
     Plan::new(topology).expect("a sound topology")
 }

@@ -11,7 +11,7 @@
 //!     name: "laptop".into(),
 //!     interfaces: vec![InterfaceSpec { name: "wlan0".into(), network: "home".into() }],
 //! };
-//! let meet = ServerSpec { name: "meet".into(), delay: Duration::from_millis(15), known_to_carriers: true };
+//! let meet = ServerSpec::new("meet", Duration::from_millis(15));
 //! let plan = Plan::new(Topology { networks: vec![home], hosts: vec![host], servers: vec![meet] })?;
 //! let (laptop, meet) = (&plan.ports()[0], plan.server("meet").ok_or("no such server")?);
 //! let source = (laptop.ipv4.ok_or("no IPv4")?.0, 40_000).into();

@@ -1,7 +1,8 @@
 //! The address plan: gives every interface and server its addresses and checks that the scenario fits.
 //!
 //! All addresses are from ranges that never appear on the internet, so that an emulated network cannot be mistaken for
-//! a real one. N counts networks from 1, hosts of a network count from 2 (.1 is the router's), servers from 1.
+//! a real one. N counts networks from 1, hosts of a network count from 2 (.1 is the router's), servers from 1: first all
+//! of them, then the further addresses of those that have some.
 //!
 //! | what | IPv4 | IPv6 |
 //! |---|---|---|
@@ -22,7 +23,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 use thiserror::Error;
@@ -76,6 +77,8 @@ pub struct Port {
     pub ipv4: Option<(Ipv4Addr, u8)>,
     /// IPv6 address and prefix length.
     pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// What a server has beside its first address of each family.
+    pub further: Vec<Addresses>,
 }
 
 /// Whose a port is.
@@ -229,7 +232,7 @@ pub enum PlanError {
 }
 
 const MAX_NETWORKS: usize = 254;
-const MAX_SERVERS: usize = 254;
+const MAX_SERVER_ADDRESSES: usize = 254;
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// One packet of the usual Ethernet MTU.
@@ -403,7 +406,8 @@ impl Plan {
                 let held = attached[network] > MAX_INTERFACES;
                 let Addresses { ipv4, ipv6 } = self.pools[network].take(|_| held).ok_or_else(too_many)?;
                 let owner = Owner::Host { host: host.clone(), interface: interface.name.clone() };
-                self.ports.push(Port { id: port_id(self.ports.len()), owner, ipv4, ipv6 });
+                let further = Vec::new();
+                self.ports.push(Port { id: port_id(self.ports.len()), owner, ipv4, ipv6, further });
                 self.networks.push(Some(network));
             }
         }
@@ -433,15 +437,17 @@ impl Plan {
     }
 
     fn number_servers(&mut self) {
-        for (index, ServerSpec { name, .. }) in self.topology.servers.iter().enumerate() {
-            let server_number = number(index);
-            let ipv4 = Ipv4Addr::new(198, 51, 100, server_number);
-            let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, u16::from(server_number));
+        // After all first ones, so that a server's further addresses move nobody else's.
+        let mut further = self.topology.servers.len()..;
+        for (index, ServerSpec { name, addresses, .. }) in self.topology.servers.iter().enumerate() {
+            let Addresses { ipv4, ipv6 } = server_addresses(number(index));
+            let further = further.by_ref().take(usize::from(addresses.get() - 1));
             self.ports.push(Port {
                 id: port_id(self.ports.len()),
                 owner: Owner::Server { name: name.clone() },
-                ipv4: Some((ipv4, IPV4_PREFIX)),
-                ipv6: Some((ipv6, IPV6_PREFIX)),
+                ipv4,
+                ipv6,
+                further: further.map(|index| server_addresses(number(index))).collect(),
             });
             self.networks.push(None);
         }
@@ -449,9 +455,14 @@ impl Plan {
 }
 
 impl Port {
-    /// Its addresses, until a [`crate::Change::Address`] gives it others.
+    /// Its first address of each family, until a [`crate::Change::Address`] gives it others.
     pub fn addresses(&self) -> Addresses {
         Addresses { ipv4: self.ipv4, ipv6: self.ipv6 }
+    }
+
+    /// All of its addresses with their prefix lengths, the first ones first.
+    pub fn all_addresses(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+        [self.addresses()].into_iter().chain(self.further.iter().copied()).flat_map(|of| of.iter())
     }
 }
 
@@ -477,7 +488,13 @@ impl Owner {
     }
 }
 
-/// Networks and servers count from 1 and were bounded before.
+fn server_addresses(number: u8) -> Addresses {
+    let ipv4 = Ipv4Addr::new(198, 51, 100, number);
+    let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, u16::from(number));
+    Addresses { ipv4: Some((ipv4, IPV4_PREFIX)), ipv6: Some((ipv6, IPV6_PREFIX)) }
+}
+
+/// Networks and the addresses of servers count from 1 and were bounded before.
 fn number(index: usize) -> u8 {
     (index + 1) as u8
 }
@@ -506,7 +523,8 @@ fn check_names(topology: &Topology) -> Result<(), PlanError> {
 
 fn check_sizes(topology: &Topology) -> Result<(), PlanError> {
     at_most(MAX_NETWORKS, topology.networks.len(), || "networks".into())?;
-    at_most(MAX_SERVERS, topology.servers.len(), || "servers".into())
+    let addresses = topology.servers.iter().map(|server| usize::from(server.addresses.get())).sum();
+    at_most(MAX_SERVER_ADDRESSES, addresses, || "addresses of servers in each family".into())
 }
 
 fn check_network(network: &NetworkSpec) -> Result<(), PlanError> {

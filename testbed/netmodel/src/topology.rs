@@ -14,7 +14,7 @@ pub use link::{
 pub use nat::{Dependence, Hairpinning, NatKind, NatSpec, PortAssignment, Refresh};
 pub use radio::{DrxSpec, RadioSpec};
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU8, time::Duration};
 
 /// Everything that exists in a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub struct InterfaceSpec {
     pub network: String,
 }
 
-/// A server on the internet, with one public address of each family.
+/// A server on the internet, with public addresses of both families.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
     /// Name in the scenario.
@@ -112,4 +112,13 @@ pub struct ServerSpec {
     pub delay: Duration,
     /// Whether carriers take it for a server, so that [`Block::UdpPeerToPeer`] lets it pass.
     pub known_to_carriers: bool,
+    /// How many addresses it has of each family. What tells NATs apart needs two (RFC 5780 section 3).
+    pub addresses: NonZeroU8,
+}
+
+impl ServerSpec {
+    /// A server that carriers know, with one address of each family.
+    pub fn new(name: impl Into<String>, delay: Duration) -> Self {
+        Self { name: name.into(), delay, known_to_carriers: true, addresses: NonZeroU8::MIN }
+    }
 }

@@ -3,7 +3,12 @@
 //! Each capability is tried, not guessed: a user namespace is made, a TUN device too. What is needed to run scenarios
 //! decides the exit code; what makes runs better, such as SCHED_FIFO, is told beside it.
 
-use crate::{cli::DoctorArgs, console::say, exit::Exit, run::Iceperf};
+use crate::{
+    cli::DoctorArgs,
+    console::say,
+    exit::Exit,
+    run::{FOREIGN, Foreign, Iceperf},
+};
 use lab::{Examined, RightsError};
 use nix::time::{ClockId, clock_getres};
 use serde::Serialize;
@@ -50,6 +55,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
     let examined = lab::examine(&args.tun);
     let mut checks = rights(examined, &args.tun);
     checks.extend([ipv6(), clock(), iceperf(args.iceperf.as_deref()), disk(&args.out), tshark()]);
+    checks.extend(FOREIGN.iter().map(foreign));
     let netns = checks.iter().all(|check| matches!(check.state, State::Ok | State::Limited));
     let report = Report { netns, checks };
     match args.json {
@@ -205,6 +211,19 @@ fn disk(out: &Path) -> Finding {
         0..NEEDED => Finding::missing(name, found, &[fix]),
         NEEDED..COMFORTABLE => Finding::limited(name, format!("{found}; a run takes 1 to 100 MB"), &[fix]),
         _ => Finding::ok(name, found),
+    }
+}
+
+/// For the scenarios that have such a server.
+fn foreign(foreign: &Foreign) -> Finding {
+    let name = foreign.kind.name();
+    match foreign.find() {
+        Some(found) => Finding::ok(name, format!("{}, {}", found.path.display(), found.version)),
+        None => Finding::limited(
+            name,
+            format!("{} not found: scenarios with a server of this kind cannot be run", foreign.program),
+            &[&format!("fix: {}", foreign.fix)],
+        ),
     }
 }
 

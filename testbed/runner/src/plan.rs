@@ -6,8 +6,8 @@ use crate::{
     console::say,
     exit::Exit,
     scenario::{
-        Call, Direction, LowerError, Nat, Network, Peers, Scenario, Server, ServerKind, Workload,
-        format_byte_size, format_duration, link_phrase,
+        Call, Direction, LowerError, Nat, Network, Peers, Scenario, ServerKind, Workload, format_byte_size,
+        format_duration, link_phrase,
     },
 };
 use netmodel::Port;
@@ -45,7 +45,7 @@ struct Planned<'a> {
     duration_ms: Millis,
     hosts: BTreeMap<&'a str, PlannedHost<'a>>,
     networks: BTreeMap<&'a str, PlannedNetwork<'a>>,
-    servers: BTreeMap<&'a str, PlannedServer<'a>>,
+    servers: BTreeMap<&'a str, PlannedServer>,
     peers: &'a Peers,
     steps: Vec<PlannedStep>,
     expect: Vec<String>,
@@ -76,9 +76,9 @@ struct PlannedNetwork<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct PlannedServer<'a> {
-    #[serde(flatten)]
-    server: &'a Server,
+struct PlannedServer {
+    kind: ServerKind,
+    delay: String,
     addresses: Vec<String>,
 }
 
@@ -112,7 +112,12 @@ impl<'a> Planned<'a> {
             (name.as_str(), PlannedNetwork { network, nat_addresses })
         });
         let servers = scenario.servers.iter().map(|(name, server)| {
-            (name.as_str(), PlannedServer { server, addresses: addresses(plan.server(name)) })
+            let addresses = plan.server(name).into_iter().flat_map(Port::all_addresses);
+            let addresses = addresses.map(|(address, prefix)| format!("{address}/{prefix}")).collect();
+            (
+                name.as_str(),
+                PlannedServer { kind: server.kind, delay: format_duration(server.delay), addresses },
+            )
         });
         Ok(Self {
             scenario: &scenario.name,
@@ -241,11 +246,8 @@ fn network_row(name: &str, planned: &PlannedNetwork<'_>) -> Vec<String> {
     cells
 }
 
-fn server_row(name: &str, planned: &PlannedServer<'_>) -> Vec<String> {
-    let kind = match planned.server.kind {
-        ServerKind::Rendezvous => "rendezvous",
-    };
-    let mut cells = row([name, kind, &format!("{} away", format_duration(planned.server.delay))]);
+fn server_row(name: &str, planned: &PlannedServer) -> Vec<String> {
+    let mut cells = row([name, planned.kind.name(), &format!("{} away", planned.delay)]);
     cells.extend(planned.addresses.iter().cloned());
     cells
 }

@@ -7,14 +7,18 @@ mod collect;
 mod evidence;
 mod iceperf;
 mod netns;
+mod programs;
 mod progress;
 mod report;
+mod servers;
 mod signals;
 
 use crate::{check, cli::RunArgs, compare, exit::Exit, past, scenario::Scenario};
 pub(crate) use iceperf::Iceperf;
 use lab::Rights;
 use netns::{Ended, Order};
+use programs::Programs;
+pub(crate) use programs::{FOREIGN, Foreign};
 use progress::Progress;
 use record::{DirectoryError, Results, RunDirectory};
 use signals::Signals;
@@ -26,6 +30,8 @@ use thiserror::Error;
 pub(crate) enum RunError {
     #[error(transparent)]
     Iceperf(#[from] iceperf::IceperfError),
+    #[error(transparent)]
+    Program(#[from] programs::MissingProgram),
     #[error(transparent)]
     Rights(#[from] lab::RightsError),
     #[error(transparent)]
@@ -91,12 +97,14 @@ fn load_all(files: &[PathBuf], sets: &[String]) -> Option<Vec<Loaded>> {
 
 fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result<Exit, RunError> {
     let iceperf = Iceperf::find(args.iceperf.as_deref())?;
+    let find = |one: &Loaded| Programs::find(&one.scenario);
+    let programs = loaded.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     // Before any thread exists: a user namespace cannot be entered later.
     let mut rights = Some(lab::acquire(&args.tun)?);
     let signals = Signals::block().map_err(RunError::Signals)?;
     let progress = Progress::of(args.repeat.saturating_mul(loaded.len() as u64));
     let mut worst = Exit::Success;
-    for one in loaded {
+    for (one, programs) in loaded.iter().zip(&programs) {
         let mut runs = Vec::new();
         for offset in 0..args.repeat {
             let seed = args.seed.unwrap_or(one.scenario.seed).wrapping_add(offset);
@@ -104,7 +112,8 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
                 Some(rights) => rights,
                 None => lab::acquire(&args.tun)?,
             };
-            let surroundings = Surroundings { iceperf: &iceperf, signals: &signals, progress: &progress };
+            let surroundings =
+                Surroundings { iceperf: &iceperf, programs, signals: &signals, progress: &progress };
             let (run, exit) = run_one(args, one, seed, rights, &surroundings)?;
             progress.advance();
             worst = worst.max(exit);
@@ -127,6 +136,7 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
 /// What every run has.
 struct Surroundings<'a> {
     iceperf: &'a Iceperf,
+    programs: &'a Programs,
     signals: &'a Signals,
     progress: &'a Progress,
 }
@@ -146,8 +156,8 @@ fn run_one(
         true => around.progress.begin(format!("{}, seed {seed}", scenario.name)),
         false => report::beginning(&scenario, &directory),
     }
-    let (iceperf, signals) = (around.iceperf, around.signals);
-    let order = Order { scenario: &scenario, iceperf, directory: &directory, signals };
+    let Surroundings { iceperf, programs, signals, .. } = *around;
+    let order = Order { scenario: &scenario, iceperf, programs, directory: &directory, signals };
     let (ended, failure) = match netns::run(&order, rights) {
         Ok(ended) => (ended, None),
         Err(error) => (Ended::before_the_start(&error), Some(error)),

@@ -161,7 +161,8 @@ impl Scenario {
 
         let share_a_network = |one: &str, other: &str| share_a_network(&hosts, one, other);
         // An unsound server was told already.
-        let has_rendezvous = !names.servers.is_empty();
+        let has_rendezvous = servers.len() < names.servers.len()
+            || servers.values().any(|server| server.kind == ServerKind::Rendezvous);
         let meeting =
             peers::Surroundings { names: &names, share_a_network: &share_a_network, has_rendezvous };
         let peers = table.require("peers", problems);

@@ -115,6 +115,8 @@ fn the_doctor_looks_at_everything_and_knows_the_remedy() {
         "iceperf",
         "disk space",
         "tshark",
+        "coturn",
+        "iperf3",
     ];
     assert_eq!(names, all);
     let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
@@ -222,6 +224,30 @@ fn an_iceperf_that_cannot_be_used_is_told_before_anything_is_made() {
         assert!(told.stderr.contains(why), "{path}: {}", told.stderr);
     }
     assert!(!out.exists());
+}
+
+/// Before anything is made, and whatever else would be missing.
+#[test]
+fn a_servers_program_that_is_missing_is_told_with_its_package() {
+    let directory = tempfile::tempdir().unwrap();
+    let iceperf = directory.path().join("iceperf");
+    fs::write(&iceperf, format!("#!/bin/sh\necho iceperf {}\n", env!("CARGO_PKG_VERSION"))).unwrap();
+    fs::set_permissions(&iceperf, fs::Permissions::from_mode(0o755)).unwrap();
+    let out = directory.path().join("out");
+    for (kind, package) in
+        [("coturn", "sudo apt-get install coturn"), ("iperf3", "sudo apt-get install iperf3")]
+    {
+        let server = format!("servers.other={{kind: {kind}, delay: 1ms}}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+        command.args(["run", EXAMPLE, "--set", &server, "--iceperf"]).arg(&iceperf).arg("--out").arg(&out);
+        let output = command.env("PATH", "/nonexistent").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{kind}: {stderr}");
+        assert!(stderr.contains(&format!("`other` is a server of kind `{kind}`")), "{stderr}");
+        assert!(stderr.contains(package), "{stderr}");
+        assert!(!out.exists());
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn topology(nats: &[Option<NatSpec>], ipv6: Ipv6Access, loss: f64) -> Topology {
         behind: (place + 1 < nats.len()).then(|| name(place + 1)),
         ..NetworkSpec::new(name(place), if place == 0 { link.clone() } else { LinkSpec::with_delay(ms(5)) })
     });
-    let server = |name: &str| ServerSpec { name: name.into(), delay: ms(10), known_to_carriers: true };
+    let server = |name: &str| ServerSpec::new(name, ms(10));
     Topology {
         networks: networks.collect(),
         hosts: vec![HostSpec {

@@ -274,7 +274,7 @@ impl World {
         Topology {
             networks: self.lands.iter().enumerate().map(network).collect(),
             hosts: vec![host(A), host(B)],
-            servers: vec![ServerSpec { name: "stun".into(), delay: ms(8), known_to_carriers: true }],
+            servers: vec![ServerSpec::new("stun", ms(8))],
         }
     }
 

@@ -17,7 +17,7 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 pub(crate) fn server(name: &str) -> ServerSpec {
-    ServerSpec { name: name.into(), delay: ms(15), known_to_carriers: true }
+    ServerSpec::new(name, ms(15))
 }
 
 /// Both ends behind NATs with one mapping for each destination (RFC 4787 section 4.1): no hole can be punched.

@@ -100,11 +100,7 @@ pub(crate) fn notes_topology() -> Topology {
             host("laptop", &[("wlan0", "home"), ("wwan0", "o2")]),
             host("desktop", &[("wwan0", "telekom")]),
         ],
-        servers: vec![ServerSpec {
-            name: "meet".into(),
-            delay: Duration::from_millis(15),
-            known_to_carriers: true,
-        }],
+        servers: vec![ServerSpec::new("meet", Duration::from_millis(15))],
     }
 }
 

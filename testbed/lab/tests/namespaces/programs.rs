@@ -63,7 +63,7 @@ impl Bench {
         let plan = Plan::new(Topology {
             networks: vec![home],
             hosts: vec![HostSpec { name: "laptop".into(), interfaces }],
-            servers: vec![ServerSpec { name: "meet".into(), delay: MEET_DELAY, known_to_carriers: true }],
+            servers: vec![ServerSpec::new("meet", MEET_DELAY)],
         })
         .expect("a sound topology");
         assert_eq!(plan.server("meet").unwrap().ipv4.unwrap().0.to_string(), MEET);

@@ -51,11 +51,7 @@ pub(crate) fn plan() -> Plan {
             host("laptop", vec![interface("wlan0", "home"), interface("wwan0", "mobile")]),
             host("desktop", vec![interface("wlan0", "campus")]),
         ],
-        servers: vec![ServerSpec {
-            name: "meet".into(),
-            delay: Duration::from_millis(5),
-            known_to_carriers: true,
-        }],
+        servers: vec![ServerSpec::new("meet", Duration::from_millis(5))],
     })
     .expect("a sound topology")
 }

@@ -98,7 +98,7 @@ fn plan() -> Plan {
             host("d", "other"),
             host("e", "narrow"),
         ],
-        servers: vec![ServerSpec { name: "s".into(), delay: Duration::ZERO, known_to_carriers: true }],
+        servers: vec![ServerSpec::new("s", Duration::ZERO)],
     })
     .unwrap()
 }

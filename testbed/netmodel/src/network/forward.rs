@@ -26,7 +26,7 @@ impl Network {
         if !state.reachable {
             return Some(DropCause::InterfaceDown);
         }
-        let is_own = state.addresses.contains(packet.source());
+        let is_own = state.holds(packet.source());
         // Before the source is looked at: a kernel sends router solicitations from the unspecified address.
         if is_multicast(packet.destination(), &state.addresses) {
             let is_heard = is_own && packet.is_udp() && self.listeners(port).next().is_some();
@@ -121,7 +121,7 @@ impl Network {
         match (direction, state.network, self.border_at(port)) {
             (Direction::Down, _, Some(border)) => self.enter_network(now, border, packet),
             // Its address was taken away meanwhile: a host takes no packet that is for another.
-            (Direction::Down, ..) if !is_multicast && !state.addresses.contains(packet.destination()) => {
+            (Direction::Down, ..) if !is_multicast && !state.holds(packet.destination()) => {
                 self.drop_packet(now, self.place(port, direction), DropCause::NoRoute, &packet);
             }
             (Direction::Down, ..) => {

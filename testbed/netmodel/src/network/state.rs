@@ -15,6 +15,8 @@ use std::{
 pub(super) struct PortState {
     pub(super) holder: Holder,
     pub(super) addresses: Addresses,
+    /// What a server has beside these.
+    pub(super) further: Vec<Addresses>,
     /// To which it is attached; none for a server, which is on the internet.
     pub(super) network: Option<usize>,
     pub(super) reachable: bool,
@@ -51,7 +53,7 @@ pub(super) struct NetworkState {
 pub(super) fn build(plan: &Plan, seed: u64) -> Network {
     let topology = plan.topology();
     let known = topology.servers.iter().filter(|server| server.known_to_carriers);
-    let known = known.filter_map(|server| plan.server(&server.name)).flat_map(|port| port.addresses().iter());
+    let known = known.filter_map(|server| plan.server(&server.name)).flat_map(Port::all_addresses);
     let mut network = Network {
         ports: plan.ports().iter().map(|port| PortState::of(plan, port)).collect(),
         planned_ports: plan.ports().len(),
@@ -75,7 +77,8 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
     network.nats = outside.filter_map(|(index, state)| Some((state.outside?, index))).collect();
     for (index, state) in network.ports.iter().enumerate() {
         let port = PortId(index as u16);
-        network.hosts.extend(state.addresses.iter().map(|(address, _)| (address, port)));
+        let all = [state.addresses].into_iter().chain(state.further.iter().copied());
+        network.hosts.extend(all.flat_map(|of| of.iter()).map(|(address, _)| (address, port)));
     }
     add_distances(&mut network, plan, seed);
     network
@@ -85,7 +88,8 @@ impl PortState {
     fn of(plan: &Plan, port: &Port) -> Self {
         let radio = plan.network_of(port.id).and_then(|spec| spec.radio);
         let (network, addresses) = (plan.network_index(port.id), port.addresses());
-        Self::new(Holder::Owner(port.owner.clone()), addresses, network, radio.map(Radio::new))
+        let state = Self::new(Holder::Owner(port.owner.clone()), addresses, network, radio.map(Radio::new));
+        Self { further: port.further.clone(), ..state }
     }
 
     fn of_router(plan: &Plan, router: &Router) -> Self {
@@ -102,7 +106,13 @@ impl PortState {
 
     fn new(holder: Holder, addresses: Addresses, network: Option<usize>, radio: Option<Radio>) -> Self {
         let radio_spent = RadioCounts::default();
-        Self { holder, addresses, network, reachable: true, silent: false, radio, radio_spent }
+        let further = Vec::new();
+        Self { holder, addresses, further, network, reachable: true, silent: false, radio, radio_spent }
+    }
+
+    /// Whether it is reached at this address.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        self.addresses.contains(address) || self.further.iter().any(|of| of.contains(address))
     }
 }
 

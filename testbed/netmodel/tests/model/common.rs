@@ -59,8 +59,8 @@ pub(crate) fn topology() -> Topology {
             host("dave", &["open"]),
         ],
         servers: vec![
-            ServerSpec { name: "meet".into(), delay: SERVER_DELAY, known_to_carriers: true },
-            ServerSpec { name: "control".into(), delay: SERVER_DELAY, known_to_carriers: false },
+            ServerSpec::new("meet", SERVER_DELAY),
+            ServerSpec { known_to_carriers: false, ..ServerSpec::new("control", SERVER_DELAY) },
         ],
     }
 }

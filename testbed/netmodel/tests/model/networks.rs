@@ -246,3 +246,39 @@ fn a_radio_that_roams_away_keeps_its_count() {
     world.run(s(60));
     assert_eq!(world.radio(port), Some(RadioCounts { connected: s(1), promotions: 1 }));
 }
+
+/// What tells NATs apart has two addresses (RFC 5780 section 3); nobody else's move for it.
+#[test]
+fn a_server_may_have_several_addresses_of_each_family() {
+    let mut topology = topology();
+    topology.servers[0].addresses = std::num::NonZeroU8::new(3).unwrap();
+    let mut world = World::new(topology.clone(), 1);
+    let usual = World::usual();
+    assert_eq!(world.ipv4("control", 1), usual.ipv4("control", 1));
+    let all: Vec<String> =
+        world.plan.server("meet").unwrap().all_addresses().map(|(ip, _)| ip.to_string()).collect();
+    assert_eq!(
+        all,
+        [
+            "198.51.100.1",
+            "2001:db8:ffff::1",
+            "198.51.100.3",
+            "2001:db8:ffff::3",
+            "198.51.100.4",
+            "2001:db8:ffff::4"
+        ]
+    );
+    for (address, own) in [(all[4].as_str(), "alice"), (all[5].as_str(), "bob")] {
+        let to = SocketAddr::new(address.parse().unwrap(), 3478);
+        world.send(own, 4000, to, b"?");
+        let (from, at, _) = world.take_one("meet").udp();
+        assert_eq!(at, to);
+        let answer = build_udp(to, from, b"!").unwrap();
+        world.inject("meet", answer);
+        assert_eq!(world.take_one(own).udp().0, to);
+    }
+    assert_eq!(world.causes(), []);
+    topology.servers[1].addresses = std::num::NonZeroU8::new(252).unwrap();
+    let refused = Plan::new(topology).unwrap_err();
+    assert_eq!(refused.to_string(), "255 addresses of servers in each family; at most 254 have addresses");
+}

@@ -41,7 +41,7 @@ fn the_largest_plan_gives_no_address_twice() {
     let mut largest = Topology { networks: networks.collect(), ..topology() };
     largest.hosts = (0..253).map(|index| host(&format!("h{index}"), &[&name(index % 2)])).collect();
     largest.hosts.extend((0..127).map(|index| host(&format!("g{index}"), &[&name(0)])).skip(1));
-    let server = |index| ServerSpec { name: format!("s{index}"), delay: ms(1), known_to_carriers: true };
+    let server = |index| ServerSpec::new(format!("s{index}"), ms(1));
     largest.servers = (0..254).map(server).collect();
     let plan = Plan::new(largest.clone()).unwrap();
     let ipv4: BTreeSet<_> = plan.ports().iter().filter_map(|port| port.ipv4).collect();

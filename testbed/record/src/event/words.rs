@@ -217,6 +217,10 @@ pub enum DisturbanceKind {
     Block,
     /// A network carries everything again.
     Unblock,
+    /// A server is heard by nobody, and hears nobody.
+    ServerDown,
+    /// A server is heard again.
+    ServerUp,
 }
 
 /// Which way a packet went, seen from the host.
@@ -360,7 +364,7 @@ impl fmt::Display for PathStatus {
 
 impl DisturbanceKind {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Down,
         Self::Up,
         Self::CarrierOff,
@@ -375,6 +379,8 @@ impl DisturbanceKind {
         Self::Link,
         Self::Block,
         Self::Unblock,
+        Self::ServerDown,
+        Self::ServerUp,
     ];
 
     /// The word on disk and in a scenario.
@@ -394,14 +400,19 @@ impl DisturbanceKind {
             DisturbanceKind::Link => "link",
             DisturbanceKind::Block => "block",
             DisturbanceKind::Unblock => "unblock",
+            DisturbanceKind::ServerDown => "server_down",
+            DisturbanceKind::ServerUp => "server_up",
         }
     }
 
-    /// An interface loses what it carried packets by. A NAT that forgets its mappings takes nothing away: its network
+    /// An interface loses what it carried packets by, or a relay is gone that may have carried them. A NAT that forgets its mappings takes nothing away: its network
     /// carries packets as before, though from another address. How well a network carries, and what it refuses, is no
     /// loss of an interface either.
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::Down | Self::CarrierOff | Self::Silence | Self::Address | Self::Roam)
+        matches!(
+            self,
+            Self::Down | Self::CarrierOff | Self::Silence | Self::Address | Self::Roam | Self::ServerDown
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     collect::{direction, drop_cause, owner_names},
     netns::{Ended, Order},
 };
-use crate::scenario::{Block, Scenario, named_in_scenario};
+use crate::scenario::{Block, Scenario, ServerKind, named_in_scenario};
 use lab::{Lateness, LinkReport};
 use netmodel::{BlockCount, Owner, RadioCounts};
 use record::{
@@ -77,24 +77,34 @@ fn kernel() -> String {
 }
 
 fn hosts(order: &Order<'_>) -> BTreeMap<String, HostFacts> {
-    let program = format!("iceperf {}", order.iceperf.version);
     let mut hosts: BTreeMap<String, HostFacts> = BTreeMap::new();
     let plan = order.scenario.plan();
     for port in plan.iter().flat_map(|plan| plan.ports()) {
         let (host, interface) = owner_names(&port.owner);
-        let role = match &port.owner {
-            Owner::Server { .. } => "rendezvous",
-            Owner::Host { .. } if host == order.scenario.peers.client.host => "client",
-            Owner::Host { .. } if host == order.scenario.peers.server.host => "server",
-            Owner::Host { .. } => "",
-        };
-        let program = if role.is_empty() { String::new() } else { format!("{program} {role}") };
-        let ipv4 = port.ipv4.map(|(address, prefix)| format!("{address}/{prefix}"));
-        let ipv6 = port.ipv6.map(|(address, prefix)| format!("{address}/{prefix}"));
+        let program = program(order, &host);
+        let addresses = port.all_addresses().map(|(address, prefix)| format!("{address}/{prefix}"));
         let facts = hosts.entry(host).or_insert(HostFacts { program, interfaces: BTreeMap::new() });
-        facts.interfaces.insert(interface, ipv4.into_iter().chain(ipv6).collect());
+        facts.interfaces.insert(interface, addresses.collect());
     }
     hosts
+}
+
+/// What runs on a host or server, with its version; nothing on a host without a peer.
+fn program(order: &Order<'_>, host: &str) -> String {
+    let Scenario { servers, peers, .. } = order.scenario;
+    let kind = servers.get(host).map(|server| server.kind);
+    if let Some(program) = kind.and_then(|kind| order.programs.of(kind)) {
+        let name = program.path.file_name().unwrap_or_default().to_string_lossy();
+        return format!("{name} {}", program.version);
+    }
+    let role = match kind {
+        Some(ServerKind::Stun | ServerKind::Relay) => "relay",
+        Some(kind) => kind.name(),
+        None if host == peers.client.host => "client",
+        None if host == peers.server.host => "server",
+        None => return String::new(),
+    };
+    format!("iceperf {} {role}", order.iceperf.version)
 }
 
 fn link(link: &LinkReport) -> LinkSummary {

@@ -1,6 +1,13 @@
 //! The processes of a run: which there are, what they are told, and how they end.
 
-use super::{collect, collect::Note, evidence, iceperf::Iceperf};
+use super::{
+    collect,
+    collect::Note,
+    evidence,
+    iceperf::Iceperf,
+    programs::{Program, Programs},
+    servers::{self, COTURN_FILES, Listens, RELAY_SECRET, STUN_PORT},
+};
 use crate::scenario::{Call, Direction, Host, Scenario, ServerKind, Signal, Workload};
 use lab::{Child, ChildSpec, Lab, LabError};
 use netmodel::{Plan, Port};
@@ -28,8 +35,6 @@ use thiserror::Error;
 const EVENTS_FD: i32 = 3;
 const CONTROL_FD: i32 = 4;
 
-/// The port of STUN (RFC 8489 section 18.6), which rendezvous servers speak too.
-const RENDEZVOUS_PORT: u16 = 3478;
 /// The server's, where its ticket names addresses.
 const SERVER_PORT: u16 = 7443;
 
@@ -39,6 +44,9 @@ pub(crate) enum Part {
     Rendezvous,
     Server,
     Client,
+    Relay,
+    Coturn,
+    Iperf3,
 }
 
 impl Part {
@@ -47,7 +55,19 @@ impl Part {
             Self::Rendezvous => "rendezvous",
             Self::Server => "server",
             Self::Client => "client",
+            Self::Relay => "relay",
+            Self::Coturn => "coturn",
+            Self::Iperf3 => "iperf3",
         }
+    }
+
+    /// The others serve them.
+    pub(crate) fn is_peer(self) -> bool {
+        matches!(self, Self::Server | Self::Client)
+    }
+
+    fn is_iceperf(self) -> bool {
+        !matches!(self, Self::Coturn | Self::Iperf3)
     }
 }
 
@@ -57,9 +77,11 @@ pub(crate) struct Running {
     pub(crate) host: String,
     pub(crate) part: Part,
     child: Child,
-    control: File,
+    /// None for a program of others.
+    control: Option<File>,
     reader: Option<JoinHandle<()>>,
-    stderr: PathBuf,
+    /// Standard output and error.
+    logs: [PathBuf; 2],
     status: Option<ExitStatus>,
 }
 
@@ -88,6 +110,7 @@ pub(crate) struct Cast<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) lab: &'a Lab,
     pub(crate) iceperf: &'a Iceperf,
+    pub(crate) programs: &'a Programs,
     pub(crate) directory: &'a RunDirectory,
     pub(crate) notes: &'a Sender<Note>,
 }
@@ -95,12 +118,9 @@ pub(crate) struct Cast<'a> {
 impl Cast<'_> {
     /// Starts all of them, servers first, handing each over as it comes to be.
     pub(crate) fn start(&self, running: &mut Vec<Running>) -> Result<(), ChildError> {
+        let password = password()?;
         for (name, server) in &self.scenario.servers {
-            match server.kind {
-                ServerKind::Rendezvous => {
-                    running.push(self.spawn(name, Part::Rendezvous, self.rendezvous_arguments(name))?);
-                }
-            }
+            running.push(self.start_server(name, server, &password)?);
         }
         let secrets = self.make_secrets()?;
         let peers = &self.scenario.peers;
@@ -118,14 +138,6 @@ impl Cast<'_> {
         }
         running.push(self.spawn(&peers.client.host, Part::Client, of_client)?);
         Ok(())
-    }
-
-    fn rendezvous_arguments(&self, name: &str) -> Vec<OsString> {
-        let addresses = self.plan.server(name).map(addresses).unwrap_or_default();
-        let binds = addresses
-            .into_iter()
-            .flat_map(|ip| ["--bind".into(), SocketAddr::new(ip, RENDEZVOUS_PORT).to_string().into()]);
-        ["rendezvous".into()].into_iter().chain(binds).collect()
     }
 
     fn peer_arguments(&self, host: &str, part: Part, ticket: &Path) -> Result<Vec<OsString>, DirectoryError> {
@@ -148,31 +160,56 @@ impl Cast<'_> {
         Ok(arguments)
     }
 
-    fn spawn(&self, host: &str, part: Part, mut args: Vec<OsString>) -> Result<Running, ChildError> {
-        let folder = self.directory.host(host)?;
-        let create = |name: &str| {
-            let path = folder.join(name);
-            File::create(&path).map_err(|source| ChildError::File { path, source })
-        };
+    pub(super) fn spawn(
+        &self,
+        host: &str,
+        part: Part,
+        mut args: Vec<OsString>,
+    ) -> Result<Running, ChildError> {
         let (events, events_of_child) = pipe()?;
         let (control_of_child, control) = pipe()?;
         args.extend(["--host-name".into(), host.into()]);
         args.extend(["--events-fd".into(), EVENTS_FD.to_string().into()]);
         args.extend(["--control-fd".into(), CONTROL_FD.to_string().into()]);
-        let child = self.lab.spawn(
-            host,
-            ChildSpec {
-                program: self.iceperf.path.clone(),
-                args,
-                env: vec![("NO_COLOR".into(), "1".into())],
-                inherit: vec![(events_of_child, EVENTS_FD), (control_of_child, CONTROL_FD)],
-                stdout: create("stdout.log")?,
-                stderr: create("stderr.log")?,
-            },
-        )?;
+        let inherit = vec![(events_of_child, EVENTS_FD), (control_of_child, CONTROL_FD)];
+        let (child, logs) = self.spawn_logged(host, &self.iceperf.path, args, inherit)?;
         let reader = Some(collect::read_child(host, events, self.notes.clone())?);
-        let (host, stderr) = (host.to_owned(), folder.join("stderr.log"));
-        Ok(Running { host, part, child, control: File::from(control), reader, stderr, status: None })
+        let control = Some(File::from(control));
+        Ok(Running { host: host.to_owned(), part, child, control, reader, logs, status: None })
+    }
+
+    /// A program that knows neither events nor commands. The descriptor that it is given is only there to end with it.
+    pub(super) fn spawn_foreign(
+        &self,
+        host: &str,
+        part: Part,
+        program: &Program,
+        args: Vec<OsString>,
+        listens: Listens,
+    ) -> Result<Running, ChildError> {
+        let (alive, alive_in_child) = pipe()?;
+        let (child, logs) =
+            self.spawn_logged(host, &program.path, args, vec![(alive_in_child, EVENTS_FD)])?;
+        let watched = collect::Watched { pid: child.id(), listens, version: program.version.clone() };
+        let reader = Some(collect::watch_child(host, alive, watched, self.notes.clone())?);
+        Ok(Running { host: host.to_owned(), part, child, control: None, reader, logs, status: None })
+    }
+
+    /// Its standard output and error go into the directory of its host.
+    fn spawn_logged(
+        &self,
+        host: &str,
+        program: &Path,
+        args: Vec<OsString>,
+        inherit: Vec<(OwnedFd, i32)>,
+    ) -> Result<(Child, [PathBuf; 2]), ChildError> {
+        let folder = self.directory.host(host)?;
+        let logs = ["stdout.log", "stderr.log"].map(|name| folder.join(name));
+        let create = |path: &PathBuf| File::create(path).map_err(failed(path));
+        let [stdout, stderr] = [create(&logs[0])?, create(&logs[1])?];
+        let env = vec![("NO_COLOR".into(), "1".into())];
+        let child = ChildSpec { program: program.to_owned(), args, env, inherit, stdout, stderr };
+        Ok((self.lab.spawn(host, child)?, logs))
     }
 
     /// Key and ticket are of this run only; they are removed at its end.
@@ -188,7 +225,8 @@ impl Cast<'_> {
             fingerprint: Identity::new(certificate.clone(), key.clone())?.fingerprint(),
             secret: Secret(secret),
         };
-        let secrets = Secrets::of(self.directory, &self.scenario.peers.server.host)?;
+        let folder = self.directory.host(&self.scenario.peers.server.host)?;
+        let secrets = Secrets { identity: folder.join(IDENTITY), ticket: folder.join(TICKET) };
         fs::create_dir_all(&secrets.identity).map_err(failed(&secrets.identity))?;
         write(&secrets.identity.join("certificate.der"), &certificate)?;
         write(&secrets.identity.join("key.der"), &key)?;
@@ -221,35 +259,54 @@ impl Cast<'_> {
         if self.scenario.peers.client.signal != Signal::Rendezvous {
             return Vec::new();
         }
-        let servers = self.scenario.servers.keys().filter_map(|name| self.plan.server(name));
-        servers.flat_map(addresses).map(|ip| SocketAddr::new(ip, RENDEZVOUS_PORT)).collect()
+        let servers =
+            self.scenario.servers.iter().filter(|(_, server)| server.kind == ServerKind::Rendezvous);
+        let ports = servers.filter_map(|(name, _)| self.plan.server(name));
+        ports.flat_map(Port::all_addresses).map(|(ip, _)| SocketAddr::new(ip, STUN_PORT)).collect()
     }
 }
 
+const IDENTITY: &str = "identity";
+const TICKET: &str = "ticket";
+
 /// Where key and ticket of a run are.
-pub(crate) struct Secrets {
+struct Secrets {
     identity: PathBuf,
     ticket: PathBuf,
 }
 
-impl Secrets {
-    pub(crate) fn of(directory: &RunDirectory, server_host: &str) -> Result<Self, DirectoryError> {
-        let folder = directory.host(server_host)?;
-        Ok(Self { identity: folder.join("identity"), ticket: folder.join("ticket") })
-    }
-
-    /// They are worth nothing after the run, and nobody should have to wonder.
-    pub(crate) fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.identity);
-        let _ = fs::remove_file(&self.ticket);
+/// Removes what lets others in: key, ticket, passwords. They are worth nothing after the run, and nobody should have to
+/// wonder.
+pub(crate) fn remove_secrets(scenario: &Scenario, directory: &RunDirectory) {
+    let folders = || {
+        let hosts = scenario.hosts.keys().chain(scenario.servers.keys());
+        hosts.filter_map(|host| directory.host(host).ok())
+    };
+    for folder in folders() {
+        let _ = fs::remove_dir_all(folder.join(IDENTITY));
+        for file in [TICKET, RELAY_SECRET].into_iter().chain(COTURN_FILES) {
+            let _ = fs::remove_file(folder.join(file));
+        }
+        servers::forget_password(&folder);
     }
 }
 
 impl Running {
-    pub(crate) fn send(&mut self, command: &Command) -> io::Result<()> {
-        let mut line = serde_json::to_vec(command)?;
-        line.push(b'\n');
-        self.control.write_all(&line)
+    /// Programs of others serve all the time.
+    pub(crate) fn start(&mut self, zero_monotonic_ns: u64) -> io::Result<()> {
+        match &mut self.control {
+            Some(control) => send(control, &Command::Start { monotonic_ns: zero_monotonic_ns }),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks it to end; one that has ended already does not listen any more.
+    pub(crate) fn stop(&mut self) {
+        match &mut self.control {
+            Some(control) => drop(send(control, &Command::Stop {})),
+            // They have nothing to finish, and iperf3 does not always listen to SIGTERM.
+            None => drop(self.child.kill()),
+        }
     }
 
     /// Its status, once it has ended.
@@ -287,17 +344,23 @@ impl Running {
 
     /// For messages: "desktop (iceperf server)".
     pub(crate) fn name(&self) -> String {
-        format!("{} (iceperf {})", self.host, self.part.word())
+        let program = if self.part.is_iceperf() { "iceperf " } else { "" };
+        format!("{} ({program}{})", self.host, self.part.word())
     }
 
-    /// The end of what it wrote to its standard error, indented.
+    /// The end of what it wrote to its standard error, indented. Programs of others say on either what went wrong.
     pub(crate) fn last_words(&self) -> String {
         const LINES: usize = 12;
-        let text = fs::read(&self.stderr).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        let last = &lines[lines.len().saturating_sub(LINES)..];
-        last.iter().map(|line| format!("\n  {line}")).collect()
+        let [stdout, stderr] = &self.logs;
+        let logs = if self.part.is_iceperf() { vec![stderr] } else { vec![stdout, stderr] };
+        let of = |log: &PathBuf| {
+            let text = fs::read(log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES)..];
+            last.iter().map(|line| format!("\n  {line}")).collect::<String>()
+        };
+        logs.into_iter().map(of).collect()
     }
 }
 
@@ -307,6 +370,19 @@ pub(crate) enum Reaped {
     Ended(ExitStatus),
     /// It had to be made to.
     Killed,
+}
+
+fn send(control: &mut File, command: &Command) -> io::Result<()> {
+    let mut line = serde_json::to_vec(command)?;
+    line.push(b'\n');
+    control.write_all(&line)
+}
+
+/// Of all relays of a run: 128 bits in hexadecimal.
+fn password() -> Result<String, ChildError> {
+    let mut bytes = [0; 16];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| ChildError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What the client asks for; a call alone is what it does unasked. The server learns the rest in-band.
@@ -351,13 +427,14 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ChildError> {
+/// For the eyes of this user alone.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), ChildError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(bytes)).map_err(failed(path))
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> ChildError {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> ChildError {
     let path = path.to_owned();
     move |source| ChildError::File { path, source }
 }

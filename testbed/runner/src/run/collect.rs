@@ -4,15 +4,16 @@
 //! channel that breaks each fail the run. One thread owns the file; one reads each child's descriptor; one passes on
 //! what the network model tells. Before time zero is known events are kept, since their time is.
 
-use super::clock::nanoseconds_since;
+use super::{clock::nanoseconds_since, servers::Listens};
 use crate::scenario::record_name::TESTBED;
 use lab::LabEvent;
 use netmodel::{Owner, Plan, SERVER_INTERFACE};
+use nix::poll::{PollFd, PollFlags, poll};
 use record::{Event, EventKind, WriteError, Writer};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, PipeWriter, Write as _},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     sync::mpsc::{Receiver, Sender},
     thread::{self, JoinHandle},
     time::Instant,
@@ -24,6 +25,8 @@ use thiserror::Error;
 pub(crate) enum Note {
     /// A child wrote a line.
     Line { host: String, at: Instant, line: Vec<u8> },
+    /// A child that cannot say so itself listens.
+    Listens { host: String, at: Instant, version: String, pid: u32 },
     /// A child's descriptor came to its end, or broke.
     Closed { host: String, error: Option<io::Error> },
     /// The network model told something.
@@ -85,6 +88,45 @@ pub(crate) fn read_child(host: &str, events: OwnedFd, notes: Sender<Note>) -> io
         // The recorder outlives its senders; should it be gone, the run has failed already.
         let _ = notes.send(Note::Closed { host, error });
     })
+}
+
+/// What is waited for at a child that writes no events.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) pid: u32,
+    pub(crate) listens: Listens,
+    pub(crate) version: String,
+}
+
+/// Starts the thread that tells when such a child listens, and when it has ended; `alive` ends with it.
+pub(crate) fn watch_child(
+    host: &str,
+    alive: OwnedFd,
+    watched: Watched,
+    notes: Sender<Note>,
+) -> io::Result<JoinHandle<()>> {
+    let host = host.to_owned();
+    thread::Builder::new().name("child-watch".into()).spawn(move || {
+        let error = watch(&host, alive, watched, &notes).err();
+        // See above.
+        let _ = notes.send(Note::Closed { host, error });
+    })
+}
+
+fn watch(host: &str, alive: OwnedFd, watched: Watched, notes: &Sender<Note>) -> io::Result<()> {
+    /// In milliseconds.
+    const LOOK_EVERY: u16 = 10;
+    let Watched { pid, listens, version } = watched;
+    let mut alive = File::from(alive);
+    while poll(&mut [PollFd::new(alive.as_fd(), PollFlags::POLLIN)], LOOK_EVERY)? == 0 {
+        if listens.is_met_by(pid) {
+            let note = Note::Listens { host: host.to_owned(), at: Instant::now(), version, pid };
+            let _ = notes.send(note);
+            break;
+        }
+    }
+    // Nobody writes to it.
+    io::copy(&mut alive, &mut io::sink()).map(drop)
 }
 
 fn pass_on_lines(host: &str, events: OwnedFd, notes: &Sender<Note>) -> io::Result<()> {
@@ -151,6 +193,11 @@ impl Collector {
     fn take(&mut self, note: Note) -> Result<(), CollectError> {
         match note {
             Note::Line { host, at, line } => self.take_line(&host, at, &line),
+            Note::Listens { host, at, version, pid } => {
+                self.write(When::At(at), host.clone(), EventKind::Ready { version, pid })?;
+                self.notify(Notice::Ready { host });
+                Ok(())
+            }
             Note::Closed { host, error: Some(error) } => Err(CollectError::Broken { host, error }),
             Note::Closed { host, error: None } => {
                 self.notify(Notice::Closed { host });

@@ -1,18 +1,19 @@
 //! One run in namespaces: build, start, disturb, stop, tell.
 
 use super::{
-    children::{Cast, ChildError, Part, Reaped, Running, Secrets},
+    children::{Cast, ChildError, Part, Reaped, Running, remove_secrets},
     clock::{Clock, nanoseconds_since},
     collect::{self, Note, Notice},
     evidence,
     iceperf::Iceperf,
+    programs::Programs,
     signals::Signals,
 };
 use crate::scenario::{Action, LowerError, Scenario, Step, format_duration};
 use lab::{Lab, LabChange, LabError, LabReport, LabSpec, Rights};
-use netmodel::Direction;
+use netmodel::{Direction, SERVER_INTERFACE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use record::{Command, DirectoryError, EventKind, RunDirectory, WriteError, Writer};
+use record::{DirectoryError, EventKind, RunDirectory, WriteError, Writer};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, PipeReader, Read as _},
@@ -44,6 +45,7 @@ const REFUSED: i32 = 6;
 pub(crate) struct Order<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) iceperf: &'a Iceperf,
+    pub(crate) programs: &'a Programs,
     pub(crate) directory: &'a RunDirectory,
     pub(crate) signals: &'a Signals,
 }
@@ -113,7 +115,6 @@ impl Ended {
 
 /// Runs it. Whatever happens, nothing is left running when this returns.
 pub(crate) fn run(order: &Order<'_>, rights: Rights) -> Result<Ended, SetUpError> {
-    let secrets = Secrets::of(order.directory, &order.scenario.peers.server.host)?;
     let result = Stage::build(order, rights).and_then(|mut stage| match stage.open() {
         Ok(started) => Ok(stage.play(started)),
         Err(error) => {
@@ -121,7 +122,7 @@ pub(crate) fn run(order: &Order<'_>, rights: Rights) -> Result<Ended, SetUpError
             Err(error)
         }
     });
-    secrets.remove();
+    remove_secrets(order.scenario, order.directory);
     result
 }
 
@@ -202,6 +203,7 @@ impl<'a> Stage<'a> {
             plan: &plan,
             lab: &stage.lab,
             iceperf: order.iceperf,
+            programs: order.programs,
             directory: order.directory,
             notes: &stage.notes,
         };
@@ -232,9 +234,8 @@ impl<'a> Stage<'a> {
         let wall = jiff::Timestamp::now() + HEAD_START;
         let zero = now + HEAD_START;
         self.note(Note::Zero(zero));
-        let start = Command::Start { monotonic_ns: clock.monotonic_ns(zero) };
         for child in &mut self.running {
-            child.send(&start)?;
+            child.start(clock.monotonic_ns(zero))?;
         }
         Ok(Started { zero, wall })
     }
@@ -292,15 +293,15 @@ impl<'a> Stage<'a> {
             applied = self.lab.apply(change).map_err(|error| failed(&error))?;
         }
         if !is_end {
-            let target = step.action.interface();
+            let action = &step.action;
             self.note(Note::Own(
                 applied,
                 EventKind::Disturbance {
                     index,
-                    what: step.action.kind(),
-                    target_host: target.map(|target| target.host.clone()),
-                    target_interface: target.map(|target| target.interface.clone()),
-                    target_network: step.action.network().map(str::to_owned),
+                    what: action.kind(),
+                    target_host: action.host().map(str::to_owned),
+                    target_interface: action.interface().map(|target| target.interface.clone()),
+                    target_network: action.network().map(str::to_owned),
                     due_t_ns: nanoseconds_since(zero, due),
                 },
             ));
@@ -315,11 +316,12 @@ impl<'a> Stage<'a> {
     /// Handles what comes in until a time, or until something is the case.
     fn wait_until(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) -> Woken {
         loop {
-            while let Some(notice) = self.notices.next() {
-                self.handle(notice);
-            }
+            // First: a signal from a terminal goes to every process, and ends those of others.
             if let Some(signal) = self.order.signals.pending() {
                 return Woken::Signal(signal);
+            }
+            while let Some(notice) = self.notices.next() {
+                self.handle(notice);
             }
             if self.invalid_why.as_ref().is_some_and(|why| !why.starts_with("timing:")) {
                 return Woken::Failed;
@@ -351,11 +353,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A process that ends of itself before the end has failed, unless it says that the peer is out of reach.
+    /// A process that ends of itself before the end has failed, unless it is a peer and has done its part, or says that
+    /// the other one is out of reach.
     fn check_end_of(&mut self, host: &str) {
         let Some(child) = self.running.iter_mut().find(|child| child.host == host) else { return };
         let told = match child.reap(Instant::now() + STOP_WITHIN) {
-            Ok(reaped) if is_fine(child.part, reaped) => return,
+            Ok(reaped) if child.part.is_peer() && is_fine(child.part, reaped) => return,
             Ok(reaped) => told(reaped),
             Err(error) => error.to_string(),
         };
@@ -363,24 +366,24 @@ impl<'a> Stage<'a> {
         self.invalidate(why);
     }
 
+    /// Of those that end when they are told to in any way they like, this is the last moment to tell whether they were.
+    fn notice_dead_servers(&mut self) {
+        let ended = |child: &mut Running| match child.try_status() {
+            Ok(Some(_)) if !child.part.is_peer() => Some(child.host.clone()),
+            _ => None,
+        };
+        let hosts: Vec<String> = self.running.iter_mut().filter_map(ended).collect();
+        hosts.iter().for_each(|host| self.check_end_of(host));
+    }
+
     /// Ends everything, and tells what the links did and what was wrong.
     fn stop(mut self) -> Stopped {
-        for child in &mut self.running {
-            // One that has ended already does not listen any more.
-            let _ = child.send(&Command::Stop {});
-        }
-        let deadline = Instant::now() + STOP_WITHIN;
-        let mut running = std::mem::take(&mut self.running);
-        for child in &mut running {
-            let why = match child.reap(deadline) {
-                Ok(reaped) if is_fine(child.part, reaped) => continue,
-                Ok(reaped) => {
-                    format!("{} ended badly ({}){}", child.name(), told(reaped), child.last_words())
-                }
-                Err(error) => format!("{}: {error}", child.name()),
-            };
-            self.invalidate(why);
-        }
+        self.notice_dead_servers();
+        let running = std::mem::take(&mut self.running);
+        // The peers first: they say goodbye to each other by way of the servers.
+        let (peers, servers) = running.into_iter().partition(|child| child.part.is_peer());
+        self.stop_all(peers);
+        self.stop_all(servers);
         let Self { order, lab, notes, mut notices, recorder, lab_events, mut invalid_why, .. } = self;
         let report = lab.finish();
         // With the lab the sender of its events is gone, and with us the last sender of notes.
@@ -407,6 +410,21 @@ impl<'a> Stage<'a> {
             add(format!("record: {error}"));
         }
         Stopped { report: report.ok(), written: written.ok(), invalid_why }
+    }
+
+    fn stop_all(&mut self, mut children: Vec<Running>) {
+        children.iter_mut().for_each(Running::stop);
+        let deadline = Instant::now() + STOP_WITHIN;
+        for child in &mut children {
+            let why = match child.reap(deadline) {
+                Ok(reaped) if is_fine(child.part, reaped) => continue,
+                Ok(reaped) => {
+                    format!("{} ended badly ({}){}", child.name(), told(reaped), child.last_words())
+                }
+                Err(error) => format!("{}: {error}", child.name()),
+            };
+            self.invalidate(why);
+        }
     }
 
     /// The first reason stays: what follows is often its consequence.
@@ -534,18 +552,26 @@ fn changes(scenario: &Scenario, action: &Action, is_end: bool) -> Result<Vec<Lab
         Action::NatRebind(network) => {
             return Ok(nats(network).map(|network| LabChange::NatRebind { network }).collect());
         }
+        Action::ServerDown(server) => {
+            LabChange::Silence { host: server.clone(), interface: SERVER_INTERFACE.to_owned() }
+        }
+        Action::ServerUp(server) => {
+            LabChange::Restore { host: server.clone(), interface: SERVER_INTERFACE.to_owned() }
+        }
         Action::NatFlush(network) => {
             return Ok(nats(network).map(|network| LabChange::NatFlush { network }).collect());
         }
     }])
 }
 
+/// How a process may end that was told to.
 fn is_fine(part: Part, reaped: Reaped) -> bool {
     let Reaped::Ended(status) = reaped else { return false };
-    match status.code() {
-        Some(0) => true,
-        Some(UNREACHABLE | REFUSED) => part != Part::Rendezvous,
-        _ => false,
+    match part {
+        Part::Server | Part::Client => matches!(status.code(), Some(0 | UNREACHABLE | REFUSED)),
+        Part::Rendezvous | Part::Relay => status.code() == Some(0),
+        // Each has its own way.
+        Part::Coturn | Part::Iperf3 => true,
     }
 }
 

@@ -69,9 +69,8 @@ impl Scenario {
                 .collect(),
         });
         let servers = self.servers.iter().map(|(name, server)| ServerSpec {
-            name: name.clone(),
-            delay: server.delay,
-            known_to_carriers: true,
+            addresses: server.addresses,
+            ..ServerSpec::new(name, server.delay)
         });
         let mut networks = Vec::new();
         let mut outer = Vec::new();

@@ -1,14 +1,14 @@
 //! `servers`: what stands on the internet itself.
 
 use super::{
-    diagnostic::Problems,
+    diagnostic::{Problem, Problems},
     quantity::{self, parse_duration},
     reader::{self, Table},
     words,
-    yaml::Node,
+    yaml::{Node, Value},
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{num::NonZeroU8, time::Duration};
 
 /// A server with public addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -17,14 +17,55 @@ pub(crate) struct Server {
     /// Between the internet and the server, one way, each direction.
     #[serde(serialize_with = "quantity::duration")]
     pub(crate) delay: Duration,
+    /// How many it has of each family.
+    pub(crate) addresses: NonZeroU8,
 }
 
 /// What it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ServerKind {
     /// Where peers without a shared network exchange candidates; answers STUN Binding requests too.
     Rendezvous,
+    /// `iceperf relay` that relays for nobody: STUN and NAT behaviour discovery.
+    Stun,
+    /// `iceperf relay`: the same, and TURN.
+    Relay,
+    /// Debian's coturn in the place of a relay.
+    Coturn,
+    /// `iperf3 -s`, for other traffic on the same links.
+    Iperf3,
+}
+
+impl ServerKind {
+    fn from_word(word: &str) -> Self {
+        match word {
+            "stun" => Self::Stun,
+            "relay" => Self::Relay,
+            "coturn" => Self::Coturn,
+            "iperf3" => Self::Iperf3,
+            _ => Self::Rendezvous,
+        }
+    }
+
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rendezvous => "rendezvous",
+            Self::Stun => "stun",
+            Self::Relay => "relay",
+            Self::Coturn => "coturn",
+            Self::Iperf3 => "iperf3",
+        }
+    }
+
+    /// NAT behaviour discovery needs two (RFC 5780 section 3).
+    fn usual_addresses(self) -> NonZeroU8 {
+        match self {
+            Self::Rendezvous | Self::Iperf3 => NonZeroU8::MIN,
+            Self::Stun | Self::Relay | Self::Coturn => NonZeroU8::MIN.saturating_add(1),
+        }
+    }
 }
 
 impl Server {
@@ -34,6 +75,27 @@ impl Server {
         let kind = kind.and_then(|node| reader::word(node, &words::SERVER_KINDS, problems));
         let delay = table.require("delay", problems);
         let delay = delay.and_then(|node| reader::value(node, "a duration", parse_duration, problems));
-        kind.map(|_| ServerKind::Rendezvous).zip(delay).map(|(kind, delay)| Self { kind, delay })
+        let addresses = table.get("addresses").map(|node| read_addresses(node, problems));
+        let kind = ServerKind::from_word(kind?);
+        let addresses = addresses.unwrap_or(Some(kind.usual_addresses()));
+        Some(Self { kind, delay: delay?, addresses: addresses? })
     }
+}
+
+fn read_addresses(node: &Node, problems: &mut Problems) -> Option<NonZeroU8> {
+    /// As many as `iceperf relay` serves by itself: 16, of both families.
+    const MOST: u8 = 8;
+    if matches!(node.value, Value::Sequence(_)) {
+        let help =
+            "how many the server has of each family, such as `addresses: 2`; `testbed plan` tells which";
+        problems.push(reader::form_not_yet("a list of addresses", node.span, help));
+        return None;
+    }
+    let count: NonZeroU8 = reader::number(node, "a number of addresses (1 to 8)", problems)?;
+    if count.get() > MOST {
+        let message = format!("{count} addresses of each family; a server has at most {MOST}");
+        problems.push(Problem::new(message, node.span, "too many"));
+        return None;
+    }
+    Some(count)
 }

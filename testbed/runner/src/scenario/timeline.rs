@@ -71,6 +71,9 @@ pub(crate) enum Action {
     NatRebind(String),
     /// The network's NATs forget all of their mappings.
     NatFlush(String),
+    /// The server is heard by nobody and hears nobody; what it knows it keeps.
+    ServerDown(String),
+    ServerUp(String),
 }
 
 /// What links become.
@@ -98,7 +101,17 @@ impl Action {
             | Self::Block { .. }
             | Self::Unblock { .. }
             | Self::NatRebind(_)
-            | Self::NatFlush(_) => None,
+            | Self::NatFlush(_)
+            | Self::ServerDown(_)
+            | Self::ServerUp(_) => None,
+        }
+    }
+
+    /// The host or server to which something is done.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Self::ServerDown(server) | Self::ServerUp(server) => Some(server),
+            _ => self.interface().map(|target| target.host.as_str()),
         }
     }
 
@@ -131,6 +144,8 @@ impl Action {
             Self::Unblock { .. } => DisturbanceKind::Unblock,
             Self::NatRebind(_) => DisturbanceKind::NatRebind,
             Self::NatFlush(_) => DisturbanceKind::NatFlush,
+            Self::ServerDown(_) => DisturbanceKind::ServerDown,
+            Self::ServerUp(_) => DisturbanceKind::ServerUp,
         }
     }
 
@@ -156,7 +171,10 @@ impl fmt::Display for Action {
             (Some(target), Some(network)) => write!(formatter, "{kind} {target} to {network}"),
             (Some(target), None) => write!(formatter, "{kind} {target}"),
             (None, Some(network)) => write!(formatter, "{kind} {network}"),
-            (None, None) => write!(formatter, "{kind}"),
+            (None, None) => match self.host() {
+                Some(host) => write!(formatter, "{kind} {host}"),
+                None => write!(formatter, "{kind}"),
+            },
         }
     }
 }
@@ -242,6 +260,8 @@ impl Stage<'_> {
             "link" => return self.link(value, problems),
             "block" => return self.block(value, problems),
             "unblock" => return self.unblock(value, problems),
+            "server_down" => return self.server(value, problems).map(Action::ServerDown),
+            "server_up" => return self.server(value, problems).map(Action::ServerUp),
             _ => {}
         }
         let target = Target::read(value, self.names, problems)?;
@@ -345,6 +365,10 @@ impl Stage<'_> {
         let network = self.network(&table, problems)?;
         self.networks.get_mut(&network)?.block.clear();
         Some(Action::Unblock { network })
+    }
+
+    fn server(&self, node: &Node, problems: &mut Problems) -> Option<String> {
+        reader::reference(node, "a server", &self.names.servers, problems).map(str::to_owned)
     }
 
     fn network_with_nat(&self, node: &Node, problems: &mut Problems) -> Option<String> {

@@ -144,10 +144,10 @@ pub(crate) const BLOCK_DIRECTION: Vocabulary = words("a direction", &["in", "out
 
 pub(crate) const BLOCK_ANSWER: Vocabulary = words("an answer", &["silence", "icmp-prohibited"], &[]);
 
-pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "delay"], &["addresses", "mimic"]);
+pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "delay", "addresses"], &["mimic"]);
 
 pub(crate) const SERVER_KINDS: Vocabulary =
-    words("a kind of server", &["rendezvous"], &["control", "coturn", "iperf3", "relay", "stun"]);
+    words("a kind of server", &["rendezvous", "stun", "relay", "coturn", "iperf3"], &["control"]);
 
 pub(crate) const PEERS: Vocabulary = words("a key of `peers`", &["client", "server"], &[]);
 
@@ -192,8 +192,10 @@ pub(crate) const ACTIONS: Vocabulary = words(
         "unblock",
         "nat_rebind",
         "nat_flush",
+        "server_down",
+        "server_up",
     ],
-    &["hotspot", "path", "policy", "priority", "server_down", "server_up"],
+    &["hotspot", "path", "policy", "priority"],
 );
 
 /// Those of [`LINK`] but for `radio`, which stays.

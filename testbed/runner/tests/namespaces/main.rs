@@ -8,6 +8,7 @@ mod common;
 mod evidence;
 mod losses;
 mod networks;
+mod servers;
 mod stage;
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use stage::{Killed, Stage, wait_until};
 use std::{fs, path::Path, time::Duration};
 
 /// WiFi goes off two seconds into the call, and the run ends two seconds later.
-const SHORT: [&str; 4] = ["--set", "duration=4s", "--set", "timeline.0.at=2s"];
+pub(crate) const SHORT: [&str; 4] = ["--set", "duration=4s", "--set", "timeline.0.at=2s"];
 /// What holds on a busy machine, too.
 const EXPECT: [&str; 2] = ["--set", "expect=[{same_connection: true}, {how: multipath}]"];
 

@@ -204,7 +204,8 @@ impl Stage {
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
             let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
-            let ours = line.contains(&mark) && line.contains("--events-fd");
+            let is_server = line.contains("--events-fd") || line.contains("turnserver ");
+            let ours = line.contains(&mark) && is_server;
             ours.then_some((pid, line))
         });
         processes.collect()
@@ -213,7 +214,8 @@ impl Stage {
     /// Ends one of the processes outright.
     pub(crate) fn kill_child(&self, part: &str) {
         let processes = self.processes();
-        let found = processes.iter().find(|(_, line)| line.contains(&format!(" {part} "))).unwrap();
+        let found =
+            processes.iter().find(|(_, line)| line.split([' ', '/']).any(|word| word == part)).unwrap();
         kill(Pid::from_raw(found.0), Signal::SIGKILL).unwrap();
     }
 
