@@ -20,7 +20,7 @@ use crate::liveness::{Health, Liveness};
 use crate::pair::{PairId, PairState, PairView};
 use crate::policing::Policing;
 use crate::progress::Progress;
-use crate::relay::{Relays, What};
+use crate::relay::{CallRelays, Relays, What};
 use crate::rules::Rules;
 use crate::session::{RemoteSide, Session};
 use crate::strangers::Strangers;
@@ -57,6 +57,7 @@ pub struct Agent {
     pub(crate) policing: Policing,
     pub(crate) wardrobe: Wardrobe,
     pub(crate) relays: Relays,
+    pub(crate) calls: CallRelays,
     pub(crate) sockets: BTreeMap<SocketId, SocketInfo>,
     pub(crate) local_candidates: Vec<LocalCandidate>,
     pub(crate) remote_candidates: Vec<RemoteCandidate>,
@@ -105,6 +106,7 @@ impl Agent {
             policing: Policing::default(),
             wardrobe: Wardrobe::default(),
             relays: Relays::default(),
+            calls: CallRelays::default(),
             sockets: BTreeMap::new(),
             local_candidates: Vec::new(),
             remote_candidates: Vec::new(),
@@ -186,6 +188,7 @@ impl Agent {
     /// A candidate arrived (RFC 8838). Known ones and unusable addresses are ignored; one that was known as
     /// peer reflexive takes what the signal says of it (RFC 8838 section 11.4).
     pub fn add_remote_candidate(&mut self, now: Instant, candidate: RemoteCandidate) {
+        self.learn_call_relay(now, &candidate);
         self.stale_remotes.remove(&canonical(candidate.address));
         if self.learn_remote(candidate) {
             self.progress.candidate_came();
@@ -289,6 +292,7 @@ impl Agent {
             retries.min(),
             self.next_beginning(),
             self.next_relay_due(),
+            self.next_call_due(),
             self.next_consent_expiry(),
             self.progress.deadline(),
         ]
@@ -363,6 +367,12 @@ impl Agent {
             false => Some(Transmit { socket, to, bytes }),
         };
         self.transmits.extend(transmit);
+    }
+
+    /// To whoever would not take a disguise off.
+    pub(crate) fn transmit_plain(&mut self, socket: SocketId, to: SocketAddr, bytes: Vec<u8>) {
+        let to = self.sockets.get(&socket).map_or(to, |info| with_zone(info.local, to));
+        self.transmits.push_back(Transmit { socket, to, bytes });
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

@@ -22,6 +22,7 @@ impl Agent {
     pub(crate) fn begin_due(&mut self, now: Instant) {
         self.apply_policy(now);
         self.tend_relays(now);
+        self.tend_calls(now);
         let paced = self.next_start.is_none_or(|at| at <= now);
         if self.started && paced && self.begin_next(now) {
             self.next_start = Some(now + self.config.timing.ta);

@@ -159,6 +159,7 @@ impl Agent {
                 .filter(|remote| remote.kind != CandidateKind::Prflx)
                 .filter(|remote| candidate::can_talk(info.local, remote.address))
                 .filter(|remote| !self.is_stale(remote.address))
+                .filter(|remote| self.calls.may_pair(*socket, remote.address))
                 .filter(|remote| !self.is_forbidden(*socket, remote.address));
             let new = reachable.filter(|remote| self.checklist.find(*socket, remote.address).is_none());
             missing.extend(new.map(|remote| self.draft(*socket, info, remote)));

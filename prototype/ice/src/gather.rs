@@ -104,7 +104,7 @@ impl Agent {
     /// Whether every server that may be asked has answered once or been given up once.
     pub(crate) fn is_gathering_settled(&self) -> bool {
         let asked = self.gathering.tasks.iter().all(|task| task.settled || !self.may_gather(task.socket));
-        asked && self.relays.is_settled(|socket| self.may_gather(socket))
+        asked && self.calls.is_settled() && self.relays.is_settled(|socket| self.may_gather(socket))
     }
 
     pub(crate) fn gather_on(&mut self, now: Instant, socket: SocketId) {

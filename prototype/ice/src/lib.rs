@@ -62,6 +62,7 @@
 //! | candidates, priorities, foundations, scopes | RFC 8445 section 5.1 | `candidate` |
 //! | server-reflexive gathering and its keep-alive | 5.1.1.2, 5.1.1.4 | `gather` |
 //! | relayed candidates: allocations, permissions, channels | 5.1.1.2, RFC 8656 | `relay` |
+//! | relays as WhatsApp has them | notes and captures | `relay`, [`stun::whatsapp`] |
 //! | forming, pruning and limiting pairs; trickle | 6.1.2, RFC 8838 | `forming` |
 //! | check list, frozen and waiting, whose turn it is | 6.1.2.6, 6.1.4 | `checklist`, `checks` |
 //! | triggered-check queue | 6.1.4.1, 7.3.1.4 | `checklist`, `receive` |
@@ -133,5 +134,5 @@ pub use disguise::Rung;
 pub use event::{CheckError, CheckListState, CheckPurpose, Event, Rejected, StopReason, Transmit};
 pub use pair::{PairId, PairState, PairView};
 pub use policy::Policy;
-pub use relay::{Received, RelayNews, RelayServer};
+pub use relay::{Call, Received, RelayNews, RelayServer};
 pub use rules::{Rule, Target};

@@ -64,6 +64,9 @@ impl Agent {
         if let Some(unwrapped) = self.unwrap_relayed(socket, from, data) {
             return unwrapped.and_then(|received| self.handle_relayed(now, received));
         }
+        if let Some(heard) = self.heard_call_relay(now, socket, from, data) {
+            return heard;
+        }
         match Message::parse(data) {
             Ok(message) => self.handle_message(now, socket, from, &message),
             Err(stun::ParseError::NotStun) => self.handle_disguised(now, socket, from, data),

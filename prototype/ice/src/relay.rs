@@ -12,6 +12,7 @@
 //! of the server's address), DON'T-FRAGMENT, mobility.
 
 mod allocation;
+mod call;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,8 @@ use crate::stun::{Class, Message, is_stun};
 use crate::transaction::{Repeat, Request, Transaction};
 pub(crate) use allocation::What;
 use allocation::{AGAIN, Allocation, State};
+pub use call::Call;
+pub(crate) use call::CallRelays;
 
 /// A TURN server and its long-term credentials.
 #[derive(Clone, PartialEq, Eq)]

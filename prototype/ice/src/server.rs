@@ -8,7 +8,11 @@
 //! Nonces and the transaction ids of indications come from the operating system's random numbers, so that runs in
 //! virtual time are alike in everything but those bytes.
 //!
+//! It may also be a relay as WhatsApp has them, on the same addresses; see `call`.
+//!
 //! Left out: TCP and TLS, RESPONSE-PORT towards others than the asker's own address (it could be abused), PADDING.
+
+mod call;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +26,8 @@ use turn_server_proto::types::AddressFamily;
 
 use crate::candidate::canonical;
 use crate::stun::{self, Builder, Class, Message, ParseError};
+pub use call::Mimic;
+use call::{Calls, Taken};
 
 /// What a server must know before its first datagram.
 #[derive(Clone)]
@@ -38,6 +44,8 @@ pub struct ServerConfig {
     /// Most client addresses that each listening address keeps a nonce for. Anybody can ask for one, from any address
     /// that he likes to pretend. Beyond it newcomers are not heard, until no allocation is left and all is forgotten.
     pub most_clients: usize,
+    /// What else it is, for agents that expect that.
+    pub mimic: Option<Mimic>,
 }
 
 impl ServerConfig {
@@ -49,6 +57,7 @@ impl ServerConfig {
             users: Vec::new(),
             most_allocations: (32, 1024),
             most_clients: 16_384,
+            mimic: None,
         }
     }
 }
@@ -117,6 +126,7 @@ pub struct Server {
     /// Sockets that were asked for.
     opening: BTreeMap<u64, Opening>,
     next_ticket: u64,
+    calls: Option<Calls>,
     outputs: VecDeque<ServerOutput>,
     /// When each has something to do by itself.
     due: BTreeMap<SocketAddr, Instant>,
@@ -154,6 +164,7 @@ impl Server {
             relayed: BTreeMap::new(),
             opening: BTreeMap::new(),
             next_ticket: 0,
+            calls: config.mimic.map(|mimic| calls(&config, mimic)),
             outputs: VecDeque::new(),
             due: BTreeMap::new(),
             epoch: None,
@@ -176,6 +187,14 @@ impl Server {
         }
         if !self.turn.contains_key(&at) {
             return Err(ServerRejected::UnknownAddress);
+        }
+        match self.calls.as_mut().map_or(Taken::NotMine, |calls| calls.handle(now, at, from, data)) {
+            Taken::Done(output) => {
+                self.outputs.extend(output);
+                return Ok(());
+            }
+            Taken::Refused => return Err(ServerRejected::Malformed),
+            Taken::NotMine => {}
         }
         match Message::parse(data) {
             Ok(request) if (request.class(), request.method()) == (Class::Request, stun::BINDING) => {
@@ -204,11 +223,19 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Instant) {
         let listens: Vec<SocketAddr> = self.turn.keys().copied().collect();
         listens.into_iter().for_each(|listens| self.poll_turn(now, listens));
+        self.calls.iter_mut().for_each(|calls| calls.handle_timeout(now));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do: allocations end by themselves.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due.values().min().copied().filter(|_| !self.relayed.is_empty())
+        let turn = self.due.values().min().copied().filter(|_| !self.relayed.is_empty());
+        let calls = self.calls.as_ref().and_then(Calls::poll_timeout);
+        [turn, calls].into_iter().flatten().min()
+    }
+
+    /// Ends of calls that are let in, of a relay as WhatsApp has them.
+    pub fn call_ends(&self) -> usize {
+        self.calls.as_ref().map_or(0, Calls::len)
     }
 
     /// The next thing to do.
@@ -382,4 +409,9 @@ fn turn_server(config: &ServerConfig, listens: SocketAddr) -> TurnServer {
         server.add_user(name.clone(), password.clone());
     }
     server
+}
+
+fn calls(config: &ServerConfig, Mimic::WhatsApp { unix_time }: Mimic) -> Calls {
+    let passwords = config.users.iter().map(|(_, password)| password.clone()).collect();
+    Calls::new(passwords, unix_time, config.most_allocations)
 }

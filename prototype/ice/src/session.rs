@@ -63,7 +63,9 @@ impl Agent {
         self.end_previous_session("restarted again");
         let new = Session::new(self.session.number.wrapping_add(1), local);
         self.remove_pairs(|pair| !pair.state.is_valid(), "restart");
-        self.stale_remotes = self.remote_candidates.iter().map(|remote| remote.address).collect();
+        let addresses = self.remote_candidates.iter().map(|remote| remote.address);
+        // A relay of a call does not depend on what the other agent says.
+        self.stale_remotes = addresses.filter(|address| !self.calls.is_held(*address)).collect();
         self.previous = Some(std::mem::replace(&mut self.session, new));
         self.previous_heard = Some(now);
         self.last_nomination = None;

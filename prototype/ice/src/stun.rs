@@ -5,9 +5,10 @@
 //! the view serves captures as well as the agent. Message integrity is checked on demand, because it takes
 //! a key.
 //!
-//! What TURN and long-term credentials add is in [`turn`]. Left out: transaction state, what an attribute means to ICE beyond its value.
+//! What TURN and long-term credentials add is in [`turn`], what WhatsApp's relays speak in [`whatsapp`]. Left out: transaction state, what an attribute means to ICE beyond its value.
 
 pub mod turn;
+pub mod whatsapp;
 
 use std::net::SocketAddr;
 
@@ -277,6 +278,12 @@ pub(crate) fn plain_address(value: &[u8]) -> Option<SocketAddr> {
         2 => Some((<[u8; 16]>::try_from(address).ok()?, port).into()),
         _ => None,
     }
+}
+
+/// The address format of RFC 8489 section 14.2.
+pub(crate) fn unxor(value: &[u8], id: TransactionId) -> Option<SocketAddr> {
+    let address = XorMappedAddress::from_raw_ref(&RawAttribute::new(XorMappedAddress::TYPE, value)).ok()?;
+    Some(address.addr(id.to_codec()))
 }
 
 /// A key for message integrity.

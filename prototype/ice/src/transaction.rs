@@ -204,6 +204,11 @@ impl Ids {
         TransactionId(id)
     }
 
+    /// A number that nobody else has.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Another tie-breaker, after a conflict that was lost.
     pub(crate) fn new_tie_breaker(&mut self) -> u64 {
         self.0.next_u64()

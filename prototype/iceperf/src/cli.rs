@@ -168,8 +168,18 @@ pub(crate) struct RelayArgs {
     /// Most allocations of one client address
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = count, help_heading = "TURN")]
     pub(crate) allocations_per_client: usize,
+    /// Be a relay as WhatsApp has them, too: its messages on the same ports, for calls with the user's password
+    #[arg(long, value_name = "WHAT", value_enum, help_heading = "TURN")]
+    pub(crate) mimic: Option<Mimicked>,
     #[command(flatten)]
     pub(crate) bed: BedArgs,
+}
+
+/// Whose relay `iceperf relay` takes itself for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mimicked {
+    #[value(name = "whatsapp")]
+    WhatsApp,
 }
 
 /// `iceperf probe nat`.

@@ -1,10 +1,10 @@
-//! `iceperf relay`: sockets and time for `ice`'s server: STUN, NAT behaviour discovery, TURN.
+//! `iceperf relay`: sockets and time for `ice`'s server: STUN, NAT behaviour discovery, TURN, and what it mimics.
 //!
 //! Every address is bound by itself on two ports, because behaviour discovery needs to say from which one an answer
 //! leaves; a socket for all addresses could not. Left out: TCP, TLS, being behind a NAT oneself.
 
 use crate::{
-    cli::RelayArgs,
+    cli::{Mimicked, RelayArgs},
     clock::Clock,
     control::{self, Control},
     driver::{Signals, refused_by_kernel},
@@ -16,14 +16,14 @@ use crate::{
     timer::Timer,
     udp::{Binding, Opened, Outgoing, Ready, Sockets},
 };
-use ice::server::{Server, ServerConfig, ServerOutput};
+use ice::server::{Mimic, Server, ServerConfig, ServerOutput};
 use record::{Command, EventKind};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Counts are told at most this often.
@@ -144,6 +144,7 @@ impl Service {
         let mut config = ServerConfig::new(listens, args.realm.clone());
         config.users.push((args.user.clone(), secret));
         config.most_allocations = (args.allocations_per_client, args.allocations);
+        config.mimic = args.mimic.map(|Mimicked::WhatsApp| Mimic::WhatsApp { unix_time: unix_time() });
         service.server = Server::new(config);
         Ok(service)
     }
@@ -263,10 +264,15 @@ impl Service {
             let reason = "unknown-protocol".to_owned();
             events.record(now, EventKind::Rejected { reason, count: dropped, from })?;
         }
-        tracing::info!(counts = ?self.counts, allocations_now = self.server.relayed().count());
+        tracing::info!(counts = ?self.counts, allocations_now = self.server.relayed().count(), call_ends = self.server.call_ends());
         self.reported_dropped = dropped;
         Ok(())
     }
+}
+
+/// Of a clock before 1970 nothing is told.
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Those of the interfaces that are not virtual.
@@ -328,6 +334,9 @@ fn announce(listens: &[SocketAddr], args: &RelayArgs, secret: &str) {
         None => secret.to_owned(),
     };
     println_lossy(&format!("TURN: user {}, password {password}, realm {}", args.user, args.realm));
+    if args.mimic.is_some() {
+        println_lossy("a relay as WhatsApp has them: calls with that password, two ends each");
+    }
 }
 
 fn discovery(addresses: usize) -> &'static str {

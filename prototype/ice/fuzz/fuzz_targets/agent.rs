@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ice::stun::whatsapp::CallId;
 use ice::stun::{Builder, Class, Key, Message, TransactionId};
 use ice::{
-    Agent, CandidateKind, Config, Credentials, Policy, RelayServer, RemoteCandidate, Role, Rule, Rung, SocketId,
+    Agent, Call, CandidateKind, Config, Credentials, Policy, RelayServer, RemoteCandidate, Role, Rule, Rung, SocketId,
     SocketInfo, Target,
 };
 use libfuzzer_sys::fuzz_target;
@@ -81,6 +82,8 @@ fn started_agent(now: Instant, local: Credentials, remote: Credentials) -> Agent
     }
     let relay = RelayServer { address: peer(4), username: "user".into(), password: "secret".into() };
     agent.add_relay_server(now, relay);
+    agent.join_call(now, &Call { id: CallId([1; 16]), password: "secret".into() });
+    agent.add_call_relay(now, peer(6));
     agent.set_remote_credentials(now, remote);
     agent.start(now);
     agent

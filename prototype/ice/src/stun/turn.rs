@@ -3,10 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use stun_types::attribute::XorMappedAddress;
 use stun_types::message::{IntegrityAlgorithm, LongTermKeyCredentials};
 
-use super::{Builder, Key, Message, plain_address};
+use super::{Builder, Key, Message, TransactionId, plain_address, unxor};
 
 /// Methods (RFC 8656 section 17).
 pub mod method {
@@ -148,11 +147,7 @@ impl<'a> Message<'a> {
     }
 
     fn xored(&self, kind: u16) -> Option<SocketAddr> {
-        use stun_types::attribute::{AttributeFromRaw, AttributeStaticType, RawAttribute};
-        let value = self.attribute(kind)?;
-        let address =
-            XorMappedAddress::from_raw_ref(&RawAttribute::new(XorMappedAddress::TYPE, value)).ok()?;
-        Some(address.addr(self.transaction().to_codec()))
+        unxor(self.attribute(kind)?, self.transaction())
     }
 }
 
@@ -170,13 +165,13 @@ fn base64_value(character: u8) -> Option<u8> {
 impl Builder {
     /// XOR-PEER-ADDRESS.
     pub fn peer_address(self, peer: SocketAddr) -> Builder {
-        let value = self.xor(peer);
+        let value = xor(peer, self.transaction);
         self.push(attribute::XOR_PEER_ADDRESS, &value)
     }
 
     /// XOR-RELAYED-ADDRESS.
     pub fn relayed_address(self, relayed: SocketAddr) -> Builder {
-        let value = self.xor(relayed);
+        let value = xor(relayed, self.transaction);
         self.push(attribute::XOR_RELAYED_ADDRESS, &value)
     }
 
@@ -206,18 +201,19 @@ impl Builder {
         let most = super::LONGEST - 128;
         self.push(attribute::DATA, &data[..data.len().min(most)])
     }
+}
 
-    fn xor(&self, address: SocketAddr) -> Vec<u8> {
-        let port = address.port() ^ 0x2112;
-        let mut value = vec![0, 1 + u8::from(address.is_ipv6())];
-        value.extend(port.to_be_bytes());
-        let mask = super::COOKIE.into_iter().chain(self.transaction.0);
-        match address.ip() {
-            IpAddr::V4(ip) => value.extend(ip.octets().into_iter().zip(mask).map(|(byte, mask)| byte ^ mask)),
-            IpAddr::V6(ip) => value.extend(ip.octets().into_iter().zip(mask).map(|(byte, mask)| byte ^ mask)),
-        }
-        value
+/// The address format of RFC 8489 section 14.2.
+pub(super) fn xor(address: SocketAddr, id: TransactionId) -> Vec<u8> {
+    let port = address.port() ^ 0x2112;
+    let mut value = vec![0, 1 + u8::from(address.is_ipv6())];
+    value.extend(port.to_be_bytes());
+    let mask = super::COOKIE.into_iter().chain(id.0);
+    match address.ip() {
+        IpAddr::V4(ip) => value.extend(ip.octets().into_iter().zip(mask).map(|(byte, mask)| byte ^ mask)),
+        IpAddr::V6(ip) => value.extend(ip.octets().into_iter().zip(mask).map(|(byte, mask)| byte ^ mask)),
     }
+    value
 }
 
 /// Channel data (RFC 8656 section 12.4): what goes over a bound channel.

@@ -2,6 +2,8 @@
 
 mod behaviour;
 mod byhand;
+mod calls;
+mod captures;
 mod codec;
 mod disguises;
 mod example;

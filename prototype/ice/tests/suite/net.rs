@@ -52,6 +52,8 @@ pub(crate) struct Port {
     pub(crate) up: bool,
     /// What goes elsewhere is lost, if set.
     pub(crate) only_to: Option<std::net::IpAddr>,
+    /// What goes to no relay is lost, if set.
+    pub(crate) only_to_relays: bool,
     opened: BTreeSet<SocketAddr>,
     nat: Option<Nat>,
 }
@@ -165,6 +167,7 @@ impl World {
             delay,
             up: true,
             only_to: None,
+            only_to_relays: false,
             opened: BTreeSet::new(),
             nat: match border {
                 Border::Class(mapping, filtering) => Some(Nat::new((mapping, filtering), public)),
@@ -294,8 +297,10 @@ impl World {
         self.number += 1;
         let Transmit { socket, to, bytes } = transmit;
         let lost = (self.lose)(self.number, me, &bytes);
+        let is_relay = self.relays.iter().any(|site| site.owns(to));
         let port = &mut self.ports[socket.0 as usize];
-        if !port.up || port.only_to.is_some_and(|only| only != to.ip()) {
+        let blocked = port.only_to.is_some_and(|only| only != to.ip()) || port.only_to_relays && !is_relay;
+        if !port.up || blocked {
             return;
         }
         port.opened.insert(to);

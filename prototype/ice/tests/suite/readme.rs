@@ -3,9 +3,11 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 16] = [
+const MODULES: [(&str, &str); 18] = [
     ("behaviour", include_str!("behaviour.rs")),
     ("aioice", include_str!("../interop/aioice.rs")),
+    ("calls", include_str!("calls.rs")),
+    ("captures", include_str!("captures.rs")),
     ("codec", include_str!("codec.rs")),
     ("coturn", include_str!("../interop/coturn.rs")),
     ("disguises", include_str!("disguises.rs")),

@@ -20,6 +20,7 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
         ("serve", "unrecognized subcommand 'serve'"),
         ("probe path", "'path' is not in this version"),
         ("relay --port 3479", "--port and --alternate-port are the same"),
+        ("relay --mimic skype", "whatsapp"),
         ("probe nat", "SERVER"),
         ("client iceperf1-abc", "checksum"),
         ("client --ticket-file /nonexistent/ticket", "/nonexistent/ticket: no such file"),

@@ -6,5 +6,6 @@ mod control;
 mod discovery;
 mod evidence;
 mod lab;
+mod mimic;
 mod refusals;
 mod transfers;
