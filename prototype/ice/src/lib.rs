@@ -79,6 +79,7 @@
 //! | path policy, its presets, rules while running | | [`policy`], `policing`, `rules` |
 //! | the disguise ladder | | [`disguise`] |
 //! | what an interface is behind: NAT behaviour | RFC 4787, RFC 5780 | [`behaviour`] |
+//! | what the networks between two ends block (feature `blocking`) | RFC 9001 for one variant | `blocking` |
 //! | a server for agents (feature `server`) | RFC 8489, 5780, 8656 | `server` |
 //! | up, suspect, down | RFC 6298 for the estimate | `liveness` |
 //!
@@ -101,6 +102,8 @@
 
 mod agent;
 pub mod behaviour;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod candidate;
 mod checklist;
 mod checks;

@@ -1,6 +1,7 @@
 //! Two agents against each other, and one against the world, in virtual time.
 
 mod behaviour;
+mod blocking;
 mod byhand;
 mod calls;
 mod captures;
