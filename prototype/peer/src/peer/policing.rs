@@ -186,7 +186,7 @@ impl Peer {
         self.engine.set_use(engine, Use::Backup);
     }
 
-    /// The engine kept them because they were its last; now there is another.
+    /// The engine kept them because they were its last; now there is another. What was said meanwhile went out on them.
     fn close_abandoned(&mut self, now: Instant) {
         let abandoned: Vec<_> = self
             .paths
@@ -194,10 +194,15 @@ impl Peer {
             .filter(|path| path.abandoned)
             .map(|path| (path.number, path.engine))
             .collect();
+        let mut any = false;
         for (number, engine) in abandoned {
             if self.engine.close_path(now, engine) {
                 self.paths.remove(number);
+                any = true;
             }
+        }
+        if any {
+            self.renew_control();
         }
     }
 

@@ -175,3 +175,22 @@ proptest! {
         prop_assert_eq!(Some(&server.interface), client.remote_interface.as_ref());
     }
 }
+
+/// What it says while it has no path at all goes out on the one that the engine kept as its last, into the void.
+#[test]
+fn who_lost_all_paths_at_once_is_heard_again_on_the_next() {
+    let mut topology = symmetric();
+    topology.hosts = vec![
+        host("laptop", &[("wlan0", "home"), ("wwan0", "o2")]),
+        host("desktop", &[("wlan0", "home"), ("wwan0", "telekom")]),
+    ];
+    for seed in 0..4 {
+        let mut world = World::new(topology.clone(), Signal::Rendezvous, seed);
+        world.start();
+        world.run_until(secs(3));
+        world.readdress("desktop", "wlan0");
+        world.run_until(secs(5));
+        let used = in_use(&world, "laptop").unwrap();
+        assert_eq!(used.remote_interface.as_deref(), Some("wlan0"), "seed {seed}: {used:?}");
+    }
+}
