@@ -49,6 +49,7 @@ test-long:
 
 bench: build
 	cargo bench --locked --package runner --bench first_light
+	cargo bench --locked --package ice --bench agents
 
 bench-interruption: build
 	cargo bench --locked --package runner --bench interruption -- --repeat $(REPEAT)

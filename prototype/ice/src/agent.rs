@@ -303,12 +303,12 @@ impl Agent {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        take(&mut self.transmits)
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        take(&mut self.events)
     }
 
     /// All pairs, highest priority first. Usable ones are `Up` or `Suspect`.
@@ -521,4 +521,14 @@ impl Agent {
             why,
         });
     }
+}
+
+/// The next of a queue. One that was long and is empty gives its memory back: a hundred pairs are formed once.
+fn take<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    const KEPT: usize = 8;
+    let next = queue.pop_front();
+    if queue.is_empty() && queue.capacity() > KEPT {
+        *queue = VecDeque::new();
+    }
+    next
 }
