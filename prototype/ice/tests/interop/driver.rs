@@ -33,6 +33,8 @@ pub(crate) struct Party {
     pub(crate) relayed: BTreeMap<(Class, u16), u32>,
     /// Error codes that servers answered with.
     pub(crate) refusals: Vec<u16>,
+    /// Every datagram that left, and when.
+    pub(crate) sent: Vec<(Instant, Vec<u8>)>,
     sockets: Vec<UdpSocket>,
     /// Requests without an answer, and when they left in real time.
     open: BTreeMap<TransactionId, Instant>,
@@ -133,6 +135,7 @@ impl Party {
             heard: Vec::new(),
             relayed: BTreeMap::new(),
             refusals: Vec::new(),
+            sent: Vec::new(),
             sockets: Vec::new(),
             open: BTreeMap::new(),
             gone: false,
@@ -224,9 +227,10 @@ impl Party {
         self.events.extend(std::iter::from_fn(|| self.agent.poll_event()));
     }
 
-    fn transmit(&self, Transmit { socket, to, bytes }: Transmit) {
+    fn transmit(&mut self, Transmit { socket, to, bytes }: Transmit) {
         // What cannot be sent is lost, as on any network.
         let _ = self.sockets[socket.0 as usize].send_to(&bytes, to);
+        self.sent.push((Instant::now(), bytes));
     }
 }
 

@@ -1,5 +1,5 @@
 //! Our agent against agents and servers that no one here wrote, over loopback sockets: aioice and libnice in both
-//! roles, and coturn.
+//! roles, and coturn; and the disguise ladder before programs that classify traffic.
 //!
 //! What each of them needs is installed by `testbed/setup test`. Where it is missing a test says so and passes, except
 //! in CI (the variable `CI` is set), where it fails.
@@ -12,6 +12,7 @@ mod aioice;
 mod coturn;
 mod driver;
 mod libnice;
+mod oracles;
 mod script;
 
 use std::io::Write;

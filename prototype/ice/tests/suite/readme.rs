@@ -3,7 +3,7 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 18] = [
+const MODULES: [(&str, &str); 19] = [
     ("behaviour", include_str!("behaviour.rs")),
     ("aioice", include_str!("../interop/aioice.rs")),
     ("calls", include_str!("calls.rs")),
@@ -17,6 +17,7 @@ const MODULES: [(&str, &str); 18] = [
     ("libnice", include_str!("../interop/libnice.rs")),
     ("liveness", include_str!("liveness.rs")),
     ("model", include_str!("model.rs")),
+    ("oracles", include_str!("../interop/oracles.rs")),
     ("paths", include_str!("paths.rs")),
     ("policies", include_str!("policies.rs")),
     ("relays", include_str!("relays.rs")),
