@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ice::stun::whatsapp::CallId;
 use ice::stun::{self, Builder, Class, Key, Message, RoleClaim, TransactionId};
 use ice::{
-    Agent, CandidateKind, Credentials, Event, PairState, Policy, Rejected, RelayServer, RemoteCandidate,
-    Role, Rule, Rung, SocketId, Target,
+    Agent, Call, CandidateKind, Credentials, Event, PairState, Policy, Rejected, RelayServer,
+    RemoteCandidate, Role, Rule, Rung, SocketId, Target,
 };
 use proptest::prelude::*;
 
@@ -34,12 +35,20 @@ fn busy_world(answer_unauthenticated: bool) -> World {
 
 const RELAY: &str = "198.51.100.5:3478";
 
-/// The same with a relay, and A in disguise on its first socket.
+const CALL_RELAY: &str = "198.51.100.7:3478";
+
+/// The same with relays of both kinds, and A in disguise on its first socket.
 fn wild_world(answer_unauthenticated: bool) -> World {
     let mut world = busy_world(answer_unauthenticated);
     world.relays.push(Site::new(address(RELAY), ms(5)));
     let relay = RelayServer { address: address(RELAY), username: USER.into(), password: PASSWORD.into() };
     world.agents[A].add_relay_server(world.now, relay);
+    world.relays.push(Site::call(address(CALL_RELAY), ms(6), world.epoch));
+    let call = Call { id: CallId([1; 16]), password: PASSWORD.into() };
+    for me in [A, B] {
+        world.agents[me].join_call(world.now, &call);
+        world.agents[me].add_call_relay(world.now, address(CALL_RELAY));
+    }
     world.agents[A].set_disguise(Target::Socket(SocketId(0)), Rung::FirstByte);
     world
 }
@@ -349,7 +358,7 @@ proptest! {
     /// Whoever lacks the passwords can send what he likes, from where he likes, even the parties' own
     /// messages with something changed: the whole state stays as it was, to the last bit.
     #[test]
-    fn unauthenticated_datagrams_change_nothing(warm_up in 0_u64..400, from in 0_usize..4, rung in prop::sample::select(Rung::ALL.to_vec()),
+    fn unauthenticated_datagrams_change_nothing(warm_up in 0_u64..400, from in 0_usize..5, rung in prop::sample::select(Rung::ALL.to_vec()),
                                                 attempts in prop::collection::vec(forged(), 1..20)) {
         let mut world = wild_world(false);
         let captured = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
@@ -364,7 +373,7 @@ proptest! {
         world.introduce();
         world.run_for(ms(warm_up));
         let captured = captured.borrow().clone();
-        let from = address(["192.0.2.20:2000", STRANGER, RELAY, "198.51.100.1:3478"][from]);
+        let from = address(["192.0.2.20:2000", STRANGER, RELAY, CALL_RELAY, "198.51.100.1:3478"][from]);
         let before = snapshot(&world.agents[A]);
         let pairs: Vec<_> = world.agents[A].pairs().collect();
         for attempt in &attempts {
