@@ -22,6 +22,7 @@ mod map;
 mod probe;
 mod relay;
 mod rendezvous;
+mod service;
 mod setup;
 mod summary;
 mod timer;

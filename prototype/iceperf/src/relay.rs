@@ -6,18 +6,17 @@
 use crate::{
     cli::{Mimicked, RelayArgs},
     clock::Clock,
-    control::{self, Control},
-    driver::{Signals, refused_by_kernel},
+    control::Control,
+    driver::refused_by_kernel,
     events::Events,
     failure::Failure,
     identity::{IdentityError, create, random_bytes, to_hex},
     interfaces::{Selection, Watcher},
-    rendezvous::println_lossy,
-    timer::Timer,
-    udp::{Binding, Opened, Outgoing, Ready, Sockets},
+    service::{self, REPORT, Service, println_lossy},
+    udp::{Binding, Opened, Outgoing, Sockets},
 };
 use ice::server::{Mimic, Server, ServerConfig, ServerOutput};
-use record::{Command, EventKind};
+use record::EventKind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -26,8 +25,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Counts are told at most this often.
-const REPORT: Duration = Duration::from_secs(1);
 /// A host with more addresses names those that it means.
 const MOST_ADDRESSES: usize = 16;
 
@@ -35,59 +32,10 @@ const MOST_ADDRESSES: usize = 16;
 pub(crate) async fn run(
     args: &RelayArgs,
     clock: Clock,
-    mut events: Events,
-    mut control: Control,
+    events: Events,
+    control: Control,
 ) -> Result<(), Failure> {
-    let mut service = Service::open(args)?;
-    let mut timer = Timer::new(clock).map_err(Failure::machine)?;
-    let mut signals = Signals::new().map_err(Failure::machine)?;
-    let start = Instant::now();
-    if !control.present() {
-        events.set_zero(start).map_err(Failure::machine)?;
-    }
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    events
-        .record(start, EventKind::Ready { version, pid: std::process::id() })
-        .and_then(|()| events.record(start, EventKind::Started {}))
-        .map_err(Failure::machine)?;
-    loop {
-        timer.set(service.wake()).map_err(Failure::machine)?;
-        tokio::select! {
-            biased;
-            () = signals.stop() => break,
-            command = control.next() => match command.map_err(Failure::arguments)? {
-                command @ (Command::Policy { .. } | Command::Priority { .. } | Command::Path { .. }) => {
-                    return Err(control::for_peers_only(&command));
-                }
-                Command::Stop {} => break,
-                // It serves all the same; this is only what its events count from.
-                Command::Start { monotonic_ns } => {
-                    if let Some(zero) = clock.instant(Duration::from_nanos(monotonic_ns)) {
-                        events.set_zero(zero).map_err(Failure::machine)?;
-                    }
-                }
-            },
-            expired = timer.expired() => {
-                expired.map_err(Failure::machine)?;
-                service.handle_timeout(Instant::now(), &mut events).map_err(Failure::machine)?;
-            }
-            ready = service.sockets.ready() => {
-                let now = Instant::now();
-                ready.into_iter().for_each(|ready| service.serve(now, ready));
-            }
-        }
-    }
-    let now = Instant::now();
-    service
-        .report(now, &mut events)
-        .and_then(|()| events.record(now, EventKind::Stopped { why: "finished".into() }))
-        .and_then(|()| events.finish(now))
-        .map_err(Failure::machine)?;
-    let Counts { received, dropped, allocations, refused } = service.counts;
-    println_lossy(&format!(
-        "{received} datagrams, {dropped} dropped, {allocations} allocations, {refused} without a socket"
-    ));
-    Ok(())
+    service::run(Relay::open(args)?, clock, events, control).await
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,7 +47,7 @@ struct Counts {
     refused: u64,
 }
 
-struct Service {
+struct Relay {
     server: Server,
     sockets: Sockets,
     /// Listening and relayed addresses, and back.
@@ -112,7 +60,7 @@ struct Service {
     report_at: Option<Instant>,
 }
 
-impl Service {
+impl Relay {
     fn open(args: &RelayArgs) -> Result<Self, Failure> {
         if args.port == args.alternate_port {
             return Err(Failure::arguments("--port and --alternate-port are the same"));
@@ -182,41 +130,6 @@ impl Service {
         }
     }
 
-    fn wake(&self) -> Option<Instant> {
-        [self.report_at, self.server.poll_timeout()].into_iter().flatten().min()
-    }
-
-    fn serve(&mut self, now: Instant, ready: Ready) {
-        match ready {
-            Ready::Read(id) => self.read(now, id),
-            Ready::Write(id) => {
-                for (to, error) in self.sockets.flush(id) {
-                    tracing::debug!(%to, %error, "not sent");
-                }
-            }
-        }
-        self.drain(now);
-    }
-
-    fn read(&mut self, now: Instant, id: u32) {
-        let Some(at) = self.addresses.get(&id).copied() else { return };
-        let Self { server, sockets, counts, newest_dropped, .. } = self;
-        let received = sockets.receive(id, |datagram| {
-            counts.received += 1;
-            if let Err(why) = server.handle_datagram(now, at, datagram.from, datagram.bytes) {
-                tracing::debug!(from = %datagram.from, %why, "dropped");
-                counts.dropped += 1;
-                *newest_dropped = Some(datagram.from);
-            }
-        });
-        if let Err(error) = received {
-            tracing::debug!(%error, "receiving failed");
-        }
-        if self.counts.dropped > self.reported_dropped {
-            self.report_at.get_or_insert(now + REPORT);
-        }
-    }
-
     fn drain(&mut self, now: Instant) {
         while let Some(output) = self.server.poll() {
             match output {
@@ -247,6 +160,36 @@ impl Service {
             }
         }
     }
+}
+
+impl Service for Relay {
+    fn sockets(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        [self.report_at, self.server.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn read(&mut self, now: Instant, id: u32) {
+        let Some(at) = self.addresses.get(&id).copied() else { return };
+        let Self { server, sockets, counts, newest_dropped, .. } = self;
+        let received = sockets.receive(id, |datagram| {
+            counts.received += 1;
+            if let Err(why) = server.handle_datagram(now, at, datagram.from, datagram.bytes) {
+                tracing::debug!(from = %datagram.from, %why, "dropped");
+                counts.dropped += 1;
+                *newest_dropped = Some(datagram.from);
+            }
+        });
+        if let Err(error) = received {
+            tracing::debug!(%error, "receiving failed");
+        }
+        if self.counts.dropped > self.reported_dropped {
+            self.report_at.get_or_insert(now + REPORT);
+        }
+        self.drain(now);
+    }
 
     fn handle_timeout(&mut self, now: Instant, events: &mut Events) -> io::Result<()> {
         self.server.handle_timeout(now);
@@ -267,6 +210,13 @@ impl Service {
         tracing::info!(counts = ?self.counts, allocations_now = self.server.relayed().count(), call_ends = self.server.call_ends());
         self.reported_dropped = dropped;
         Ok(())
+    }
+
+    fn farewell(&self) -> String {
+        let Counts { received, dropped, allocations, refused } = self.counts;
+        format!(
+            "{received} datagrams, {dropped} dropped, {allocations} allocations, {refused} without a socket"
+        )
     }
 }
 

@@ -5,89 +5,38 @@
 
 use crate::{
     clock::Clock,
-    control::{self, Control},
-    driver::{Signals, refused_by_kernel},
+    control::Control,
+    driver::refused_by_kernel,
     events::Events,
     failure::Failure,
-    timer::Timer,
-    udp::{Binding, Opened, Outgoing, Ready, Sockets},
+    service::{self, REPORT, Service, println_lossy},
+    udp::{Binding, Opened, Outgoing, Sockets},
 };
 use peer::{
     SocketId,
     rendezvous::{Answer, Counts, Server},
 };
-use record::{Command, EventKind};
+use record::EventKind;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// The port of STUN (RFC 8489 section 18.6), which this server speaks too.
 const DEFAULT_PORT: u16 = 3478;
-/// Counts are told at most this often.
-const REPORT: Duration = Duration::from_secs(1);
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(
     bind: &[SocketAddr],
     clock: Clock,
-    mut events: Events,
-    mut control: Control,
+    events: Events,
+    control: Control,
 ) -> Result<(), Failure> {
-    let mut service = Service::open(bind)?;
-    let mut timer = Timer::new(clock).map_err(Failure::machine)?;
-    let mut signals = Signals::new().map_err(Failure::machine)?;
-    let start = Instant::now();
-    if !control.present() {
-        events.set_zero(start).map_err(Failure::machine)?;
-    }
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    events
-        .record(start, EventKind::Ready { version, pid: std::process::id() })
-        .and_then(|()| events.record(start, EventKind::Started {}))
-        .map_err(Failure::machine)?;
-    loop {
-        timer.set(service.report_at).map_err(Failure::machine)?;
-        tokio::select! {
-            biased;
-            () = signals.stop() => break,
-            command = control.next() => match command.map_err(Failure::arguments)? {
-                command @ (Command::Policy { .. } | Command::Priority { .. } | Command::Path { .. }) => {
-                    return Err(control::for_peers_only(&command));
-                }
-                Command::Stop {} => break,
-                // It serves all the same; this is only what its events count from.
-                Command::Start { monotonic_ns } => {
-                    if let Some(zero) = clock.instant(Duration::from_nanos(monotonic_ns)) {
-                        events.set_zero(zero).map_err(Failure::machine)?;
-                    }
-                }
-            },
-            expired = timer.expired() => {
-                expired.map_err(Failure::machine)?;
-                service.report(Instant::now(), &mut events).map_err(Failure::machine)?;
-            }
-            ready = service.sockets.ready() => {
-                let now = Instant::now();
-                ready.into_iter().for_each(|ready| service.serve(now, ready));
-            }
-        }
-    }
-    let now = Instant::now();
-    service
-        .report(now, &mut events)
-        .and_then(|()| events.record(now, EventKind::Stopped { why: "finished".into() }))
-        .and_then(|()| events.finish(now))
-        .map_err(Failure::machine)?;
-    let Counts { bindings, updates, dropped, refused } = service.server.counts();
-    println_lossy(&format!(
-        "{bindings} STUN requests, {updates} updates, {dropped} datagrams dropped, {refused} updates refused"
-    ));
-    Ok(())
+    service::run(Rendezvous::open(bind)?, clock, events, control).await
 }
 
-struct Service {
+struct Rendezvous {
     server: Server,
     sockets: Sockets,
     locals: Locals,
@@ -96,7 +45,7 @@ struct Service {
     report_at: Option<Instant>,
 }
 
-impl Service {
+impl Rendezvous {
     fn open(bind: &[SocketAddr]) -> Result<Self, Failure> {
         let defaults: [SocketAddr; 2] =
             [(Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into(), (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()];
@@ -131,19 +80,15 @@ impl Service {
             report_at: None,
         })
     }
+}
 
-    fn serve(&mut self, now: Instant, ready: Ready) {
-        match ready {
-            Ready::Read(id) => self.read(now, id),
-            Ready::Write(id) => {
-                for (to, error) in self.sockets.flush(id) {
-                    tracing::debug!(%to, %error, "not sent");
-                }
-            }
-        }
-        if self.server.counts() != self.reported {
-            self.report_at.get_or_insert(now + REPORT);
-        }
+impl Service for Rendezvous {
+    fn sockets(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        self.report_at
     }
 
     fn read(&mut self, now: Instant, id: u32) {
@@ -167,6 +112,13 @@ impl Service {
                 tracing::debug!(%to, %error, "not sent");
             }
         }
+        if self.server.counts() != self.reported {
+            self.report_at.get_or_insert(now + REPORT);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, events: &mut Events) -> io::Result<()> {
+        self.report(now, events)
     }
 
     fn report(&mut self, now: Instant, events: &mut Events) -> io::Result<()> {
@@ -179,6 +131,13 @@ impl Service {
         tracing::info!(?counts, sessions = self.server.sessions());
         self.reported = counts;
         Ok(())
+    }
+
+    fn farewell(&self) -> String {
+        let Counts { bindings, updates, dropped, refused } = self.server.counts();
+        format!(
+            "{bindings} STUN requests, {updates} updates, {dropped} datagrams dropped, {refused} updates refused"
+        )
     }
 }
 
@@ -211,14 +170,6 @@ impl Locals {
 
     fn find(&self, number: SocketId) -> Option<Local> {
         self.0.get(number.0 as usize).copied()
-    }
-}
-
-/// A line for people; nobody has to read it.
-pub(crate) fn println_lossy(text: &str) {
-    use io::Write as _;
-    if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
-        tracing::debug!(%error, "nobody reads");
     }
 }
 
