@@ -50,6 +50,7 @@ test-long:
 bench: build
 	cargo bench --locked --package runner --bench first_light
 	cargo bench --locked --package ice --bench agents
+	cargo bench --locked --package lab --bench real_time
 
 bench-interruption: build
 	cargo bench --locked --package runner --bench interruption -- --repeat $(REPEAT)

@@ -230,6 +230,11 @@ impl Drop for Captures {
 }
 
 impl Tap {
+    /// Whether packets of a port are captured.
+    pub(crate) fn wants(&self, port: PortId) -> bool {
+        self.wanted.get(usize::from(port.0)).copied().unwrap_or(false)
+    }
+
     /// Takes a packet, if its port is captured.
     pub(crate) fn take(
         &mut self,
@@ -238,7 +243,7 @@ impl Tap {
         at: Instant,
         packet: &[u8],
     ) -> Result<(), Closed> {
-        if !self.wanted.get(usize::from(port.0)).copied().unwrap_or(false) {
+        if !self.wants(port) {
             return Ok(());
         }
         self.batch.heads.push(Head { port, passing, at, length: packet.len() });

@@ -42,8 +42,11 @@ use thiserror::Error;
 /// Packets taken from one device before what is due is looked at again: about 200 us of work.
 const BATCH: usize = 64;
 
-/// The largest IP packet.
-const MAX_PACKET: usize = 65_535;
+/// Packets of at least this size stay in the memory that they were read into: to copy one takes longer than to get other
+/// memory for the next.
+const LARGE: usize = 512;
+/// As many stay: 1.5 MB with the usual MTU.
+const SPARE: usize = 1024;
 
 /// A model that runs.
 #[derive(Debug)]
@@ -116,10 +119,11 @@ pub(crate) struct Applied {
 }
 
 impl Datapath {
-    /// Starts it; `tuns` are the devices of the ports, in their order.
+    /// Starts it; `tuns` are the devices of the ports, in their order, and none has a larger MTU.
     pub(crate) fn start(
         network: Network,
         tuns: Vec<Tun>,
+        mtu: u16,
         tap: Tap,
         sink: Sender<(Instant, LabEvent)>,
     ) -> Result<Self, DatapathError> {
@@ -135,6 +139,7 @@ impl Datapath {
             ports,
             commands: queue,
             wake: wake.clone(),
+            memory: Memory::new(mtu),
             retired: Vec::new(),
             real_time: false,
         };
@@ -185,6 +190,7 @@ struct Carrier {
     ports: Vec<PortTally>,
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
+    memory: Memory,
     /// Rules that a network no longer has; the model counts for those alone that it has.
     retired: Vec<(NetworkId, BlockCount)>,
     real_time: bool,
@@ -193,16 +199,15 @@ struct Carrier {
 impl Carrier {
     fn run(mut self) -> Result<Tally, DatapathError> {
         self.real_time = become_punctual();
-        let mut buffer = vec![0; MAX_PACKET];
         loop {
-            self.deliver()?;
+            self.deliver(Instant::now())?;
             self.tap.wake(Instant::now()).map_err(not_captured)?;
             let ready = self.wait()?;
             if ready.command && !self.obey() {
                 return Ok(self.tally());
             }
             for port in ready.ports {
-                self.take(port, &mut buffer)?;
+                self.take(port)?;
             }
         }
     }
@@ -233,35 +238,43 @@ impl Carrier {
         }
     }
 
-    /// Hands over everything that is due.
-    fn deliver(&mut self) -> Result<(), DatapathError> {
-        while let Some(output) = self.network.poll(Instant::now()) {
-            self.hand_over(output)?;
+    /// Hands over everything that is due, from an instant on that has just been.
+    fn deliver(&mut self, mut now: Instant) -> Result<(), DatapathError> {
+        while let Some(output) = self.network.poll(now) {
+            now = self.hand_over(now, output)?;
         }
         Ok(())
     }
 
-    fn hand_over(&mut self, output: Output) -> Result<(), DatapathError> {
+    /// What happens from an instant on; gives the one at which it was done. The clock is read once for each packet.
+    fn hand_over(&mut self, now: Instant, output: Output) -> Result<Instant, DatapathError> {
         match output {
-            Output::Deliver { port, packet, due } => self.write(port, packet, due),
+            Output::Deliver { port, packet, due } => self.write(now, port, packet, due),
             Output::Event { at, event } => {
                 // Nobody listens any more when the run is being taken down.
                 drop(self.sink.send((at, event)));
-                Ok(())
+                Ok(now)
             }
         }
     }
 
-    fn write(&mut self, port: PortId, packet: Vec<u8>, due: Instant) -> Result<(), DatapathError> {
+    fn write(
+        &mut self,
+        at: Instant,
+        port: PortId,
+        packet: Vec<u8>,
+        due: Instant,
+    ) -> Result<Instant, DatapathError> {
         let index = usize::from(port.0);
         let (Some(tun), Some(tally)) = (self.tuns.get(index), self.ports.get_mut(index)) else {
-            return Ok(());
+            return Ok(at);
         };
-        // Before the write: whoever receives the packet may answer before this thread goes on.
-        let at = Instant::now();
-        match tun.write(&packet) {
+        let written = tun.write(&packet);
+        let done = Instant::now();
+        match written {
             Ok(()) => {
-                tally.lateness.record(Instant::now().saturating_duration_since(due));
+                tally.lateness.record(done.saturating_duration_since(due));
+                // From before the write: whoever receives the packet may have answered before this thread went on.
                 self.tap.take(port, Passing::In, at, &packet).map_err(not_captured)?;
             }
             Err(source) => match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
@@ -273,7 +286,8 @@ impl Carrier {
                 _ => tally.refused += 1,
             },
         }
-        Ok(())
+        self.memory.give_back(packet);
+        Ok(done)
     }
 
     fn wait(&self) -> Result<Ready, DatapathError> {
@@ -295,20 +309,19 @@ impl Carrier {
     }
 
     /// Takes packets from a device into the model.
-    fn take(&mut self, port: usize, buffer: &mut [u8]) -> Result<(), DatapathError> {
+    fn take(&mut self, port: usize) -> Result<(), DatapathError> {
         let id = PortId(port as u16);
         for _ in 0..BATCH {
             let Some(tun) = self.tuns.get(port) else { return Ok(()) };
-            match tun.read(buffer) {
-                Ok(length) => {
-                    let (packet, at) = (buffer.get(..length).unwrap_or_default(), Instant::now());
-                    self.network.inject(at, id, packet.to_vec());
-                    let outputs: Vec<Output> = std::iter::from_fn(|| self.network.poll(at)).collect();
-                    let dropped = outputs.iter().find_map(|output| dropped_at_once(output, id, at));
-                    let passing = dropped.map_or(Passing::Out, Passing::Dropped);
-                    // Before what it may have brought about.
-                    self.tap.take(id, passing, at, packet).map_err(not_captured)?;
-                    outputs.into_iter().try_for_each(|output| self.hand_over(output))?;
+            match self.memory.read(tun) {
+                Ok(packet) => {
+                    let at = Instant::now();
+                    if self.tap.wants(id) {
+                        self.inject_captured(at, id, packet)?;
+                    } else {
+                        self.network.inject(at, id, packet);
+                    }
+                    self.deliver(at)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -316,6 +329,16 @@ impl Carrier {
             }
         }
         Ok(())
+    }
+
+    /// A packet comes into its sender's capture before what it may have brought about, and with what became of it.
+    fn inject_captured(&mut self, at: Instant, id: PortId, packet: Vec<u8>) -> Result<(), DatapathError> {
+        self.network.inject(at, id, packet.clone());
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.network.poll(at)).collect();
+        let dropped = outputs.iter().find_map(|output| dropped_at_once(output, id, at));
+        let passing = dropped.map_or(Passing::Out, Passing::Dropped);
+        self.tap.take(id, passing, at, &packet).map_err(not_captured)?;
+        outputs.into_iter().try_fold(at, |now, output| self.hand_over(now, output)).map(drop)
     }
 
     /// Carries out commands; false when it shall stop.
@@ -367,6 +390,41 @@ fn dropped_at_once(output: &Output, sender: PortId, sent: Instant) -> Option<&'s
 
 fn not_captured(_: Closed) -> DatapathError {
     DatapathError::Capture
+}
+
+/// Memory for packets.
+struct Memory {
+    /// The largest packet of any interface, in bytes; a larger one, which there cannot be, would be cut.
+    mtu: usize,
+    /// What the next packet is read into.
+    next: Vec<u8>,
+    /// Of packets that were handed over.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Memory {
+    fn new(mtu: u16) -> Self {
+        let mtu = usize::from(mtu);
+        Self { mtu, next: vec![0; mtu], spare: Vec::new() }
+    }
+
+    fn read(&mut self, tun: &Tun) -> io::Result<Vec<u8>> {
+        let length = tun.read(&mut self.next)?;
+        if length < LARGE {
+            return Ok(self.next.get(..length).unwrap_or_default().to_vec());
+        }
+        let mut next = self.spare.pop().unwrap_or_default();
+        next.resize(self.mtu, 0);
+        let mut packet = std::mem::replace(&mut self.next, next);
+        packet.truncate(length);
+        Ok(packet)
+    }
+
+    fn give_back(&mut self, packet: Vec<u8>) {
+        if packet.capacity() >= self.mtu && self.spare.len() < SPARE {
+            self.spare.push(packet);
+        }
+    }
 }
 
 struct Ready {

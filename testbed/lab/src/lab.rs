@@ -115,7 +115,7 @@ impl Lab {
         let spawner = Spawner::start().map_err(LabError::Spawner)?;
         let network = Network::new(&spec.plan, spec.seed);
         let (tap, captures) = Captures::start(captured)?;
-        let datapath = Datapath::start(network, tuns.into_values().collect(), tap, sink)?;
+        let datapath = Datapath::start(network, tuns.into_values().collect(), spec.mtu, tap, sink)?;
         Ok(Self { spawner, datapath, captures, hosts, plan: spec.plan })
     }
 

@@ -33,8 +33,6 @@ pub(crate) struct Link {
     flight: VecDeque<Flying>,
     /// Of those that keep the order.
     last_arrival: Option<Instant>,
-    /// When the network will look after this link.
-    pub(crate) armed: Option<Due>,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     pub(crate) duplicated: u64,
@@ -111,7 +109,6 @@ impl Link {
             server: Server::Idle,
             flight: VecDeque::new(),
             last_arrival: None,
-            armed: None,
             packets: 0,
             bytes: 0,
             duplicated: 0,

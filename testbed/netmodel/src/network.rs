@@ -1,6 +1,7 @@
 //! The event loop of the model: packets on links, what becomes of them at each end, and the sessions that time out.
 //! Everything is done at its theoretical time and in the order of those times, however late the driver comes.
 
+mod agenda;
 mod change;
 mod drops;
 mod forward;
@@ -16,6 +17,7 @@ use crate::{
     packet::Packet,
     sessions::{Expiry, SessionKey},
 };
+use agenda::Agenda;
 use drops::Place;
 use route::Site;
 use state::{NetworkState, PortState};
@@ -49,8 +51,10 @@ pub struct Network {
     strays: BTreeMap<DropCause, u64>,
     errors_sent: u64,
     now: Option<Instant>,
-    /// By due time, then in the order of scheduling.
-    scheduled: BTreeMap<Due, Scheduled>,
+    /// When something happens on the links, and after them when the first check is due.
+    agenda: Agenda,
+    /// When sessions may be over.
+    checks: BTreeMap<Due, Check>,
     next_number: u64,
     outputs: VecDeque<Output>,
 }
@@ -79,12 +83,11 @@ pub enum Output {
 /// The index of a link.
 type LinkId = usize;
 
-#[derive(Debug)]
-enum Scheduled {
-    /// Something happens on a link.
-    Link(LinkId),
-    /// A session may be over.
-    Session { network: usize, key: SessionKey },
+/// A session of a network's border that may be over.
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    network: usize,
+    key: SessionKey,
 }
 
 impl Network {
@@ -121,7 +124,7 @@ impl Network {
             Output::Deliver { due, .. } => *due,
             Output::Event { at, .. } => *at,
         });
-        waiting.or_else(|| self.scheduled.keys().next().map(|(due, _)| *due))
+        waiting.or_else(|| self.agenda.next().map(|((due, _), _)| due))
     }
 
     /// The addresses of a port, which [`Change::Address`] and [`Change::Roam`] change; none for a port that is not in
@@ -166,14 +169,10 @@ impl Network {
         }
         let now = self.now.map_or(now, |last| last.max(now));
         self.now = Some(now);
-        while let Some(entry) = self.scheduled.first_entry()
-            && entry.key().0 <= now
+        while let Some(((due, _), id)) = self.agenda.next()
+            && due <= now
         {
-            let ((due, _), what) = entry.remove_entry();
-            match what {
-                Scheduled::Link(link) => self.step(due, link),
-                Scheduled::Session { network, key } => self.sweep(due, network, key),
-            }
+            if id < self.links.len() { self.step(due, id) } else { self.check(due) }
         }
         now
     }
@@ -186,7 +185,6 @@ impl Network {
     /// Something happens on a link.
     fn step(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        link.armed = None;
         let step = link.step(now);
         if let Some(packet) = &step.arrived {
             link.count_arrival(packet.len());
@@ -202,17 +200,7 @@ impl Network {
 
     /// Sees to it that a link is looked after when something happens on it next.
     fn arm(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        let next = link.next();
-        if link.armed == next {
-            return;
-        }
-        if let Some(old) = std::mem::replace(&mut link.armed, next) {
-            self.scheduled.remove(&old);
-        }
-        if let Some(next) = next {
-            self.scheduled.insert(next, Scheduled::Link(id));
-        }
+        self.agenda.set(id, self.links.get(id).and_then(Link::next));
     }
 
     /// Puts a packet on a link, where it draws what becomes of it.
@@ -237,10 +225,15 @@ impl Network {
         self.arm(id);
     }
 
-    fn sweep(&mut self, now: Instant, network: usize, key: SessionKey) {
+    /// The first session that may be over is looked at.
+    fn check(&mut self, now: Instant) {
+        let first = self.checks.pop_first();
+        self.arm_checks();
+        let Some((_, check)) = first else { return };
+        let Check { network, key } = check;
         let Some(state) = self.networks.get_mut(network) else { return };
         match state.border.expire(now, key) {
-            Expiry::AliveUntil(check) => self.schedule(check, Scheduled::Session { network, key }),
+            Expiry::AliveUntil(due) => self.check_at(due, check),
             Expiry::Ended => {}
             Expiry::MappingEnded(outside) => {
                 self.tell_mapping(now, network, key.mapping.inside, outside, false)
@@ -248,9 +241,14 @@ impl Network {
         }
     }
 
-    fn schedule(&mut self, due: Instant, what: Scheduled) {
-        self.scheduled.insert((due, self.next_number), what);
+    fn check_at(&mut self, due: Instant, check: Check) {
+        self.checks.insert((due, self.next_number), check);
         self.next_number += 1;
+        self.arm_checks();
+    }
+
+    fn arm_checks(&mut self) {
+        self.agenda.set(self.links.len(), self.checks.keys().next().copied());
     }
 
     fn port(&self, port: PortId) -> Option<&PortState> {

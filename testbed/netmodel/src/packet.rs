@@ -47,7 +47,7 @@ pub enum PacketError {
 /// packets may wait for long.
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     head: Head,
 }
 
@@ -65,11 +65,11 @@ impl Packet {
     pub(crate) fn parse(mut bytes: Vec<u8>) -> Result<Self, PacketError> {
         let (head, length) = Head::parse(&bytes)?;
         bytes.truncate(length);
-        Ok(Self { bytes: bytes.into(), head })
+        Ok(Self { bytes, head })
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes.into()
+        self.bytes
     }
 
     pub(crate) fn len(&self) -> usize {

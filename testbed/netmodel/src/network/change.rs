@@ -2,7 +2,7 @@
 //! NATs that forget, links, radios and blocks that change.
 
 use super::{
-    Network, Scheduled, link_of,
+    Network, link_of,
     state::{NetworkState, PortState},
 };
 use crate::{
@@ -186,9 +186,8 @@ impl Network {
     ) -> Result<(), ChangeError> {
         let index = usize::from(network.0);
         let forgotten = forget(&mut self.network_mut(network)?.border).ok_or(ChangeError::NoNat(network))?;
-        self.scheduled.retain(|_, what| {
-            !matches!(what, Scheduled::Session { network, key } if *network == index && key.is_ipv4())
-        });
+        self.checks.retain(|_, check| check.network != index || !check.key.is_ipv4());
+        self.arm_checks();
         for (inside, outside) in forgotten {
             self.tell_mapping(now, index, inside, outside, false);
         }

@@ -1,7 +1,7 @@
 //! What becomes of packets where links begin and end: forwarding, borders, multicast, and the ICMP errors of routers.
 
 use super::{
-    LinkId, Network, Output, Scheduled,
+    Check, LinkId, Network, Output,
     drops::Place,
     link_of,
     route::{Hop, Site},
@@ -301,7 +301,7 @@ impl Network {
 
     fn note_opened(&mut self, now: Instant, network: usize, opened: Option<Opened>) {
         let Some(Opened { outbound, check }) = opened else { return };
-        self.schedule(check, Scheduled::Session { network, key: outbound.key });
+        self.check_at(check, Check { network, key: outbound.key });
         if outbound.new_mapping {
             self.tell_mapping(now, network, outbound.key.mapping.inside, outbound.outside, true);
         }

@@ -1,6 +1,6 @@
 //! What ports and networks are made of, how a plan becomes them, and what they have counted.
 
-use super::{Network, link_of, route::Site};
+use super::{Network, agenda::Agenda, link_of, route::Site};
 use crate::{
     Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkSpec, Owner, Plan, Port, PortId,
     RadioCounts, RadioSpec, addresses::Pool, border::Border, link::Link, plan::Router, radio::Radio,
@@ -66,7 +66,8 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         strays: BTreeMap::new(),
         errors_sent: 0,
         now: None,
-        scheduled: BTreeMap::new(),
+        agenda: Agenda::new(0),
+        checks: BTreeMap::new(),
         next_number: 0,
         outputs: VecDeque::new(),
     };
@@ -81,6 +82,7 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         network.hosts.extend(all.flat_map(|of| of.iter()).map(|(address, _)| (address, port)));
     }
     add_distances(&mut network, plan, seed);
+    network.agenda = Agenda::new(network.links.len() + 1);
     network
 }
 
