@@ -384,7 +384,7 @@ fn small(link: LinkSpec) -> Topology {
     Topology {
         networks: vec![home],
         hosts: vec![HostSpec { name: "laptop".into(), interfaces: vec![interface] }],
-        servers: vec![ServerSpec { name: "meet".into(), delay: Duration::ZERO, known_to_carriers: true }],
+        servers: vec![ServerSpec::new("meet", Duration::ZERO)],
     }
 }
 

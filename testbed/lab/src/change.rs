@@ -77,6 +77,17 @@ pub enum LabChange {
         /// Where to.
         network: String,
     },
+    /// A host opens a hotspot ([`netmodel::Change::Hotspot`]): the interface joins the network as its access point and has
+    /// no default route any more, and that of the host's other interfaces that can be reached and has the lowest metric
+    /// is shared. It ends with a [`LabChange::Roam`] of the interface.
+    Hotspot {
+        /// The host.
+        host: String,
+        /// Its interface that becomes the access point.
+        interface: String,
+        /// The network.
+        network: String,
+    },
     /// The routes of an interface get another metric. The model has no part in it.
     Metric {
         /// Its host.
@@ -122,6 +133,8 @@ pub(crate) enum InterfaceChange<'a> {
     Address,
     /// Into this network.
     Roam(&'a str),
+    /// Of this network.
+    Hotspot(&'a str),
     Metric(u32),
 }
 
@@ -145,6 +158,9 @@ impl LabChange {
             Self::Restore { host, interface } => (host, interface, InterfaceChange::Restore),
             Self::Address { host, interface } => (host, interface, InterfaceChange::Address),
             Self::Roam { host, interface, network } => (host, interface, InterfaceChange::Roam(network)),
+            Self::Hotspot { host, interface, network } => {
+                (host, interface, InterfaceChange::Hotspot(network))
+            }
             Self::Metric { host, interface, metric } => (host, interface, InterfaceChange::Metric(*metric)),
             Self::NatRebind { network } => return of_network(network, NetworkChange::NatRebind),
             Self::NatFlush { network } => return of_network(network, NetworkChange::NatFlush),

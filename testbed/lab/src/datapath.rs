@@ -28,6 +28,7 @@ use nix::{
     },
 };
 use std::{
+    collections::BTreeMap,
     io,
     os::fd::AsFd,
     sync::{
@@ -57,7 +58,7 @@ pub(crate) struct Datapath {
 }
 
 /// What one port's device did with the packets that the model delivered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PortTally {
     pub(crate) lateness: LatenessRecorder,
     /// Packets that came while the interface was down.
@@ -69,8 +70,10 @@ pub(crate) struct PortTally {
 /// What the datapath did.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// By [`PortId`].
-    pub(crate) ports: Vec<PortTally>,
+    /// By interface and the network that it was in; none for a server.
+    pub(crate) ports: BTreeMap<(PortId, Option<NetworkId>), PortTally>,
+    /// Where each interface is at the end; by [`PortId`].
+    pub(crate) attached: Vec<Option<NetworkId>>,
     pub(crate) counts: Vec<LinkCounts>,
     pub(crate) radios: Vec<(PortId, RadioCounts)>,
     /// Each rule that a network had at some time.
@@ -130,13 +133,14 @@ impl Datapath {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| DatapathError::Start(error.into()))?);
         let (commands, queue) = mpsc::channel();
-        let ports = vec![PortTally { lateness: LatenessRecorder::new(), down: 0, refused: 0 }; tuns.len()];
+        let ports = vec![PortTally::default(); tuns.len()];
         let carrier = Carrier {
             network,
             tuns,
             tap,
             sink,
             ports,
+            past: BTreeMap::new(),
             commands: queue,
             wake: wake.clone(),
             memory: Memory::new(mtu),
@@ -188,6 +192,8 @@ struct Carrier {
     tap: Tap,
     sink: Sender<(Instant, LabEvent)>,
     ports: Vec<PortTally>,
+    /// Of networks that interfaces have left.
+    past: BTreeMap<(PortId, Option<NetworkId>), PortTally>,
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
     memory: Memory,
@@ -214,14 +220,26 @@ impl Carrier {
 
     fn tally(mut self) -> Tally {
         let now = Instant::now();
-        let ports = (0..self.tuns.len()).map(|index| PortId(index as u16));
-        let radios = ports.filter_map(|port| Some((port, self.network.radio(now, port)?))).collect();
+        let ports: Vec<PortId> = (0..self.tuns.len()).map(|index| PortId(index as u16)).collect();
+        let radio = |port: &PortId| Some((*port, self.network.radio(now, *port)?));
+        let radios = ports.iter().filter_map(radio).collect();
+        let attached: Vec<_> = ports.iter().map(|port| self.network.network_of(*port)).collect();
+        ports.iter().zip(&attached).for_each(|(port, network)| self.leave(*port, *network));
         let networks =
             (0..).map(NetworkId).take_while(|network| self.network.block_counts(*network).is_some());
         let networks: Vec<NetworkId> = networks.collect();
         networks.into_iter().for_each(|network| self.retire(network, &[]));
         let counts = self.network.counts();
-        Tally { ports: self.ports, counts, radios, blocks: self.retired, real_time: self.real_time }
+        Tally { ports: self.past, attached, counts, radios, blocks: self.retired, real_time: self.real_time }
+    }
+
+    /// Keeps what an interface's device did while it was in a network.
+    fn leave(&mut self, port: PortId, network: Option<NetworkId>) {
+        let Some(tally) = self.ports.get_mut(usize::from(port.0)).map(std::mem::take) else { return };
+        let past = self.past.entry((port, network)).or_default();
+        past.lateness.merge(&tally.lateness);
+        past.down += tally.down;
+        past.refused += tally.refused;
     }
 
     /// Keeps the counts of the rules that a network is about to lose.
@@ -348,13 +366,21 @@ impl Carrier {
             match self.commands.try_recv() {
                 Ok(Command::Apply { change, reply }) => {
                     let moved = match change {
-                        Change::Address { port } | Change::Roam { port, .. } => Some(port),
+                        Change::Address { port }
+                        | Change::Roam { port, .. }
+                        | Change::Hotspot { access_point: port, .. } => Some(port),
                         _ => None,
                     };
                     if let Change::Blocks { network, blocks } = &change {
                         self.retire(*network, blocks);
                     }
+                    let before = moved.map(|port| (port, self.network.network_of(port)));
                     let applied = self.network.apply(Instant::now(), change);
+                    if let Some((port, network)) = before
+                        && self.network.network_of(port) != network
+                    {
+                        self.leave(port, network);
+                    }
                     let addresses = moved.and_then(|port| self.network.addresses(port));
                     // Read again: no packet passes after the instant that is told.
                     let _ = reply.send(applied.map(|()| Applied { at: Instant::now(), addresses }));

@@ -35,6 +35,16 @@ pub enum LabError {
     /// A NAT shall forget its mappings, and there is none.
     #[error("network `{0}` has no NAT")]
     NoNat(String),
+    /// A host shall share what it has not.
+    #[error(
+        "`{host}` has no interface beside `{interface}` that can be reached, so there is nothing to share"
+    )]
+    NoUplink {
+        /// The host.
+        host: String,
+        /// The interface of the hotspot.
+        interface: String,
+    },
     /// A server shall get another address.
     #[error("`{0}` is a server: its addresses never change")]
     ServerAddress(String),

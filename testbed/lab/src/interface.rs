@@ -17,6 +17,8 @@ pub(crate) struct Interface {
     name: String,
     addresses: Vec<(IpAddr, u8)>,
     metric: u32,
+    /// Its default routes are left out: it is an access point, and the internet is elsewhere.
+    is_access_point: bool,
     index: u32,
     tun: Tun,
     up: bool,
@@ -46,6 +48,7 @@ impl Interface {
             name,
             addresses,
             metric,
+            is_access_point: false,
             index: 0,
             tun,
             up: false,
@@ -112,6 +115,15 @@ impl Interface {
         self.verify(netlink)
     }
 
+    /// With [`Interface::set_addresses`], which sees to the routes.
+    pub(crate) fn set_access_point(&mut self, is_access_point: bool) {
+        self.is_access_point = is_access_point;
+    }
+
+    pub(crate) fn is_access_point(&self) -> bool {
+        self.is_access_point
+    }
+
     pub(crate) fn metric(&self) -> u32 {
         self.metric
     }
@@ -120,7 +132,7 @@ impl Interface {
     fn remove_other_default_routes(&self, netlink: &mut Netlink) -> Result<(), LabError> {
         for route in netlink.routes(self.index).map_err(|source| self.failed(source))? {
             let is_wanted = route.metric == kernel_metric(route.ipv6, self.metric)
-                && self.families().any(|ipv6| ipv6 == route.ipv6);
+                && self.default_routes().any(|ipv6| ipv6 == route.ipv6);
             if route.default && !is_wanted {
                 let removed = netlink.remove_default_route(self.index, route.ipv6, route.metric);
                 removed.map_err(|source| self.failed(source))?;
@@ -137,7 +149,7 @@ impl Interface {
     }
 
     fn add_default_routes(&self, netlink: &mut Netlink) -> Result<(), LabError> {
-        self.families().try_for_each(|ipv6| {
+        self.default_routes().try_for_each(|ipv6| {
             let added = netlink.add_default_route(self.index, ipv6, self.metric);
             added.map_err(|source| self.failed(source))
         })
@@ -225,14 +237,15 @@ impl Interface {
             format!("it has other addresses too: {addresses:?}")
         })?;
         let routes = netlink.routes(self.index).map_err(|source| self.failed(source))?;
-        for ipv6 in self.families() {
+        for ipv6 in self.default_routes() {
             let metric = kernel_metric(ipv6, self.metric);
             let there =
                 routes.iter().any(|route| route.default && route.ipv6 == ipv6 && route.metric == metric);
             self.require(there, || format!("no default route with metric {metric}; it has {routes:?}"))?;
         }
         let is_ours = |route: &Route| {
-            route.metric == kernel_metric(route.ipv6, self.metric)
+            !(route.default && self.is_access_point)
+                && route.metric == kernel_metric(route.ipv6, self.metric)
                 && self.families().any(|ipv6| ipv6 == route.ipv6)
         };
         self.require(routes.iter().all(is_ours), || format!("it has other routes too: {routes:?}"))
@@ -241,6 +254,11 @@ impl Interface {
     fn verify_down(&self, netlink: &mut Netlink) -> Result<(), LabError> {
         let routes = netlink.routes(self.index).map_err(|source| self.failed(source))?;
         self.require(routes.is_empty(), || format!("it is down but still has routes: {routes:?}"))
+    }
+
+    /// The families of which it should have a default route.
+    fn default_routes(&self) -> impl Iterator<Item = bool> {
+        self.families().filter(|_| !self.is_access_point)
     }
 
     fn families(&self) -> impl Iterator<Item = bool> {

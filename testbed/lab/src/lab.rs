@@ -163,12 +163,23 @@ impl Lab {
                 return Err(LabError::SameMetric { host: host.into(), metric });
             }
         }
+        let uplink = uplink(interfaces, name);
         let (port, interface) = interfaces.get_mut(name).ok_or_else(unknown)?;
-        let moves = matches!(what, InterfaceChange::Address | InterfaceChange::Roam(_));
+        let moves =
+            matches!(what, InterfaceChange::Address | InterfaceChange::Roam(_) | InterfaceChange::Hotspot(_));
         if moves && self.plan.server(host).is_some() {
             return Err(LabError::ServerAddress(host.into()));
         }
-        let Applied { at, addresses } = match self.in_model(what, *port, interface)? {
+        let no_uplink = || LabError::NoUplink { host: host.into(), interface: name.into() };
+        let change = match what {
+            InterfaceChange::Hotspot(network) => Some(Change::Hotspot {
+                network: self.network(network)?,
+                access_point: *port,
+                uplink: uplink.ok_or_else(no_uplink)?,
+            }),
+            _ => self.in_model(what, *port, interface)?,
+        };
+        let Applied { at, addresses } = match change {
             Some(change) => self.datapath.apply(change)?,
             None => Applied { at: Instant::now(), addresses: None },
         };
@@ -179,7 +190,11 @@ impl Lab {
             InterfaceChange::CarrierOn => interface.set_carrier(netlink, true)?,
             // The kernel must not know: everything is as it was.
             InterfaceChange::Silence | InterfaceChange::Restore => interface.verify(netlink)?,
-            InterfaceChange::Address | InterfaceChange::Roam(_) => {
+            InterfaceChange::Address | InterfaceChange::Roam(_) | InterfaceChange::Hotspot(_) => {
+                match what {
+                    InterfaceChange::Address => {}
+                    _ => interface.set_access_point(matches!(what, InterfaceChange::Hotspot(_))),
+                }
                 let addresses = addresses.iter().flat_map(Addresses::iter).collect();
                 interface.set_addresses(netlink, addresses)?;
             }
@@ -208,7 +223,7 @@ impl Lab {
             InterfaceChange::Restore => Change::Silence { port, silent: false },
             InterfaceChange::Address => Change::Address { port },
             InterfaceChange::Roam(network) => Change::Roam { port, network: self.network(network)? },
-            InterfaceChange::Metric(_) => return Ok(None),
+            InterfaceChange::Metric(_) | InterfaceChange::Hotspot(_) => return Ok(None),
         }))
     }
 
@@ -260,8 +275,16 @@ impl Lab {
 impl LabReport {
     fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>, plan: &Plan) -> Self {
         let mut all = LatenessRecorder::new();
-        tally.ports.iter().for_each(|port| all.merge(&port.lateness));
-        let links = tally.counts.into_iter().map(|counts| LinkReport::new(counts, &tally.ports, send_drops));
+        tally.ports.values().for_each(|port| all.merge(&port.lateness));
+        let link = |counts: &LinkCounts| {
+            let network = plan.network(&counts.network);
+            let Some(port) = counts.port else { return LinkReport::new(counts, None, 0) };
+            // The kernel does not tell in which network it was: the interface's last one.
+            let is_last = tally.attached.get(usize::from(port.0)).is_some_and(|last| *last == network);
+            let send_drops = send_drops.get(&port).filter(|_| is_last).copied();
+            LinkReport::new(counts, tally.ports.get(&(port, network)), send_drops.unwrap_or(0))
+        };
+        let links: Vec<LinkReport> = tally.counts.iter().map(link).collect();
         let radios = tally.radios.into_iter();
         let radios = radios.filter(|(_, counts)| *counts != RadioCounts::default());
         let radios = radios.filter_map(|(port, counts)| Some((plan.port(port)?.owner.clone(), counts)));
@@ -269,7 +292,7 @@ impl LabReport {
         let blocks = tally.blocks.into_iter();
         let blocks = blocks.filter_map(|(network, count)| Some((name(network)?.name.clone(), count)));
         Self {
-            links: links.collect(),
+            links,
             radios: radios.collect(),
             blocks: blocks.collect(),
             lateness: all.summary(),
@@ -279,21 +302,14 @@ impl LabReport {
 }
 
 impl LinkReport {
-    fn new(counts: LinkCounts, ports: &[PortTally], send_drops: &BTreeMap<PortId, u64>) -> Self {
-        let mut report =
-            Self { lateness: Lateness::default(), delivered_while_down: 0, lost_at_device: 0, counts };
-        let Some(port) = report.counts.port else { return report };
-        match report.counts.direction {
-            Direction::Up => report.lost_at_device = send_drops.get(&port).copied().unwrap_or(0),
-            Direction::Down => {
-                if let Some(tally) = ports.get(usize::from(port.0)) {
-                    report.lateness = tally.lateness.summary();
-                    report.delivered_while_down = tally.down;
-                    report.lost_at_device = tally.refused;
-                }
-            }
-        }
-        report
+    fn new(counts: &LinkCounts, device: Option<&PortTally>, send_drops: u64) -> Self {
+        let counts = counts.clone();
+        let (lateness, delivered_while_down, lost_at_device) = match (counts.direction, device) {
+            (Direction::Up, _) => (Lateness::default(), 0, send_drops),
+            (Direction::Down, Some(device)) => (device.lateness.summary(), device.down, device.refused),
+            (Direction::Down, None) => (Lateness::default(), 0, 0),
+        };
+        Self { counts, lateness, delivered_while_down, lost_at_device }
     }
 }
 
@@ -323,6 +339,13 @@ impl Host {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The interface beside another one by which a host is on the internet.
+fn uplink(interfaces: &BTreeMap<String, (PortId, Interface)>, beside: &str) -> Option<PortId> {
+    let others = interfaces.iter().filter(|(name, _)| *name != beside).map(|(_, other)| other);
+    let usable = others.filter(|(_, other)| other.is_reachable() && !other.is_access_point());
+    usable.min_by_key(|(_, other)| other.metric()).map(|(port, _)| *port)
 }
 
 /// What has to be done from inside a namespace: a netlink socket, loopback, and the devices.

@@ -22,6 +22,12 @@ pub(crate) struct LatenessRecorder {
     nanoseconds: Histogram<u64>,
 }
 
+impl Default for LatenessRecorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl LatenessRecorder {
     /// From a nanosecond to a minute, in 1 % steps; what is later counts as a minute.
     pub(crate) fn new() -> Self {

@@ -104,6 +104,11 @@ impl Border {
         self.nat.as_mut().map(Nat::flush)
     }
 
+    /// The NAT forgets its mappings and has this outside address from now on. None without a NAT.
+    pub(crate) fn relocate(&mut self, outside: Ipv4Addr) -> Option<Forgotten> {
+        self.nat.as_mut().map(|nat| nat.relocate(outside))
+    }
+
     pub(crate) fn expire(&mut self, now: Instant, key: SessionKey) -> Expiry {
         match (key.is_ipv4(), &mut self.nat, &mut self.firewall) {
             (true, Some(nat), _) => nat.expire(now, key),

@@ -110,11 +110,12 @@ pub enum DropCause {
     Multicast,
 }
 
-/// What one link did in one direction so far, or, without a port, what a network's border dropped without knowing whose
-/// it was.
+/// What one link did in one direction so far, as part of one network, or, without a port, what a network's border dropped
+/// without knowing whose it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkCounts {
-    /// The network that it is part of by now, or [`crate::INTERNET`] for a server.
+    /// The network that it was part of meanwhile, or [`crate::INTERNET`] for a server. A port that has roamed has an entry
+    /// for each of its networks.
     pub network: String,
     /// The interface.
     pub port: Option<PortId>,

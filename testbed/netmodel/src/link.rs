@@ -33,10 +33,27 @@ pub(crate) struct Link {
     flight: VecDeque<Flying>,
     /// Of those that keep the order.
     last_arrival: Option<Instant>,
+    pub(crate) tally: Tally,
+}
+
+/// What a link did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     pub(crate) duplicated: u64,
     pub(crate) dropped: BTreeMap<DropCause, u64>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.duplicated += other.duplicated;
+        for (cause, count) in other.dropped {
+            *self.dropped.entry(cause).or_default() += count;
+        }
+    }
 }
 
 /// When something happens on a link, and the number of the packet to which it does. Of two things at one time, that of
@@ -109,10 +126,7 @@ impl Link {
             server: Server::Idle,
             flight: VecDeque::new(),
             last_arrival: None,
-            packets: 0,
-            bytes: 0,
-            duplicated: 0,
-            dropped: BTreeMap::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -212,12 +226,12 @@ impl Link {
 
     /// A packet has come to the other end.
     pub(crate) fn count_arrival(&mut self, bytes: usize) {
-        self.packets += 1;
-        self.bytes += bytes as u64;
+        self.tally.packets += 1;
+        self.tally.bytes += bytes as u64;
     }
 
     pub(crate) fn count_drop(&mut self, cause: DropCause) {
-        *self.dropped.entry(cause).or_default() += 1;
+        *self.tally.dropped.entry(cause).or_default() += 1;
     }
 
     /// Everything on the link vanishes; what comes next finds it idle.

@@ -39,6 +39,12 @@ impl Nat {
         address == self.outside
     }
 
+    /// Has another outside address from now on, and forgets all mappings: what was mapped, and to where.
+    pub(crate) fn relocate(&mut self, outside: Ipv4Addr) -> Vec<(Inside, SocketAddr)> {
+        self.outside = outside;
+        self.flush()
+    }
+
     pub(crate) fn hairpins(&self) -> bool {
         self.hairpinning == Hairpinning::ExternalSource
     }

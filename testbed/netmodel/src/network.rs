@@ -5,6 +5,7 @@ mod agenda;
 mod change;
 mod drops;
 mod forward;
+mod hotspot;
 mod route;
 mod state;
 
@@ -13,7 +14,7 @@ pub use change::{Change, ChangeError};
 use crate::{
     Addresses, BlockCount, Direction, DropCause, LinkCounts, NetworkEvent, NetworkId, Plan, PortId,
     RadioCounts,
-    link::{Due, Link, Offer},
+    link::{Due, Link, Offer, Tally},
     packet::Packet,
     sessions::{Expiry, SessionKey},
 };
@@ -39,6 +40,8 @@ pub struct Network {
     networks: Vec<NetworkState>,
     /// An up and a down link for each port, then those of the internet's distances.
     links: Vec<Link>,
+    /// What the links of ports did in networks that the ports have left.
+    past: BTreeMap<(usize, PortId, Direction), Tally>,
     /// Links between places on the internet that are apart.
     distances: BTreeMap<(Site, Site), LinkId>,
     /// Interfaces and servers by address, private addresses included: the plan gives none twice.
@@ -157,7 +160,8 @@ impl Network {
         self.errors_sent
     }
 
-    /// What every link has done so far, then what borders dropped without knowing whose it was.
+    /// What every link has done so far in the network where it is; then in those that its port has left
+    /// ([`Change::Roam`]); then what borders dropped without knowing whose it was.
     pub fn counts(&self) -> Vec<LinkCounts> {
         state::counts(self)
     }
@@ -211,7 +215,7 @@ impl Network {
             return self.drop_packet(now, self.place_of(id), DropCause::Lost, &packet);
         }
         let copy = fate.copy.map(|jitter| (packet.clone(), jitter));
-        link.duplicated += u64::from(copy.is_some());
+        link.tally.duplicated += u64::from(copy.is_some());
         let original = Some((packet, fate.jitter));
         for (packet, jitter) in original.into_iter().chain(copy) {
             let number = self.next_number;

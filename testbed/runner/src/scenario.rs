@@ -49,7 +49,7 @@ use quantity::{QuantityError, parse_duration};
 use reader::Table;
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -171,7 +171,9 @@ impl Scenario {
         let timeline = match table.get("timeline") {
             Some(node) => {
                 let (networks, hosts) = (networks.clone(), hosts.clone());
-                let stage = timeline::Stage { duration, names: &names, around: &around, networks, hosts };
+                let visited = BTreeSet::new();
+                let (names, around) = (&names, &around);
+                let stage = timeline::Stage { duration, names, around, networks, hosts, visited };
                 Step::read_all(node, stage, problems)
             }
             None => Some(Vec::new()),

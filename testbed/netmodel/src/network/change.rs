@@ -90,6 +90,22 @@ pub enum Change {
         /// Where to.
         network: NetworkId,
     },
+    /// A host opens a hotspot: one of its interfaces joins a network as its access point, with the router's address, and
+    /// another one becomes the network's border in place of what that was attached to. What leaves the network then has
+    /// that interface's IPv4 address and passes its link, its radio and its network; the network's IPv6 addresses are
+    /// routed to it. When its addresses change, the NAT forgets its mappings. Nothing passes in the network while the
+    /// access point is down or silent, nor ever after it has roamed elsewhere.
+    ///
+    /// Refused as [`PlanError::BehindItself`], too, when the two interfaces are one, or when the border is shared with
+    /// another network already.
+    Hotspot {
+        /// The network; it needs a NAT.
+        network: NetworkId,
+        /// The interface that becomes its access point.
+        access_point: PortId,
+        /// The interface that becomes its border.
+        uplink: PortId,
+    },
 }
 
 /// Why a change was not made.
@@ -122,7 +138,7 @@ impl Network {
         match change {
             Change::InterfaceState { port, reachable } => self.set_reachable(now, port, reachable),
             Change::Silence { port, silent } => self.set_silent(now, port, silent),
-            Change::Address { port } => self.give_address(port),
+            Change::Address { port } => self.give_address(now, port),
             Change::NatRebind { network } => self.forget(now, network, Border::rebind),
             Change::NatFlush { network } => self.forget(now, network, Border::flush),
             Change::Link { network, direction, link } => self.change_links(now, network, direction, &link),
@@ -132,6 +148,9 @@ impl Network {
                 Ok(())
             }
             Change::Roam { port, network } => self.roam(now, port, network),
+            Change::Hotspot { network, access_point, uplink } => {
+                self.open_hotspot(now, network, access_point, uplink)
+            }
         }
     }
 
@@ -152,37 +171,46 @@ impl Network {
         Ok(())
     }
 
-    fn give_address(&mut self, port: PortId) -> Result<(), ChangeError> {
+    fn give_address(&mut self, now: Instant, port: PortId) -> Result<(), ChangeError> {
         let network = self.planned(port)?.network.ok_or(ChangeError::ServerAddress(port))?;
         let new = self.free_address(port, network)?;
         self.replace_addresses(port, new);
-        Ok(())
+        self.follow_uplink(now, port)
     }
 
     fn roam(&mut self, now: Instant, port: PortId, network: NetworkId) -> Result<(), ChangeError> {
         let index = usize::from(network.0);
         let spec = self.network_mut(network)?.spec.clone();
-        let state = self.planned(port)?;
-        if state.network.ok_or(ChangeError::ServerAddress(port))? == index {
+        let old = self.planned(port)?.network.ok_or(ChangeError::ServerAddress(port))?;
+        if old == index {
             return Ok(());
         }
+        if self.planned(port)?.shared_with.is_some_and(|guests| self.is_within(index, guests)) {
+            return Err(PlanError::BehindItself { name: spec.name }.into());
+        }
         let new = self.free_address(port, index)?;
+        self.close_hotspot(old, port);
         self.lose_in_flight(now, port, DropCause::InterfaceDown);
         self.replace_addresses(port, new);
+        for direction in [Direction::Up, Direction::Down] {
+            let link = self.links.get_mut(link_of(port, direction));
+            let tally = link.map(|link| std::mem::take(&mut link.tally)).unwrap_or_default();
+            self.past.entry((old, port, direction)).or_default().add(tally);
+        }
         let state = self.planned(port)?;
         state.network = Some(index);
         state.change_radio(now, spec.radio);
         for (direction, link) in [(Direction::Up, &spec.up), (Direction::Down, &spec.down)] {
             self.change_link(now, port, direction, link);
         }
-        Ok(())
+        self.follow_uplink(now, port)
     }
 
-    fn forget(
+    pub(super) fn forget(
         &mut self,
         now: Instant,
         network: NetworkId,
-        forget: fn(&mut Border) -> Option<Forgotten>,
+        forget: impl FnOnce(&mut Border) -> Option<Forgotten>,
     ) -> Result<(), ChangeError> {
         let index = usize::from(network.0);
         let forgotten = forget(&mut self.network_mut(network)?.border).ok_or(ChangeError::NoNat(network))?;
@@ -258,7 +286,7 @@ impl Network {
         new.ok_or(ChangeError::NoFreeAddress(port))
     }
 
-    fn replace_addresses(&mut self, port: PortId, new: Addresses) {
+    pub(super) fn replace_addresses(&mut self, port: PortId, new: Addresses) {
         let Some(state) = self.port_mut(port) else { return };
         let old = std::mem::replace(&mut state.addresses, new);
         for (address, _) in old.iter() {
@@ -268,12 +296,12 @@ impl Network {
     }
 
     /// A port that the plan knows.
-    fn planned(&mut self, port: PortId) -> Result<&mut PortState, ChangeError> {
+    pub(super) fn planned(&mut self, port: PortId) -> Result<&mut PortState, ChangeError> {
         let planned = self.ports.get_mut(..self.planned_ports).unwrap_or_default();
         planned.get_mut(usize::from(port.0)).ok_or(ChangeError::UnknownPort(port))
     }
 
-    fn network_mut(&mut self, network: NetworkId) -> Result<&mut NetworkState, ChangeError> {
+    pub(super) fn network_mut(&mut self, network: NetworkId) -> Result<&mut NetworkState, ChangeError> {
         self.networks.get_mut(usize::from(network.0)).ok_or(ChangeError::UnknownNetwork(network))
     }
 }

@@ -44,12 +44,14 @@ impl Network {
     /// Puts a packet on a port's link.
     pub(super) fn send(&mut self, now: Instant, port: PortId, direction: Direction, packet: Packet) {
         let Some(state) = self.port_mut(port) else { return };
-        let refused = match (state.reachable, state.silent) {
+        let own = (state.reachable, state.silent);
+        let network = state.network;
+        let refused = |(reachable, silent)| match (reachable, silent) {
             (false, _) => Some(DropCause::InterfaceDown),
             (true, true) => Some(DropCause::Silenced),
             (true, false) => None,
         };
-        if let Some(cause) = refused {
+        if let Some(cause) = refused(own).or_else(|| refused(self.access_point_state(network))) {
             return self.drop_packet(now, self.place(port, direction), cause, &packet);
         }
         let id = link_of(port, direction);
@@ -116,6 +118,9 @@ impl Network {
                 None => self.drop_packet(now, place, DropCause::NoRoute, &packet),
             };
         };
+        if let Some(guests) = self.guests(port, direction, &packet) {
+            return self.enter_network(now, guests, packet);
+        }
         let Some(state) = self.port(port) else { return };
         let is_multicast = is_multicast(packet.destination(), &state.addresses);
         match (direction, state.network, self.border_at(port)) {

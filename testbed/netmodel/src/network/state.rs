@@ -1,9 +1,14 @@
 //! What ports and networks are made of, how a plan becomes them, and what they have counted.
 
-use super::{Network, agenda::Agenda, link_of, route::Site};
+use super::{Network, agenda::Agenda, hotspot::Hotspot, link_of, route::Site};
 use crate::{
     Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkSpec, Owner, Plan, Port, PortId,
-    RadioCounts, RadioSpec, addresses::Pool, border::Border, link::Link, plan::Router, radio::Radio,
+    RadioCounts, RadioSpec,
+    addresses::Pool,
+    border::Border,
+    link::{Link, Tally},
+    plan::Router,
+    radio::Radio,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,6 +26,8 @@ pub(super) struct PortState {
     pub(super) network: Option<usize>,
     pub(super) reachable: bool,
     pub(super) silent: bool,
+    /// The network whose border it is, because its host shares it with a hotspot.
+    pub(super) shared_with: Option<usize>,
     pub(super) radio: Option<Radio>,
     /// What the radios of networks that it has left have cost.
     pub(super) radio_spent: RadioCounts,
@@ -44,6 +51,7 @@ pub(super) struct NetworkState {
     pub(super) pool: Pool,
     /// Where its border is attached; none for the internet.
     pub(super) router: Option<PortId>,
+    pub(super) hotspot: Hotspot,
     /// Its NAT's own, unless its border is attached to another network.
     pub(super) outside: Option<IpAddr>,
     /// Dropped at the border on the way in, for nobody knows whom.
@@ -59,6 +67,7 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         planned_ports: plan.ports().len(),
         networks: Vec::new(),
         links: Vec::new(),
+        past: BTreeMap::new(),
         distances: BTreeMap::new(),
         hosts: BTreeMap::new(),
         nats: BTreeMap::new(),
@@ -109,7 +118,17 @@ impl PortState {
     fn new(holder: Holder, addresses: Addresses, network: Option<usize>, radio: Option<Radio>) -> Self {
         let radio_spent = RadioCounts::default();
         let further = Vec::new();
-        Self { holder, addresses, further, network, reachable: true, silent: false, radio, radio_spent }
+        Self {
+            holder,
+            addresses,
+            further,
+            network,
+            reachable: true,
+            silent: false,
+            shared_with: None,
+            radio,
+            radio_spent,
+        }
     }
 
     /// Whether it is reached at this address.
@@ -131,6 +150,7 @@ fn networks(plan: &Plan, seed: u64) -> Vec<NetworkState> {
             border: Border::new(spec, nat, seed, index as u64),
             pool: pool.clone(),
             router,
+            hotspot: Hotspot::Never,
             outside: nat.filter(|_| router.is_none()).map(IpAddr::V4),
             unclaimed: BTreeMap::new(),
         }
@@ -169,7 +189,8 @@ fn add_distances(network: &mut Network, plan: &Plan, seed: u64) {
     }
 }
 
-/// What every link has done so far, then what borders dropped without knowing whose it was.
+/// What every link has done so far in the network where it is; then in those that its port has left; then what borders
+/// dropped without knowing whose it was.
 pub(super) fn counts(network: &Network) -> Vec<LinkCounts> {
     let name = |of: Option<usize>| network.name(of);
     let ports = network.ports.iter().enumerate().flat_map(|(index, state)| {
@@ -179,34 +200,36 @@ pub(super) fn counts(network: &Network) -> Vec<LinkCounts> {
             Holder::Border(of) => (None, None, Some(name(Some(*of)))),
         };
         [Direction::Up, Direction::Down].into_iter().filter_map(move |direction| {
-            let link = network.links.get(link_of(port, direction))?;
-            Some(LinkCounts {
-                network: name(state.network),
-                port: own,
-                owner: owner.clone(),
-                router: router.clone(),
-                direction,
-                packets: link.packets,
-                bytes: link.bytes,
-                duplicated: link.duplicated,
-                dropped: link.dropped.clone(),
-            })
+            let mut tally = network.links.get(link_of(port, direction))?.tally.clone();
+            let before = state.network.and_then(|here| network.past.get(&(here, port, direction)));
+            tally.add(before.cloned().unwrap_or_default());
+            let place = (name(state.network), own, owner.clone(), router.clone());
+            Some(LinkCounts::new(place, direction, tally))
         })
     });
-    let nobody = |network: String, direction, dropped: &BTreeMap<_, _>| LinkCounts {
-        network,
-        port: None,
-        owner: None,
-        router: None,
-        direction,
-        packets: 0,
-        bytes: 0,
-        duplicated: 0,
-        dropped: dropped.clone(),
+    let left = network.past.iter().filter_map(|((of, port, direction), tally)| {
+        let state = network.port(*port).filter(|state| state.network != Some(*of))?;
+        let Holder::Owner(owner) = &state.holder else { return None };
+        let place = (name(Some(*of)), Some(*port), Some(owner.clone()), None);
+        Some(LinkCounts::new(place, *direction, tally.clone()))
+    });
+    let nobody = |network: String, direction, dropped: &BTreeMap<_, _>| {
+        let tally = Tally { dropped: dropped.clone(), ..Tally::default() };
+        LinkCounts::new((network, None, None, None), direction, tally)
     };
     let unclaimed = network.networks.iter();
     let unclaimed = unclaimed.map(|of| nobody(of.spec.name.clone(), Direction::Down, &of.unclaimed));
     let strays =
         (!network.strays.is_empty()).then(|| nobody(INTERNET.into(), Direction::Up, &network.strays));
-    ports.chain(unclaimed).chain(strays).collect()
+    ports.chain(left).chain(unclaimed).chain(strays).collect()
+}
+
+/// Network, interface, its name, and in their place the network whose border is attached here.
+type CountedPlace = (String, Option<PortId>, Option<Owner>, Option<String>);
+
+impl LinkCounts {
+    fn new((network, port, owner, router): CountedPlace, direction: Direction, tally: Tally) -> Self {
+        let Tally { packets, bytes, duplicated, dropped } = tally;
+        Self { network, port, owner, router, direction, packets, bytes, duplicated, dropped }
+    }
 }

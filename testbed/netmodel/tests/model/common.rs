@@ -171,6 +171,10 @@ impl World {
         self.network.inject(self.start + self.now, port, packet);
     }
 
+    pub(crate) fn inject_at(&mut self, port: PortId, packet: Vec<u8>) {
+        self.network.inject(self.start + self.now, port, packet);
+    }
+
     /// Sends a datagram from a host's own address of the right family.
     pub(crate) fn send(&mut self, name: &str, port: u16, to: SocketAddr, payload: &[u8]) {
         let from = if to.is_ipv4() { self.ipv4(name, port) } else { self.ipv6(name, port) };
@@ -249,10 +253,20 @@ impl World {
 
     pub(crate) fn take_one_within(&mut self, to: &str, time: Duration) -> Delivery {
         self.run(time);
+        self.only_one(self.port(to))
+    }
+
+    /// The same, at a host's further interface.
+    pub(crate) fn take_one_at(&mut self, to: PortId) -> Delivery {
+        self.run(s(1));
+        self.only_one(to)
+    }
+
+    fn only_one(&mut self, to: PortId) -> Delivery {
         let mut all = self.take();
         assert_eq!(all.len(), 1, "{all:?} {:?}", self.events);
         let delivery = all.remove(0);
-        assert_eq!(delivery.port, self.port(to));
+        assert_eq!(delivery.port, to);
         delivery
     }
 

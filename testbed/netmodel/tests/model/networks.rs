@@ -73,14 +73,28 @@ fn who_roams_has_the_links_and_addresses_of_the_other_network() {
     assert_eq!(world.take_drops(), [DropCause::NoRoute]);
     world.inject("alice", build_udp(old, world.ipv4("meet", 1), b"").unwrap());
     assert_eq!(world.take_drops(), [DropCause::SourceSpoofed]);
-    let name = world.network.counts()[0].network.clone();
-    assert_eq!(name, "open", "its link is told as of where it is");
+    let told = |world: &World| -> Vec<(String, Direction, u64, u64)> {
+        let counts = world.network.counts().into_iter().filter(|link| link.port == Some(port));
+        counts.map(|link| (link.network, link.direction, link.packets, link.dropped.values().sum())).collect()
+    };
+    let (open, home) = ("open".to_owned(), "home".to_owned());
+    let (up, down) = (Direction::Up, Direction::Down);
+    // What it did before is told as of where it was.
+    let both = [
+        (open.clone(), up, 1, 1),
+        (open.clone(), down, 0, 0),
+        (home.clone(), up, 1, 1),
+        (home.clone(), down, 0, 0),
+    ];
+    assert_eq!(told(&world), both);
     // Back again it has another address; the old one has not been forgotten as used.
     let network = world.plan.network("home").unwrap();
     world.change(Change::Roam { port, network }).unwrap();
     assert_eq!(world.ipv4("alice", 1).ip().to_string(), "192.168.1.4");
     world.send("alice", 4000, world.ipv4("meet", 1), b"");
     world.take_one("meet");
+    let both = [(home.clone(), up, 2, 1), (home, down, 0, 0), (open.clone(), up, 1, 1), (open, down, 0, 0)];
+    assert_eq!(told(&world), both);
 }
 
 #[test]
@@ -96,6 +110,117 @@ fn a_guest_behind_a_hotspot_leaves_by_it() {
     let delivery = world.take_one("meet");
     assert_eq!(delivery.udp().0, world.nat("o2", 4000));
     assert_eq!(delivery.at, LINK_DELAY * 2 + SERVER_DELAY);
+}
+
+/// `erin` has a modem and WiFi at home, and `spot` is what she may open.
+fn with_a_phone() -> Topology {
+    let mut topology = topology();
+    topology.hosts.push(host("erin", &["o2", "home"]));
+    topology.networks.push(network("spot", Some(NatKind::Home), Ipv6Access::Firewalled));
+    topology
+}
+
+fn hotspot(world: &World, access_point: &str, uplink: &str) -> Change {
+    let port = |interface| world.plan.port_of("erin", interface).unwrap();
+    let network = world.plan.network("spot").unwrap();
+    Change::Hotspot { network, access_point: port(access_point), uplink: port(uplink) }
+}
+
+/// Endpoints of an interface, IPv4 first; from another port than its guests'.
+fn own(world: &World, port: PortId) -> [SocketAddr; 2] {
+    let addresses = world.network.addresses(port).unwrap();
+    let (ipv4, ipv6) = (addresses.ipv4.unwrap().0, addresses.ipv6.unwrap().0);
+    [SocketAddr::new(ipv4.into(), 5000), SocketAddr::new(ipv6.into(), 5000)]
+}
+
+#[test]
+fn guests_of_a_hotspot_leave_by_its_hosts_own_link() {
+    let mut world = World::new(with_a_phone(), 1);
+    world.change(hotspot(&world, "if1", "if0")).unwrap();
+    let (modem, ap) =
+        (world.plan.port_of("erin", "if0").unwrap(), world.plan.port_of("erin", "if1").unwrap());
+    let network = world.plan.network("spot").unwrap();
+    world.change(Change::Roam { port: world.port("alice"), network }).unwrap();
+    assert_eq!(own(&world, ap).map(|at| at.ip().to_string()), ["192.168.4.1", "2001:db8:4::1"]);
+    for ipv6 in [false, true] {
+        let meet = if ipv6 { world.ipv6("meet", 1) } else { world.ipv4("meet", 1) };
+        let sent = world.now;
+        world.send("alice", 4000, meet, b"out");
+        let delivery = world.take_one("meet");
+        assert_eq!(
+            delivery.at - sent,
+            LINK_DELAY * 2 + SERVER_DELAY,
+            "its own link, the modem's, the server's"
+        );
+        let outside = delivery.udp().0;
+        assert_eq!(outside, if ipv6 { world.ipv6("alice", 4000) } else { world.nat("o2", 4000) });
+        world.inject("meet", build_udp(meet, outside, b"back").unwrap());
+        assert_eq!(world.take_one("alice").udp().2, b"back");
+        // What is for the phone itself comes to the phone.
+        world.inject_at(modem, build_udp(own(&world, modem)[usize::from(ipv6)], meet, b"mine").unwrap());
+        let mine = world.take_one("meet").udp().0;
+        world.inject("meet", build_udp(meet, mine, b"yours").unwrap());
+        assert_eq!(world.take_one_at(modem).udp().2, b"yours");
+        // Neighbours need no uplink.
+        let near = if ipv6 { world.ipv6("alice", 9) } else { world.ipv4("alice", 9) };
+        let far = own(&world, ap)[usize::from(ipv6)];
+        world.inject("alice", build_udp(near, far, b"near").unwrap());
+        assert_eq!(world.take_one_at(ap).udp().0, near);
+    }
+    assert_eq!(world.causes(), []);
+    let counts = world.network.counts();
+    let up = |link: &&LinkCounts| link.port == Some(modem) && link.direction == Direction::Up;
+    assert_eq!(counts.iter().find(up).unwrap().packets, 4, "two of the guest's, two of the phone's");
+}
+
+#[test]
+fn a_hotspot_follows_its_uplink_and_ends_with_its_access_point() {
+    let mut world = World::new(with_a_phone(), 1);
+    world.change(hotspot(&world, "if1", "if0")).unwrap();
+    let (modem, ap) =
+        (world.plan.port_of("erin", "if0").unwrap(), world.plan.port_of("erin", "if1").unwrap());
+    let [spot, open, home] = ["spot", "open", "home"].map(|name| world.plan.network(name).unwrap());
+    world.change(Change::Roam { port: world.port("alice"), network: spot }).unwrap();
+    let meet = world.ipv4("meet", 1);
+    world.send("alice", 4000, meet, b"");
+    let before = world.take_one("meet").udp().0;
+    // In the open there is no NAT but the phone's own.
+    world.change(Change::Roam { port: modem, network: open }).unwrap();
+    world.send("alice", 4000, meet, b"");
+    let after = world.take_one("meet").udp().0;
+    assert_eq!((after.ip(), after != before), (own(&world, modem)[0].ip(), true));
+    world.change(Change::InterfaceState { port: modem, reachable: false }).unwrap();
+    world.send("alice", 4000, meet, b"");
+    assert_eq!(world.take_drops(), [DropCause::InterfaceDown]);
+    world.change(Change::InterfaceState { port: modem, reachable: true }).unwrap();
+    world.change(Change::Silence { port: ap, silent: true }).unwrap();
+    world.send("alice", 4000, meet, b"");
+    assert_eq!(world.take_drops(), [DropCause::Silenced]);
+    world.change(Change::Silence { port: ap, silent: false }).unwrap();
+    world.send("alice", 4000, meet, b"");
+    world.take_one("meet");
+    world.change(Change::Roam { port: ap, network: home }).unwrap();
+    world.send("alice", 4000, meet, b"");
+    assert_eq!(world.take_drops(), [DropCause::InterfaceDown]);
+}
+
+#[test]
+fn hotspots_are_refused_that_cannot_be() {
+    let mut world = World::new(with_a_phone(), 1);
+    let before = own(&world, world.plan.port_of("erin", "if1").unwrap());
+    let itself = hotspot(&world, "if1", "if1");
+    assert!(matches!(world.change(itself), Err(ChangeError::Unsound(PlanError::BehindItself { .. }))));
+    let Change::Hotspot { access_point, uplink, network } = hotspot(&world, "if1", "if0") else { panic!() };
+    let open = world.plan.network("open").unwrap();
+    let no_nat = Change::Hotspot { network: open, access_point, uplink };
+    assert_eq!(world.change(no_nat), Err(ChangeError::NoNat(open)));
+    let meet = world.port("meet");
+    let server = Change::Hotspot { network, access_point, uplink: meet };
+    assert_eq!(world.change(server), Err(ChangeError::ServerAddress(meet)));
+    assert_eq!(own(&world, access_point), before, "nothing has happened");
+    world.change(Change::Hotspot { network, access_point, uplink }).unwrap();
+    let inwards = Change::Roam { port: uplink, network };
+    assert!(matches!(world.change(inwards), Err(ChangeError::Unsound(PlanError::BehindItself { .. }))));
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn the_steps_have_the_words_of_the_scenario() {
     }
     assert_eq!(
         DisturbanceKind::ALL.map(DisturbanceKind::word).join(" "),
-        "down up carrier_off carrier_on silence restore address nat_rebind nat_flush roam metric link block unblock server_down server_up"
+        "down up carrier_off carrier_on silence restore address nat_rebind nat_flush roam metric link block unblock server_down server_up \
+         hotspot"
     );
     let rebind = EventKind::Disturbance {
         index: 0,

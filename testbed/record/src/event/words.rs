@@ -221,6 +221,8 @@ pub enum DisturbanceKind {
     ServerDown,
     /// A server is heard again.
     ServerUp,
+    /// An interface becomes the access point of a network, which its host shares its uplink with.
+    Hotspot,
 }
 
 /// Which way a packet went, seen from the host.
@@ -364,7 +366,7 @@ impl fmt::Display for PathStatus {
 
 impl DisturbanceKind {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Down,
         Self::Up,
         Self::CarrierOff,
@@ -381,6 +383,7 @@ impl DisturbanceKind {
         Self::Unblock,
         Self::ServerDown,
         Self::ServerUp,
+        Self::Hotspot,
     ];
 
     /// The word on disk and in a scenario.
@@ -402,6 +405,7 @@ impl DisturbanceKind {
             DisturbanceKind::Unblock => "unblock",
             DisturbanceKind::ServerDown => "server_down",
             DisturbanceKind::ServerUp => "server_up",
+            DisturbanceKind::Hotspot => "hotspot",
         }
     }
 
@@ -411,7 +415,13 @@ impl DisturbanceKind {
     pub fn is_loss(self) -> bool {
         matches!(
             self,
-            Self::Down | Self::CarrierOff | Self::Silence | Self::Address | Self::Roam | Self::ServerDown
+            Self::Down
+                | Self::CarrierOff
+                | Self::Silence
+                | Self::Address
+                | Self::Roam
+                | Self::ServerDown
+                | Self::Hotspot
         )
     }
 }

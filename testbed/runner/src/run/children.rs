@@ -6,7 +6,7 @@ use super::{
     evidence,
     iceperf::Iceperf,
     programs::{Program, Programs},
-    servers::{self, COTURN_FILES, Listens, RELAY_SECRET, STUN_PORT},
+    servers::{self, COTURN_FILES, Listens, RELAY_SECRET, RELAYS, STUN_PORT},
 };
 use crate::scenario::{Call, Direction, Host, Scenario, ServerKind, Signal, Workload};
 use lab::{Child, ChildSpec, Lab, LabError};
@@ -124,13 +124,15 @@ impl Cast<'_> {
         }
         let secrets = self.make_secrets()?;
         let peers = &self.scenario.peers;
-        let mut of_server = self.peer_arguments(&peers.server.host, Part::Server, &secrets.ticket)?;
+        let mut of_server =
+            self.peer_arguments(&peers.server.host, Part::Server, &secrets.ticket, &password)?;
         of_server.extend(["--identity".into(), secrets.identity.into()]);
         if peers.client.signal == Signal::InBand {
             of_server.extend(["--port".into(), SERVER_PORT.to_string().into()]);
         }
         running.push(self.spawn(&peers.server.host, Part::Server, of_server)?);
-        let mut of_client = self.peer_arguments(&peers.client.host, Part::Client, &secrets.ticket)?;
+        let mut of_client =
+            self.peer_arguments(&peers.client.host, Part::Client, &secrets.ticket, &password)?;
         // A call that never comes about is a result like any other, so it is tried to the end.
         of_client.extend(workload_arguments(peers.client.workload));
         for option in ["--time", "--connect-timeout"] {
@@ -140,7 +142,13 @@ impl Cast<'_> {
         Ok(())
     }
 
-    fn peer_arguments(&self, host: &str, part: Part, ticket: &Path) -> Result<Vec<OsString>, DirectoryError> {
+    fn peer_arguments(
+        &self,
+        host: &str,
+        part: Part,
+        ticket: &Path,
+        password: &str,
+    ) -> Result<Vec<OsString>, ChildError> {
         let mut arguments: Vec<OsString> =
             vec![part.word().into(), "--ticket-file".into(), ticket.into(), "--seed".into()];
         arguments.push(seed(self.scenario.seed, part).to_string().into());
@@ -156,7 +164,9 @@ impl Cast<'_> {
             arguments.extend(["--call-payload".into(), format!("{}B", payload.0).into()]);
         }
         arguments.extend(["--engine".into(), self.scenario.peers.client.engine.name().into()]);
-        arguments.extend(evidence::arguments(&self.directory.host(host)?));
+        let folder = self.directory.host(host)?;
+        arguments.extend(self.server_arguments(&folder, password)?);
+        arguments.extend(evidence::arguments(&folder));
         Ok(arguments)
     }
 
@@ -284,7 +294,7 @@ pub(crate) fn remove_secrets(scenario: &Scenario, directory: &RunDirectory) {
     };
     for folder in folders() {
         let _ = fs::remove_dir_all(folder.join(IDENTITY));
-        for file in [TICKET, RELAY_SECRET].into_iter().chain(COTURN_FILES) {
+        for file in [TICKET, RELAYS, RELAY_SECRET].into_iter().chain(COTURN_FILES) {
             let _ = fs::remove_file(folder.join(file));
         }
         servers::forget_password(&folder);
@@ -408,7 +418,8 @@ fn seed(run: u64, part: Part) -> u64 {
     random.next_u64()
 }
 
-fn addresses(port: &Port) -> Vec<std::net::IpAddr> {
+/// The first of each family.
+pub(super) fn addresses(port: &Port) -> Vec<std::net::IpAddr> {
     let ipv4 = port.ipv4.map(|(address, _)| address.into());
     let ipv6 = port.ipv6.map(|(address, _)| address.into());
     ipv4.into_iter().chain(ipv6).collect()

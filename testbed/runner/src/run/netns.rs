@@ -540,6 +540,7 @@ fn changes(scenario: &Scenario, action: &Action, is_end: bool) -> Result<Vec<Lab
             // Addresses come before the carrier, as they do for whoever asks when it is told.
             return Ok(if is_end { vec![roam, on] } else { vec![roam] });
         }
+        Action::Hotspot(hotspot) => LabChange::Hotspot { host, interface, network: hotspot.network.clone() },
         Action::Link(change) => LabChange::Link {
             network: change.network.clone(),
             down: Box::new(scenario.lower_link(&change.network, Direction::Down, &change.down)?),

@@ -4,7 +4,7 @@
 //! their sockets are there, and a descriptor that dies with them tells their end.
 
 use super::{
-    children::{Cast, ChildError, Part, Running, failed, write},
+    children::{Cast, ChildError, Part, Running, addresses, failed, write},
     programs::Program,
 };
 use crate::scenario::{Server, ServerKind};
@@ -25,6 +25,8 @@ const IPERF3_PORT: u16 = 5201;
 /// The one user of all relays of a run; and their realm.
 const TURN_USER: &str = "iceperf";
 
+/// What a peer is told of the relays.
+pub(super) const RELAYS: &str = "relays";
 /// The password of `iceperf relay`.
 pub(super) const RELAY_SECRET: &str = "secret";
 /// Of coturn: what it is told, and the files that it makes for itself.
@@ -83,6 +85,31 @@ impl Cast<'_> {
                 self.spawn(name, Part::Rendezvous, ["rendezvous".into()].into_iter().chain(binds).collect())
             }
         }
+    }
+
+    /// What makes a peer ask the STUN servers and relays; a file in its directory names the relays.
+    pub(super) fn server_arguments(
+        &self,
+        folder: &Path,
+        password: &str,
+    ) -> Result<Vec<OsString>, ChildError> {
+        let of = |kinds: &[ServerKind]| -> Vec<SocketAddr> {
+            let servers = self.scenario.servers.iter().filter(|(_, server)| kinds.contains(&server.kind));
+            // Of each family one: asking the others, too, would find nothing more.
+            let firsts = servers.filter_map(|(name, _)| self.plan.server(name)).flat_map(addresses);
+            firsts.map(|ip| SocketAddr::new(ip, STUN_PORT)).collect()
+        };
+        let stun = of(&[ServerKind::Stun, ServerKind::Relay, ServerKind::Coturn]).into_iter();
+        let mut arguments: Vec<OsString> =
+            stun.flat_map(|at| ["--stun".into(), at.to_string().into()]).collect();
+        let relays = of(&[ServerKind::Relay, ServerKind::Coturn]);
+        if !relays.is_empty() {
+            let lines = relays.iter().map(|at| format!("{TURN_USER}:{password}@{at}\n"));
+            let file = folder.join(RELAYS);
+            write(&file, lines.collect::<String>().as_bytes())?;
+            arguments.extend(["--turn-file".into(), file.into()]);
+        }
+        Ok(arguments)
     }
 
     fn start_iperf3(&self, name: &str, program: &Program) -> Result<Running, ChildError> {

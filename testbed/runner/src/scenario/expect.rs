@@ -37,6 +37,10 @@ pub(crate) enum Expect {
     },
     #[serde(rename = "direct_path")]
     NoDirectPath(Nothing),
+    RelayPath {
+        #[serde(serialize_with = "quantity::duration")]
+        below: Duration,
+    },
     /// Of the bulk transfer.
     Goodput {
         #[serde(serialize_with = "quantity::bit_rate")]
@@ -77,6 +81,7 @@ impl fmt::Display for Expect {
             Self::FirstPath { below: bound } => write!(formatter, "first_path {}", below(bound)),
             Self::DirectPath { below: bound } => write!(formatter, "direct_path {}", below(bound)),
             Self::NoDirectPath(Nothing::None) => formatter.write_str("no direct_path"),
+            Self::RelayPath { below: bound } => write!(formatter, "relay_path {}", below(bound)),
             Self::Goodput { above } => write!(formatter, "goodput above {}", format_bit_rate(*above)),
             Self::Lost { below } => write!(formatter, "lost below {below}"),
         }
@@ -92,6 +97,7 @@ impl From<Expect> for Expectation {
             Expect::FirstPath { below } => Self::FirstPath { below },
             Expect::DirectPath { below } => Self::DirectPath { below },
             Expect::NoDirectPath(Nothing::None) => Self::NoDirectPath,
+            Expect::RelayPath { below } => Self::RelayPath { below },
             Expect::Goodput { above } => Self::Goodput { above: record::BitRate(above.bits_per_second()) },
             Expect::Lost { below } => Self::Lost { below: Percent(below.percent()) },
         }
@@ -116,6 +122,7 @@ impl Expect {
                 Some(below) => Some(Self::DirectPath { below }),
                 None => Some(Self::NoDirectPath(Nothing::None)),
             },
+            "relay_path" => read_below(value, problems).map(|below| Self::RelayPath { below }),
             "goodput" => read_above(value, problems).map(|above| Self::Goodput { above }),
             _ => read_share(value, problems).map(|below| Self::Lost { below }),
         }

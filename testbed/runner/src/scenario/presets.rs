@@ -67,6 +67,9 @@ mod tests {
         assert_eq!(names, expected);
         for preset in all() {
             assert!(preset.evidence.contains("Assumption"), "{}", preset.evidence);
+            // What was seen has the id of an observation.
+            let has_id = ["ice-", "wa-", "qs-"].iter().any(|kind| preset.evidence.contains(kind));
+            assert_eq!(preset.evidence.starts_with("Observed"), has_id, "{}", preset.evidence);
             assert_eq!(preset.network.preset.as_deref(), Some(preset.name.as_str()));
         }
         for carrier in &all()[..2] {

@@ -191,6 +191,13 @@ fn the_resolved_form_reads_back_as_the_same() {
         &["timeline=[{at: 3s, do: {block: {network: o2, filters: [{stun: {match: port}}]}}}, \
              {at: 1s, do: {block: {network: o2, filters: [{udp: {}}]}}}, {at: 4s, do: {unblock: {network: o2}}}, \
              {at: 5s, do: {block: {network: o2, filters: [{udp: {}}]}}}]"],
+        &[
+            "servers.turn={kind: coturn, delay: 1ms}",
+            "servers.seen={kind: stun, delay: 1ms, addresses: 1}",
+            "networks.spot={link: {delay: 1ms}, nat: {}}",
+            "timeline=[{at: 1s, do: {server_down: turn}}, {at: 2s, do: {server_up: turn}}, \
+             {at: 3s, do: {hotspot: {host: laptop, interface: wlan0, network: spot}}}]",
+        ],
         &["timeline=[{at: 1s, do: {roam: {interface: laptop.wlan0, network: telekom, gap: 1s}}}, \
              {at: 2s, do: {metric: {interface: laptop.wlan0, value: 700}}}, {at: 3s, do: {nat_flush: home}}]"],
     ] {

@@ -16,8 +16,12 @@ use super::{
     yaml::{Entry, Node, Value},
 };
 use record::DisturbanceKind;
-use serde::Serialize;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use serde::{Serialize, Serializer};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +55,8 @@ pub(crate) enum Action {
         #[serde(serialize_with = "quantity::duration")]
         gap: Duration,
     },
+    /// The interface becomes the access point of the network, which its host shares another interface with.
+    Hotspot(Hotspot),
     /// The interface's routes have another metric.
     Metric {
         interface: Target,
@@ -76,6 +82,20 @@ pub(crate) enum Action {
     ServerUp(String),
 }
 
+/// Whose hotspot.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Hotspot {
+    pub(crate) interface: Target,
+    pub(crate) network: String,
+}
+
+impl Serialize for Hotspot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Target { host, interface } = &self.interface;
+        serializer.collect_map([("host", host), ("interface", interface), ("network", &self.network)])
+    }
+}
+
 /// What links become.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct LinkChange {
@@ -96,6 +116,7 @@ impl Action {
             | Self::Restore(target)
             | Self::Address { interface: target }
             | Self::Roam { interface: target, .. }
+            | Self::Hotspot(Hotspot { interface: target, .. })
             | Self::Metric { interface: target, .. } => Some(target),
             Self::Link(_)
             | Self::Block { .. }
@@ -119,6 +140,7 @@ impl Action {
     pub(crate) fn network(&self) -> Option<&str> {
         match self {
             Self::Roam { network, .. }
+            | Self::Hotspot(Hotspot { network, .. })
             | Self::Block { network, .. }
             | Self::Unblock { network }
             | Self::NatRebind(network)
@@ -138,6 +160,7 @@ impl Action {
             Self::Restore(_) => DisturbanceKind::Restore,
             Self::Address { .. } => DisturbanceKind::Address,
             Self::Roam { .. } => DisturbanceKind::Roam,
+            Self::Hotspot(_) => DisturbanceKind::Hotspot,
             Self::Metric { .. } => DisturbanceKind::Metric,
             Self::Link(_) => DisturbanceKind::Link,
             Self::Block { .. } => DisturbanceKind::Block,
@@ -187,6 +210,8 @@ pub(super) struct Stage<'a> {
     /// By name, without those that are unsound; they were told already.
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) hosts: BTreeMap<String, Host>,
+    /// Where interfaces have been by now.
+    pub(super) visited: BTreeSet<String>,
 }
 
 impl Step {
@@ -256,6 +281,7 @@ impl Stage<'_> {
                 return interface.map(|interface| Action::Address { interface });
             }
             "roam" => return self.roam(at, value, problems),
+            "hotspot" => return self.hotspot(value, problems),
             "metric" => return self.metric(value, problems),
             "link" => return self.link(value, problems),
             "block" => return self.block(value, problems),
@@ -295,7 +321,52 @@ impl Stage<'_> {
             }
             None => Some(Duration::ZERO),
         };
-        Some(Action::Roam { interface: interface?, network: network?, gap: gap? })
+        let network = network?;
+        self.visited.insert(network.clone());
+        Some(Action::Roam { interface: interface?, network, gap: gap? })
+    }
+
+    fn hotspot(&mut self, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::HOTSPOT, problems)?;
+        let host = table.require("host", problems);
+        let host = host.and_then(|node| reader::reference(node, "a host", &self.names.hosts, problems));
+        let place = table.require("interface", problems);
+        let network_node = table.get("network");
+        let network = self.network(&table, problems);
+        let (host, place, network, network_node) = (host?, place?, network?, network_node?);
+        let interfaces = &self.hosts.get(host)?.interfaces;
+        let names: Vec<&str> = interfaces.keys().map(String::as_str).collect();
+        let interface = reader::reference(place, "an interface of this host", &names, problems)?;
+        let alone = (names.len() < 2).then(|| format!("`{host}` has no other interface that it could share"));
+        let fault = alone.map(|fault| (place, fault));
+        let fault = fault.or_else(|| Some((network_node, self.fault_of_hotspot(&network)?)));
+        if let Some((node, fault)) = fault {
+            let help = "a hotspot's network has one NAT, is neither behind another nor before it, and is empty before";
+            problems.push(Problem::new(fault, node.span, "no hotspot").help(help));
+            return None;
+        }
+        self.visited.insert(network.clone());
+        let interface = Target { host: host.to_owned(), interface: interface.to_owned() };
+        Some(Action::Hotspot(Hotspot { interface, network }))
+    }
+
+    /// Why a network cannot be a hotspot's from now on.
+    fn fault_of_hotspot(&self, name: &str) -> Option<String> {
+        let network = self.networks.get(name)?;
+        let mut interfaces = self.hosts.values().flat_map(|host| host.interfaces.values());
+        let before = self.networks.iter().find(|(_, other)| other.behind.as_deref() == Some(name));
+        match (network.nat.len(), &network.behind, before) {
+            (1, None, None) if interfaces.any(|interface| interface.network == name) => {
+                Some(format!("an interface is in `{name}` from the beginning"))
+            }
+            (1, None, None) if self.visited.contains(name) => {
+                Some(format!("an interface has roamed to `{name}` before"))
+            }
+            (1, None, None) => None,
+            (1, Some(outer), _) => Some(format!("`{name}` is behind `{outer}`")),
+            (1, None, Some((inner, _))) => Some(format!("`{inner}` is behind `{name}`")),
+            (nats, ..) => Some(format!("`{name}` has {nats} NATs")),
+        }
     }
 
     fn ends_within_the_run(&self, at: Duration, gap: Duration, node: &Node, problems: &mut Problems) -> bool {

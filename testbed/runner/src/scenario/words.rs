@@ -194,8 +194,9 @@ pub(crate) const ACTIONS: Vocabulary = words(
         "nat_flush",
         "server_down",
         "server_up",
+        "hotspot",
     ],
-    &["hotspot", "path", "policy", "priority"],
+    &["path", "policy", "priority"],
 );
 
 /// Those of [`LINK`] but for `radio`, which stays.
@@ -224,12 +225,15 @@ pub(crate) const UNBLOCK_STEP: Vocabulary = words("a key of an unblock step", &[
 
 pub(crate) const ROAM: Vocabulary = words("a key of a roam step", &["interface", "network", "gap"], &[]);
 
+pub(crate) const HOTSPOT: Vocabulary =
+    words("a key of a hotspot step", &["host", "interface", "network"], &[]);
+
 pub(crate) const METRIC: Vocabulary = words("a key of a metric step", &["interface", "value"], &[]);
 
 pub(crate) const EXPECTATIONS: Vocabulary = words(
     "an expectation",
-    &["interruption", "same_connection", "how", "first_path", "direct_path", "goodput", "lost"],
-    &["relay_path", "verdict"],
+    &["interruption", "same_connection", "how", "first_path", "direct_path", "relay_path", "goodput", "lost"],
+    &["verdict"],
 );
 
 pub(crate) const INTERRUPTION: Vocabulary = words("a key of an interruption", &["below", "at"], &[]);

@@ -98,3 +98,29 @@ fn links_change_and_interfaces_roam_while_a_call_lasts() {
     let again = stage.testbed(&["compare", &directory.display().to_string()]);
     assert_eq!(again.code, Some(0), "{again:?}");
 }
+
+/// Two links, two NATs and another host's modem in the way, from the middle of a call on.
+#[test]
+fn a_call_moves_onto_the_hotspot_of_a_phone() {
+    let stage = Stage::for_one_user();
+    let sets = ["duration=9s", "timeline.0.at=2s", "timeline.1.at=3s", "expect=[{same_connection: true}]"];
+    let (run, directory) = self::run(&stage, "hotspot", &sets);
+    all_hold(&run);
+    let steps = run["metrics"]["disturbances"].as_array().unwrap();
+    let names: Vec<&Value> = steps.iter().map(|step| &step["what"]).collect();
+    assert_eq!(names, ["hotspot phone.wlan0 to spot", "roam laptop.wlan0 to spot"]);
+    let manifest = manifest(&directory);
+    let packets = |network: &str, host: &str, interface: &str| {
+        let links = manifest["links"].as_array().unwrap().iter();
+        let mut of = links.filter(|link| link["network"] == network && link["host"] == host);
+        let up = of.find(|link| link["interface"] == interface && link["direction"] == "up");
+        up.and_then(|link| link["packets"].as_u64()).unwrap_or(0)
+    };
+    // What it did before it roamed is told as of where it was.
+    let [before, after] = ["cafe", "spot"].map(|network| packets(network, "laptop", "wlan0"));
+    assert!(before > 50 && after > 50, "{manifest}");
+    assert!(
+        packets("o2", "phone", "wwan0") + 20 > after,
+        "what leaves the hotspot passes the modem: {manifest}"
+    );
+}

@@ -84,6 +84,39 @@ fn a_server_that_dies_ends_the_run_with_its_last_words() {
     }
 }
 
+/// Ours and Debian's: where nothing but a relay can carry a call, it does, and without it nothing does.
+#[test]
+fn a_relay_carries_the_call_that_no_direct_path_can() {
+    let stage = Stage::for_one_user();
+    let file = stage.take_scenario("networks/relayed-call.yaml");
+    let gone = "timeline=[{at: 3s, do: {server_down: turn}}, {at: 4500ms, do: {server_up: turn}}]";
+    for (kind, sets) in [
+        ("relay", &["duration=7s", gone, "expect.1.relay_path.below=3s", "expect.2.lost.below=60%"][..]),
+        ("coturn", &["duration=4s", "expect.1.relay_path.below=3s", "expect.2.lost.below=30%"]),
+    ] {
+        let kind_of_server = format!("servers.turn.kind={kind}");
+        let sets = [sets, &[kind_of_server.as_str()]].concat();
+        let sets: Vec<&str> = sets.into_iter().flat_map(|set| ["--set", set]).collect();
+        let told = stage.run_file(&file, &[&sets[..], &["--json"]].concat());
+        let run = &results(&told.stdout)[0];
+        assert_valid_but_for_timing(run);
+        assert!(run["expectations"].as_array().unwrap().iter().all(|one| one["ok"] == true), "{kind}: {run}");
+        assert!(run["metrics"]["call"]["down"]["received"].as_u64() > Some(50), "{kind}: {run}");
+        for step in run["metrics"]["disturbances"].as_array().unwrap() {
+            assert_eq!(step["same_connection"], true, "{kind}: {step}");
+        }
+        if let Some(down) = run["metrics"]["disturbances"].get(0) {
+            assert_eq!(down["what"], "server_down turn");
+            assert!(
+                down["interruption_ms"].as_f64() > Some(1_400.0),
+                "nothing but the relay carries: {down}"
+            );
+        }
+        let directory = stage.path(run["run_dir"].as_str().unwrap());
+        assert!(!directory.join("hosts/laptop/relays").exists(), "the password is left");
+    }
+}
+
 /// The process of a host, as the record tells.
 fn pid_of(host: &str, log: &str) -> u64 {
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
