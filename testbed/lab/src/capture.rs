@@ -2,9 +2,10 @@
 //!
 //! The datapath copies packets into batches and hands these over every few milliseconds; one thread writes them, whole
 //! blocks at a time. So a file is right up to its last whole block whenever the process ends, `kill -9` included.
-//! A packet that the model drops is in its sender's capture: it had left the host, as on a real interface. One that it
-//! drops at once, on the interface's own link, has a comment that says why; what becomes of others is not known yet when
-//! they are written.
+//! A packet that the model drops is in its sender's capture: it had left the host, as on a real interface. A comment on it
+//! says why, and where and after which time unless that was at once, on the interface's own link. What becomes of a packet
+//! later is not known yet when it is written, so that such comments come when the lab is finished: each file is then
+//! replaced in one step by one that has them.
 //!
 //! A capture that cannot be written (no room, no such directory) ends the whole lab: see [`crate::Lab::finish`]. Left
 //! out: filters, rotation and limits of size.
@@ -13,7 +14,7 @@ use netmodel::PortId;
 use pcap_file::{
     DataLink, Endianness, PcapError,
     pcapng::{
-        Block, PcapNgBlock, PcapNgParser, PcapNgWriter,
+        Block, PcapNgBlock, PcapNgParser, PcapNgReader, PcapNgWriter,
         blocks::{
             enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption},
             interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
@@ -24,10 +25,10 @@ use pcap_file::{
 };
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     ffi::OsString,
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError},
     thread::{self, JoinHandle},
@@ -53,6 +54,8 @@ const TLS_KEY_LOG: u32 = 0x544c_534b;
 /// Bits 0 and 1 of epb_flags (pcapng section 4.3.1).
 const INBOUND: u32 = 0b01;
 const OUTBOUND: u32 = 0b10;
+/// A packet that is dropped later than this has no comment. The links of the scenarios hold none for as long.
+const REMEMBERED: Duration = Duration::from_secs(30);
 /// if_tsresol: 10 to the power of minus nine.
 const NANOSECONDS: u8 = 9;
 
@@ -88,10 +91,15 @@ pub fn embed_secrets(path: &Path, key_log: &str) -> Result<(), CaptureError> {
     if key_log.is_empty() {
         return Ok(());
     }
+    replace(path, |beside| write_with_secrets(path, beside, key_log))
+}
+
+/// A file is written anew beside the old one, and takes its place.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<(), CaptureError>) -> Result<(), CaptureError> {
     let mut beside = OsString::from(path);
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    let written = write_with_secrets(path, &beside, key_log)
+    let written = write(&beside)
         .and_then(|()| fs::rename(&beside, path).map_err(|source| failed("replace", path, source)));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
@@ -166,7 +174,8 @@ pub(crate) struct Captures {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passing {
     In,
-    Out,
+    /// Out, with the model's number.
+    Out(u64),
     /// Out, and dropped at once for this reason.
     Dropped(&'static str),
 }
@@ -180,6 +189,16 @@ pub(crate) struct Closed;
 struct Batch {
     heads: Vec<Head>,
     bytes: Vec<u8>,
+    /// What became of packets, maybe of earlier batches.
+    dropped: Vec<(u64, Dropped)>,
+}
+
+/// How a packet ended.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) at: Instant,
+    pub(crate) why: &'static str,
+    pub(crate) network: String,
 }
 
 #[derive(Debug)]
@@ -252,6 +271,14 @@ impl Tap {
         if self.batch.bytes.len() >= BATCH_BYTES { self.hand_over(at) } else { Ok(()) }
     }
 
+    /// A packet that was taken was dropped later on.
+    pub(crate) fn dropped(&mut self, number: u64, dropped: Dropped) {
+        if !self.wanted.is_empty() {
+            self.due.get_or_insert(dropped.at + BATCH_EVERY);
+            self.batch.dropped.push((number, dropped));
+        }
+    }
+
     /// When to call [`Tap::wake`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due
@@ -280,7 +307,7 @@ impl Tap {
 impl Drop for Tap {
     /// The last batch. If nobody writes any more, [`Captures::finish`] tells why.
     fn drop(&mut self) {
-        if !self.batch.heads.is_empty() {
+        if !self.batch.heads.is_empty() || !self.batch.dropped.is_empty() {
             let _ = self.full.send(std::mem::take(&mut self.batch));
         }
     }
@@ -292,11 +319,14 @@ struct Writer {
     files: Vec<CaptureFile>,
     /// File and interface in it.
     places: BTreeMap<PortId, (usize, u32)>,
+    /// Packets that left lately, by ascending number: which file has them, and as the how manieth of its packets.
+    recent: VecDeque<(u64, Instant, (usize, u64))>,
 }
 
 impl Writer {
     fn create(plans: Vec<CapturePlan>) -> Result<Self, CaptureError> {
-        let mut writer = Self { clock: WallClock::now(), files: Vec::new(), places: BTreeMap::new() };
+        let (files, places, recent) = (Vec::new(), BTreeMap::new(), VecDeque::new());
+        let mut writer = Self { clock: WallClock::now(), files, places, recent };
         for plan in plans {
             let interfaces = plan.interfaces.iter().zip(0_u32..);
             let index = writer.files.len();
@@ -311,7 +341,7 @@ impl Writer {
             let more = self.write_all(&full, &empty)?;
             self.files.iter_mut().try_for_each(CaptureFile::flush)?;
             if !more {
-                return Ok(());
+                return self.comment_all();
             }
             thread::sleep(BATCH_EVERY);
         }
@@ -326,6 +356,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => return Ok(false),
             };
             self.add(&batch)?;
+            batch.dropped.drain(..).for_each(|(number, dropped)| self.note_dropped(number, dropped));
             batch.heads.clear();
             batch.bytes.clear();
             // There may be more of them than go round; and the datapath may be gone.
@@ -342,7 +373,7 @@ impl Writer {
             let Some(file) = self.files.get_mut(index) else { continue };
             let flags = match passing {
                 Passing::In => INBOUND,
-                Passing::Out | Passing::Dropped(_) => OUTBOUND,
+                Passing::Out(_) | Passing::Dropped(_) => OUTBOUND,
             };
             let mut options = vec![EnhancedPacketOption::Flags(flags)];
             if let Passing::Dropped(why) = passing {
@@ -355,15 +386,75 @@ impl Writer {
                 data: packet.into(),
                 options,
             })?;
+            let ordinal = file.packets;
+            file.packets += 1;
+            if let Passing::Out(number) = passing {
+                self.remember(*number, *at, (index, ordinal));
+            }
         }
         Ok(())
     }
+}
+
+impl Writer {
+    /// Remembers where a packet is, and forgets those that have been on their way for too long.
+    fn remember(&mut self, number: u64, at: Instant, place: (usize, u64)) {
+        self.recent.push_back((number, at, place));
+        let is_old = |(_, then, _): &(u64, Instant, _)| at.saturating_duration_since(*then) > REMEMBERED;
+        while self.recent.front().is_some_and(is_old) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Of several parts of a packet the first one tells its end.
+    fn note_dropped(&mut self, number: u64, dropped: Dropped) {
+        let found = self.recent.binary_search_by_key(&number, |(number, ..)| *number).ok();
+        let place = found.and_then(|index| self.recent.get(index)).map(|(_, _, place)| *place);
+        if let Some((file, ordinal)) = place
+            && let Some(file) = self.files.get_mut(file)
+        {
+            file.dropped.entry(ordinal).or_insert(dropped);
+        }
+    }
+
+    fn comment_all(&self) -> Result<(), CaptureError> {
+        let files = self.files.iter().filter(|file| !file.dropped.is_empty());
+        files
+            .into_iter()
+            .try_for_each(|file| replace(&file.path, |beside| write_with_comments(file, self.clock, beside)))
+    }
+}
+
+fn write_with_comments(file: &CaptureFile, clock: WallClock, beside: &Path) -> Result<(), CaptureError> {
+    let form = |source| CaptureError::Form { path: file.path.clone(), source };
+    let writing = |source| failed("write", beside, source);
+    let old = File::open(&file.path).map_err(|source| failed("read", &file.path, source))?;
+    let new = BufWriter::with_capacity(WRITE_BYTES, File::create(beside).map_err(writing)?);
+    let mut reader = PcapNgReader::new(old).map_err(form)?;
+    let mut writer = PcapNgWriter::with_section_header(new, reader.section().clone()).map_err(form)?;
+    let mut ordinals = 0_u64..;
+    while let Some(block) = reader.next_block() {
+        let mut block = block.map_err(form)?;
+        if let Block::EnhancedPacket(packet) = &mut block
+            && let Some(Dropped { at, why, network }) =
+                ordinals.next().and_then(|ordinal| file.dropped.get(&ordinal))
+        {
+            let later = clock.since_epoch(*at).saturating_sub(packet.timestamp).as_secs_f64() * 1e3;
+            let comment = format!("dropped: {why} in {network}, {later:.3} ms later");
+            packet.options.push(EnhancedPacketOption::Comment(comment.into()));
+        }
+        writer.write_block(&block).map_err(form)?;
+    }
+    writer.into_inner().flush().map_err(writing)
 }
 
 struct CaptureFile {
     path: PathBuf,
     file: File,
     blocks: PcapNgWriter<Vec<u8>>,
+    packets: u64,
+    /// What became of its packets later on, by how many were before them.
+    dropped: BTreeMap<u64, Dropped>,
 }
 
 impl CaptureFile {
@@ -379,7 +470,7 @@ impl CaptureFile {
         };
         let blocks = PcapNgWriter::with_section_header(Vec::new(), section);
         let blocks = blocks.map_err(|source| CaptureError::Form { path: path.clone(), source })?;
-        let mut capture = Self { path, file, blocks };
+        let mut capture = Self { path, file, blocks, packets: 0, dropped: BTreeMap::new() };
         for (_, name) in interfaces {
             let description = format!("{host}.{name}");
             capture.add(InterfaceDescriptionBlock {

@@ -9,7 +9,7 @@
 )]
 
 use crate::{
-    capture::{Closed, Passing, Tap},
+    capture::{Closed, Dropped, Passing, Tap},
     lab::LabEvent,
     lateness::LatenessRecorder,
     tun::Tun,
@@ -269,6 +269,10 @@ impl Carrier {
         match output {
             Output::Deliver { port, packet, due } => self.write(now, port, packet, due),
             Output::Event { at, event } => {
+                if let LabEvent::Dropped { number: Some(number), cause, network, .. } = &event {
+                    let dropped = Dropped { at, why: word(*cause), network: network.clone() };
+                    self.tap.dropped(*number, dropped);
+                }
                 // Nobody listens any more when the run is being taken down.
                 drop(self.sink.send((at, event)));
                 Ok(now)
@@ -351,10 +355,10 @@ impl Carrier {
 
     /// A packet comes into its sender's capture before what it may have brought about, and with what became of it.
     fn inject_captured(&mut self, at: Instant, id: PortId, packet: Vec<u8>) -> Result<(), DatapathError> {
-        self.network.inject(at, id, packet.clone());
+        let number = self.network.inject(at, id, packet.clone());
         let outputs: Vec<Output> = std::iter::from_fn(|| self.network.poll(at)).collect();
         let dropped = outputs.iter().find_map(|output| dropped_at_once(output, id, at));
-        let passing = dropped.map_or(Passing::Out, Passing::Dropped);
+        let passing = dropped.map_or(Passing::Out(number), Passing::Dropped);
         self.tap.take(id, passing, at, &packet).map_err(not_captured)?;
         outputs.into_iter().try_fold(at, |now, output| self.hand_over(now, output)).map(drop)
     }
@@ -399,18 +403,38 @@ fn dropped_at_once(output: &Output, sender: PortId, sent: Instant) -> Option<&'s
         Output::Event { at, event: LabEvent::Dropped { port: Some(port), cause, .. } }
             if *port == sender && *at == sent =>
         {
-            match cause {
-                DropCause::QueueFull => Some("queue-full"),
-                DropCause::Lost => Some("loss"),
-                DropCause::TooBig => Some("too-big"),
-                DropCause::InterfaceDown => Some("interface-down"),
-                DropCause::Silenced => Some("silenced"),
-                DropCause::SourceSpoofed => Some("source-spoofed"),
-                DropCause::Malformed => Some("malformed"),
-                _ => None,
-            }
+            use DropCause::{InterfaceDown, Lost, Malformed, QueueFull, Silenced, SourceSpoofed, TooBig};
+            let own = [QueueFull, Lost, TooBig, InterfaceDown, Silenced, SourceSpoofed, Malformed];
+            own.contains(cause).then(|| word(*cause))
         }
         _ => None,
+    }
+}
+
+/// As the record has it.
+fn word(cause: DropCause) -> &'static str {
+    match cause {
+        DropCause::QueueFull => "queue-full",
+        DropCause::CoDel => "codel",
+        DropCause::Lost => "loss",
+        DropCause::TooBig => "too-big",
+        DropCause::InterfaceDown => "interface-down",
+        DropCause::Silenced => "silenced",
+        DropCause::NatNoMapping => "nat-no-mapping",
+        DropCause::NatFiltered => "nat-filtered",
+        DropCause::NatHairpin => "nat-hairpin",
+        DropCause::NatExhausted => "nat-exhausted",
+        DropCause::Firewall => "firewall",
+        DropCause::CarrierUdpP2p => "carrier-udp-p2p",
+        DropCause::CarrierUdp => "carrier-udp",
+        DropCause::CarrierStunPort => "carrier-stun-port",
+        DropCause::CarrierStunCookie => "carrier-stun-cookie",
+        DropCause::CarrierStunSignature => "carrier-stun-signature",
+        DropCause::SourceSpoofed => "source-spoofed",
+        DropCause::Malformed => "malformed",
+        DropCause::UnsupportedProtocol => "unsupported-protocol",
+        DropCause::HopLimit => "hop-limit",
+        DropCause::NoRoute | DropCause::Multicast => "no-route",
     }
 }
 

@@ -53,6 +53,7 @@ pub struct Network {
     /// What was lost where no link is.
     strays: BTreeMap<DropCause, u64>,
     errors_sent: u64,
+    injected: u64,
     now: Option<Instant>,
     /// When something happens on the links, and after them when the first check is due.
     agenda: Agenda,
@@ -99,19 +100,23 @@ impl Network {
         state::build(plan, seed)
     }
 
-    /// A raw IPv4 or IPv6 packet leaves a port. Whatever is wrong with it becomes a [`NetworkEvent::Dropped`].
-    pub fn inject(&mut self, now: Instant, port: PortId, packet: Vec<u8>) {
+    /// A raw IPv4 or IPv6 packet leaves a port. Whatever is wrong with it becomes a [`NetworkEvent::Dropped`]. Its number,
+    /// counted from 1, by which that event names it.
+    pub fn inject(&mut self, now: Instant, port: PortId, packet: Vec<u8>) -> u64 {
+        self.injected += 1;
+        let number = self.injected;
         let now = self.advance(now);
         let is_planned = usize::from(port.0) < self.planned_ports;
         let place = if is_planned { self.place(port, Direction::Up) } else { Place::NOWHERE };
         let bytes = packet.len();
         match Packet::parse(packet) {
-            Ok(packet) => match self.refuse(port, &packet) {
-                Some(cause) => self.drop_packet(now, place, cause, &packet),
-                None => self.send(now, port, Direction::Up, packet),
+            Ok(packet) => match (self.refuse(port, &packet), packet.numbered(number)) {
+                (Some(cause), packet) => self.drop_packet(now, place, cause, &packet),
+                (None, packet) => self.send(now, port, Direction::Up, packet),
             },
-            Err(_) => self.drop_bytes(now, place, DropCause::Malformed, None, bytes),
+            Err(_) => self.drop_bytes(now, place, DropCause::Malformed, None, (bytes, number)),
         }
+        number
     }
 
     /// The next thing that is due by now. Call until it gives nothing.
@@ -214,7 +219,7 @@ impl Network {
         if fate.lost {
             return self.drop_packet(now, self.place_of(id), DropCause::Lost, &packet);
         }
-        let copy = fate.copy.map(|jitter| (packet.clone(), jitter));
+        let copy = fate.copy.map(|jitter| (packet.clone().numbered(0), jitter));
         link.tally.duplicated += u64::from(copy.is_some());
         let original = Some((packet, fate.jitter));
         for (packet, jitter) in original.into_iter().chain(copy) {

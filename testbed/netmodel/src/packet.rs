@@ -49,6 +49,8 @@ pub enum PacketError {
 pub(crate) struct Packet {
     bytes: Vec<u8>,
     head: Head,
+    /// Of the injected packet that it is or is part of; 0 for what the model's routers send, and for copies.
+    number: u64,
 }
 
 /// One packet as a border sees it: who on the near (inside) end talks to whom on the far end.
@@ -65,7 +67,15 @@ impl Packet {
     pub(crate) fn parse(mut bytes: Vec<u8>) -> Result<Self, PacketError> {
         let (head, length) = Head::parse(&bytes)?;
         bytes.truncate(length);
-        Ok(Self { bytes, head })
+        Ok(Self { bytes, head, number: 0 })
+    }
+
+    pub(crate) fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {

@@ -21,7 +21,8 @@ fn capture(path: &Path, packets: u16) {
     let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
     for number in 0..packets {
         let at = start + Duration::from_millis(number.into());
-        let (port, passing) = if number % 2 == 0 { (1, Passing::Out) } else { (2, Passing::In) };
+        let (port, passing) =
+            if number % 2 == 0 { (1, Passing::Out(u64::from(number) + 1)) } else { (2, Passing::In) };
         tap.take(PortId(port), passing, at, &packet(number)).unwrap();
         // Nobody wants these.
         tap.take(PortId(0), passing, at, &packet(number)).unwrap();
@@ -141,7 +142,7 @@ fn packets_are_in_the_file_before_the_end() {
         let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
         assert_eq!(blocks(&fs::read(path).unwrap()).len(), 2, "the interfaces, at once");
         let at = Instant::now();
-        tap.take(PortId(1), Passing::Out, at, &packet(1)).unwrap();
+        tap.take(PortId(1), Passing::Out(1), at, &packet(1)).unwrap();
         assert_eq!(tap.deadline(), Some(at + BATCH_EVERY));
         tap.wake(at + BATCH_EVERY).unwrap();
         assert_eq!(tap.deadline(), None);
@@ -235,5 +236,39 @@ fn what_cannot_be_written_is_an_error() {
         assert!(error.to_string().contains("missing/capture.pcapng: No such file or directory"), "{error}");
         let error = Captures::start(vec![plan(Path::new("/dev/full"))]).expect_err("no room");
         assert!(error.to_string().contains("cannot write the capture /dev/full: No space left"), "{error}");
+    });
+}
+
+/// Through a NAT and to the far end: the packet has other addresses by then, and one number all the way.
+#[test]
+fn what_becomes_of_a_packet_later_is_a_comment_on_it() {
+    in_a_directory(|path| {
+        let start = Instant::now();
+        let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
+        for number in 1..=6 {
+            let at = start + Duration::from_millis(number);
+            tap.take(PortId(1), Passing::Out(number), at, &packet(number as u16)).unwrap();
+        }
+        let late = |ms| Dropped {
+            at: start + Duration::from_millis(ms),
+            why: "nat-filtered",
+            network: "home".into(),
+        };
+        tap.dropped(3, late(28));
+        tap.dropped(99, late(29));
+        tap.dropped(3, late(30));
+        let before = fs::metadata(path).unwrap().len();
+        drop(tap);
+        captures.finish().unwrap();
+        assert!(!path.with_extension("pcapng.new").exists() && fs::metadata(path).unwrap().len() > before);
+        let fields = ["-T", "fields", "-E", "separator=,", "-e", "frame.number", "-e", "frame.comment"];
+        let told = wireshark("tshark", &[&fields[..], &["-r"]].concat(), path);
+        let lines: Vec<&str> = told.lines().collect();
+        let comment = "3,dropped: nat-filtered in home, 25.000 ms later";
+        assert_eq!(lines, ["1,", "2,", comment, "4,", "5,", "6,"]);
+        let blocks = blocks(&fs::read(path).unwrap());
+        let times: Vec<_> = blocks.into_iter().filter_map(|block| block.into_enhanced_packet()).collect();
+        let apart = times.windows(2).map(|pair| pair[1].timestamp - pair[0].timestamp);
+        assert!(apart.into_iter().all(|apart| apart == Duration::from_millis(1)));
     });
 }

@@ -18,17 +18,18 @@ impl Place {
 
 impl Network {
     pub(super) fn drop_packet(&mut self, now: Instant, place: Place, cause: DropCause, packet: &Packet) {
-        self.drop_bytes(now, place, cause, Some(packet.endpoints()), packet.len());
+        let (endpoints, size) = (Some(packet.endpoints()), (packet.len(), packet.number()));
+        self.drop_bytes(now, place, cause, endpoints, size);
     }
 
-    /// Counts a drop, and tells it unless it is of the kind that is only counted.
+    /// Counts a drop, and tells it, with size and number, unless it is of the kind that is only counted.
     pub(super) fn drop_bytes(
         &mut self,
         now: Instant,
         place: Place,
         cause: DropCause,
         endpoints: Option<(SocketAddr, SocketAddr)>,
-        bytes: usize,
+        (bytes, number): (usize, u64),
     ) {
         self.count_drop(place, cause);
         if cause == DropCause::Multicast {
@@ -42,6 +43,7 @@ impl Network {
             source: endpoints.map(|(source, _)| source),
             destination: endpoints.map(|(_, destination)| destination),
             bytes,
+            number: Some(number).filter(|number| *number > 0),
         };
         self.outputs.push_back(Output::Event { at: now, event });
     }

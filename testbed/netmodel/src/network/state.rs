@@ -74,6 +74,7 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         known: known.map(|(address, _)| address).collect(),
         strays: BTreeMap::new(),
         errors_sent: 0,
+        injected: 0,
         now: None,
         agenda: Agenda::new(0),
         checks: BTreeMap::new(),

@@ -31,7 +31,7 @@ impl Packet {
             let offset = first + (index * most / 8) as u16;
             let more = index + 1 < count || flags & MORE_FRAGMENTS != 0;
             let flags = offset | if more { MORE_FRAGMENTS } else { 0 };
-            Self::parse(one(header, part, flags)).ok()
+            Self::parse(one(header, part, flags)).ok().map(|part| part.numbered(self.number()))
         };
         let fragments = body.chunks(most).enumerate().filter_map(fragment).collect();
         Ok(fragments)

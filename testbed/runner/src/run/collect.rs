@@ -265,7 +265,7 @@ impl Collector {
 /// The network model's words in those of the record: the one place where they meet.
 fn from_lab(plan: &Plan, event: LabEvent) -> EventKind {
     match event {
-        LabEvent::Dropped { port, network, direction, cause, source, destination, bytes } => {
+        LabEvent::Dropped { port, network, direction, cause, source, destination, bytes, number: _ } => {
             let owner = port.and_then(|id| plan.ports().iter().find(|port| port.id == id));
             let (traffic_host, traffic_interface) = owner.map(|port| owner_names(&port.owner)).unzip();
             EventKind::PacketDropped {

@@ -81,7 +81,7 @@ fn hosts_of_a_run(stage: &Stage, engine: &str) -> PathBuf {
 }
 
 /// Rows of fields, as tshark prints them; several values of one field are separated by commas.
-fn tshark(capture: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
+pub(crate) fn tshark(capture: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.arg("-r").arg(capture).args(["-Y", filter, "-T", "fields"]);
     fields.iter().for_each(|field| {

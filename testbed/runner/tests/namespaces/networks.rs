@@ -1,6 +1,6 @@
 //! Networks that do more than delay, one short run each: what a scenario says of them is what the run's own record tells.
 
-use crate::{assert_valid_but_for_timing, results, stage::Stage};
+use crate::{assert_valid_but_for_timing, evidence::tshark, results, stage::Stage};
 use serde_json::Value;
 use std::{
     fs,
@@ -68,6 +68,11 @@ fn what_a_filter_drops_is_counted_by_its_rule() {
     let rule = serde_json::json!({"stun": {"match": "cookie", "direction": "both", "answer": "silence"}});
     assert_eq!(stun["rule"], rule);
     assert!(stun["dropped"].as_u64() > Some(0), "{stun}");
+    // Beyond its own link, and over IPv4 beyond a NAT: the laptop's capture says what became of each.
+    let capture = directory.join("hosts/laptop/capture.pcapng");
+    let comments = tshark(&capture, "frame.comment contains \"dropped: \"", &["frame.comment"]);
+    let filtered = comments.iter().filter(|comment| comment[0].contains("carrier-stun-cookie in office, "));
+    assert!(filtered.count() > 0, "{comments:?}");
 }
 
 /// A trace from a file, a radio, other links, another network: and the directory can be read by itself.
