@@ -54,6 +54,12 @@ impl Secret {
         Credentials::new(&ufrag, &pwd).expect("lengths and alphabet are those of RFC 8839")
     }
 
+    /// A secret for something else between the same two peers: a rendezvous session of its own, for one. `purpose`
+    /// tells several apart.
+    pub fn derived(&self, purpose: &str) -> Secret {
+        Secret(self.derive(b"derived", purpose.as_bytes()))
+    }
+
     /// Names the rendezvous session. Knowing it admits to the session, so it is as secret as the secret.
     pub(crate) fn session(&self) -> [u8; 16] {
         self.derive(b"rendezvous session", b"")
@@ -164,6 +170,8 @@ mod tests {
         assert_ne!(client.ufrag(), server.ufrag());
         assert_ne!(client.pwd(), server.pwd());
         assert_ne!(Secret([2; 16]).session(), secret.session());
+        assert_ne!(secret.derived("one").session(), secret.session());
+        assert_ne!(secret.derived("one"), secret.derived("two"));
         assert!(secret.proves(b"x", &secret.proof(b"x")));
         assert!(!secret.proves(b"y", &secret.proof(b"x")));
     }

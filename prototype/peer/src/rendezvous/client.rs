@@ -16,7 +16,7 @@ const SLOWEST: Duration = Duration::from_millis(500);
 
 /// The signalling of one peer over any number of rendezvous servers and sockets.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     secret: Secret,
     side: Side,
     servers: Vec<SocketAddr>,
@@ -30,7 +30,7 @@ pub(crate) struct Client {
 
 /// Why a message was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dropped {
+pub enum Dropped {
     /// Not from one of the servers.
     UnexpectedSource,
     /// Not a message, or not for this session.
@@ -40,12 +40,8 @@ pub(crate) enum Dropped {
 }
 
 impl Client {
-    pub(crate) fn new(
-        secret: Secret,
-        side: Side,
-        servers: Vec<SocketAddr>,
-        description: Description,
-    ) -> Self {
+    /// The side of a session that its secret names. It is quiet until [`Client::resume`].
+    pub fn new(secret: Secret, side: Side, servers: Vec<SocketAddr>, description: Description) -> Self {
         Self {
             secret,
             side,
@@ -59,12 +55,13 @@ impl Client {
         }
     }
 
-    pub(crate) fn servers(&self) -> &[SocketAddr] {
+    /// Where its messages go, and whence answers may come.
+    pub fn servers(&self) -> &[SocketAddr] {
         &self.servers
     }
 
     /// Begins to tell and ask; [`Client::pause`] ends it.
-    pub(crate) fn resume(&mut self, now: Instant) {
+    pub fn resume(&mut self, now: Instant) {
         if !self.active {
             self.active = true;
             self.hurry(now);
@@ -72,13 +69,13 @@ impl Client {
     }
 
     /// There is a connection, in which candidates travel from now on.
-    pub(crate) fn pause(&mut self) {
+    pub fn pause(&mut self) {
         self.active = false;
         self.next = None;
     }
 
     /// New candidates of this peer.
-    pub(crate) fn describe(&mut self, now: Instant, description: Description) {
+    pub fn describe(&mut self, now: Instant, description: Description) {
         if description.version != self.description.version {
             self.description = description;
             self.hurry(now);
@@ -92,12 +89,13 @@ impl Client {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// When [`Client::poll`] has something; none while it is quiet.
+    pub fn deadline(&self) -> Option<Instant> {
         self.next
     }
 
     /// The message that is due, if one is; to be sent to every server over every socket.
-    pub(crate) fn poll(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub fn poll(&mut self, now: Instant) -> Option<Vec<u8>> {
         if self.next? > now {
             return None;
         }
@@ -118,7 +116,7 @@ impl Client {
     }
 
     /// Takes a server's message; a new description of the other peer comes out.
-    pub(crate) fn handle(
+    pub fn handle(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -156,5 +154,5 @@ impl Client {
 }
 
 /// How many candidates fit into one message beside everything else: an IPv6 one with its texts takes some 45 bytes.
-pub(crate) const MAX_CANDIDATES: usize = 20;
+pub const MAX_CANDIDATES: usize = 20;
 const _: () = assert!(MAX_CANDIDATES * 48 + 200 < MAX_MESSAGE);

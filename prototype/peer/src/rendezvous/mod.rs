@@ -12,6 +12,7 @@ mod server;
 mod tests;
 mod wire;
 
-pub(crate) use client::{Client, Dropped, MAX_CANDIDATES};
+pub use client::{Client, Dropped, MAX_CANDIDATES};
 pub use server::{Answer, Counts, Server};
-pub(crate) use wire::{DescribedCandidate, Description, Version, is_rendezvous};
+pub(crate) use wire::is_rendezvous;
+pub use wire::{DescribedCandidate, Description, Version};

@@ -14,9 +14,11 @@ pub(super) const MIN_REQUEST: usize = 400;
 
 /// Numbers one state of one peer: a new process is a new instance, and counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Version {
-    pub(crate) instance: u64,
-    pub(crate) number: u32,
+pub struct Version {
+    /// Of the process, drawn at random.
+    pub instance: u64,
+    /// Of the state.
+    pub number: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,24 +38,31 @@ pub(super) enum Message {
 
 /// What one peer tells the other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Description {
+pub struct Description {
     /// Numbers the state, inside the seal: what is older than the newest taken is not taken again.
-    pub(crate) version: Version,
-    pub(crate) ufrag: String,
-    pub(crate) pwd: String,
+    pub version: Version,
+    /// ICE username fragment (RFC 8445 section 5.3).
+    pub ufrag: String,
+    /// ICE password.
+    pub pwd: String,
     /// Of the server's certificate; the client has none.
-    pub(crate) fingerprint: Option<[u8; 32]>,
-    pub(crate) candidates: Vec<DescribedCandidate>,
+    pub fingerprint: Option<[u8; 32]>,
+    /// At most [`MAX_CANDIDATES`](super::MAX_CANDIDATES).
+    pub candidates: Vec<DescribedCandidate>,
 }
 
 /// A candidate as it travels (RFC 8839 section 5.1 has the same fields), and the interface that it stands on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DescribedCandidate {
+pub struct DescribedCandidate {
     kind: Kind,
-    pub(crate) address: SocketAddr,
-    pub(crate) priority: u32,
-    pub(crate) foundation: String,
-    pub(crate) interface: String,
+    /// Its transport address.
+    pub address: SocketAddr,
+    /// RFC 8445 section 5.1.2.
+    pub priority: u32,
+    /// RFC 8445 section 5.1.1.3.
+    pub foundation: String,
+    /// Name of the interface.
+    pub interface: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -66,13 +75,14 @@ enum Kind {
 
 impl Version {
     /// Whether this state of a peer comes after `taken`; another process of it may start from 1 again.
-    pub(crate) fn is_news_after(self, taken: Option<Version>) -> bool {
+    pub fn is_news_after(self, taken: Option<Version>) -> bool {
         taken.is_none_or(|taken| taken.instance != self.instance || taken.number < self.number)
     }
 }
 
 impl DescribedCandidate {
-    pub(crate) fn new(candidate: &ice::LocalCandidate) -> Self {
+    /// As the other peer is told of it.
+    pub fn new(candidate: &ice::LocalCandidate) -> Self {
         let kind = match candidate.kind {
             CandidateKind::Host => Kind::Host,
             CandidateKind::Srflx => Kind::Srflx,
@@ -88,7 +98,8 @@ impl DescribedCandidate {
         }
     }
 
-    pub(crate) fn to_remote(&self) -> ice::RemoteCandidate {
+    /// As the receiver's agent takes it.
+    pub fn to_remote(&self) -> ice::RemoteCandidate {
         let kind = match self.kind {
             Kind::Host => CandidateKind::Host,
             Kind::Srflx => CandidateKind::Srflx,
