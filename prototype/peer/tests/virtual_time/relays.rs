@@ -5,7 +5,7 @@ use netmodel::{
     Dependence, Ipv6Access, LinkSpec, NatKind, NatSpec, NetworkSpec, PortAssignment, ServerSpec, Topology,
 };
 use peer::{CandidateKind, Event, PathState, RelayNews};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use std::time::Duration;
 
 const fn ms(ms: u64) -> Duration {
@@ -136,7 +136,13 @@ fn in_use(world: &World, of: &str) -> Option<peer::PathView> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    // The same cases every time: each is a call of a minute, and only few of them are affordable.
+    #![proptest_config(ProptestConfig {
+        cases: 12,
+        max_shrink_iters: 60,
+        rng_seed: RngSeed::Fixed(8445),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn after_any_blows_both_ends_agree_on_a_path_that_carries_the_call(
@@ -171,8 +177,10 @@ proptest! {
         }
         let (client, server) = (in_use(&world, "laptop").unwrap(), in_use(&world, "desktop").unwrap());
         prop_assert_eq!(client.candidate == CandidateKind::Relay, server.candidate == CandidateKind::Relay);
-        prop_assert_eq!(Some(&client.interface), server.remote_interface.as_ref());
-        prop_assert_eq!(Some(&server.interface), client.remote_interface.as_ref());
+        // The address that a NAT gave for this destination alone is nobody's candidate, and has no interface.
+        let names = |named: &Option<String>, interface: &str| named.as_ref().is_none_or(|name| name == interface);
+        prop_assert!(names(&server.remote_interface, &client.interface), "{:?} {:?}", client, server);
+        prop_assert!(names(&client.remote_interface, &server.interface), "{:?} {:?}", client, server);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::world::World;
 use netmodel::{Block, BlockAnswer, BlockDirection, Change, PortId};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -117,10 +117,7 @@ impl World {
     pub(crate) fn readdress(&mut self, host: &str, interface: &str) {
         let port = self.port(host, interface);
         self.network.apply(self.now, Change::Address { port }).unwrap();
-        let mut addresses: Vec<IpAddr> =
-            self.network.addresses(port).unwrap().iter().map(|(address, _)| address).collect();
-        addresses.sort_by_key(IpAddr::is_ipv4);
-        self.tell_addresses(host, interface, (true, true), addresses);
+        self.tell_interface(host, interface, true, true);
     }
 
     /// The NAT of a network forgets all its mappings.

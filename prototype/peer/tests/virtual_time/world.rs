@@ -282,15 +282,23 @@ impl World {
         self.drain(name);
     }
 
+    /// That the network has given to an interface by now, IPv6 first.
+    pub(crate) fn addresses(&self, host: &str, interface: &str) -> Vec<IpAddr> {
+        let port = self.plan.port_of(host, interface).unwrap();
+        let given = self.network.addresses(port).unwrap();
+        let mut addresses: Vec<IpAddr> = given.iter().map(|(address, _)| address).collect();
+        addresses.sort_by_key(IpAddr::is_ipv4);
+        addresses
+    }
+
     pub(crate) fn tell_interface(&mut self, host: &str, name: &str, up: bool, carrier: bool) {
-        let addresses =
-            if up { addresses(&self.plan, self.plan.port_of(host, name).unwrap()) } else { vec![] };
+        let addresses = if up { self.addresses(host, name) } else { vec![] };
         self.tell_addresses(host, name, (up, carrier), addresses);
     }
 
     /// The interface stays up and keeps only its IPv4 address.
     pub(crate) fn lose_ipv6(&mut self, host: &str, name: &str) {
-        let mut addresses = addresses(&self.plan, self.plan.port_of(host, name).unwrap());
+        let mut addresses = self.addresses(host, name);
         addresses.retain(IpAddr::is_ipv4);
         self.tell_addresses(host, name, (true, true), addresses);
     }
