@@ -61,7 +61,10 @@
 //! * **Multicast and broadcast** by UDP reach the other interfaces of the network and never leave it.
 //! * **What may happen** to all this while it runs: see [`Change`].
 //! * **What the model answers** by itself: ICMP errors for what is larger than an MTU, for TTLs and hop limits that end,
-//!   and for [`BlockAnswer::IcmpProhibited`]. Everything else vanishes in silence; there are no resets.
+//!   and for [`BlockAnswer::IcmpProhibited`]. Everything else vanishes in silence; there are no resets. Routers limit how
+//!   many errors they send (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4); these do not. Limits
+//!   differ from router to router and none was ever observed, while peers send some hundred packets a second at most, so
+//!   a limit that somebody made up would only make it a matter of luck which of them is answered.
 //!
 //! # Limits
 //!

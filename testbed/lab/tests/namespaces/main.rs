@@ -6,6 +6,7 @@
 
 mod captures;
 mod changes;
+mod lan;
 mod networks;
 mod programs;
 mod scenes;

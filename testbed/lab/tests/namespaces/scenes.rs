@@ -3,7 +3,7 @@
 use crate::support::{
     CAMPUS_DELAY, HOME_DELAY, Stage, bind, child_of, closed_node, is_silent, receive, try_bind, wait_for_ever,
 };
-use crate::{captures, changes, networks, programs};
+use crate::{captures, changes, lan, networks, programs};
 use lab::{Lab, LabChange, LabError, LabEvent, LabSpec, RightsError};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{RouteNetlinkMessage, link::LinkFlags};
@@ -39,6 +39,7 @@ const SCENES: &[(&str, Scene)] = &[
     ("roaming_brings_the_addresses_and_the_links_of_the_other_network", networks::roam),
     ("another_metric_moves_what_is_bound_to_nothing", networks::metric),
     ("links_filters_and_nats_change_while_packets_pass", networks::change),
+    ("what_is_said_to_all_is_heard_on_the_segment_and_nowhere_else", lan::multicast),
     ("ping_and_traceroute_see_the_network_that_was_asked_for", programs::ping),
     ("iperf3_measures_the_rate_that_was_asked_for", programs::iperf3),
     ("a_download_over_tcp_arrives_whole", programs::download),
