@@ -185,9 +185,15 @@ impl Agent {
         self.policing.hidden.contains(&socket)
     }
 
-    /// Candidates that are held back are not told, or the other agent would probe them.
+    /// Candidates that are held back are not told, or the other agent would probe them. Those of an interface in use are:
+    /// the other agent would give up the very pair.
     pub(crate) fn hide_and_show(&mut self) {
-        let held = |socket: &SocketId| self.is_held_back(*socket);
+        let active = self.active_pairs();
+        let in_use: BTreeSet<&str> =
+            active.iter().filter_map(|id| self.interface_of(self.checklist.get(*id)?.socket)).collect();
+        let is_in_use =
+            |socket: &SocketId| self.interface_of(*socket).is_some_and(|name| in_use.contains(name));
+        let held = |socket: &SocketId| self.is_held_back(*socket) && !is_in_use(socket);
         let changed = |socket: &SocketId| held(socket) != self.is_hidden(*socket);
         let changed: Vec<SocketId> = self.sockets.keys().copied().filter(changed).collect();
         for socket in changed {

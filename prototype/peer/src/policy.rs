@@ -113,6 +113,11 @@ impl Policy {
         self.ice.name
     }
 
+    /// What differs from the preset: keys and values as they were written.
+    pub fn changes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.changes.iter().filter_map(|change| change.split_once('='))
+    }
+
     /// Rank of an interface kind; lower is better, and kinds of one cost share a rank.
     pub fn rank(&self, kind: InterfaceKind) -> usize {
         let cost = self.cost.of(kind);

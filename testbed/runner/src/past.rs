@@ -119,6 +119,6 @@ fn make(
         invalid_why,
     };
     let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
-    let policy = scenario.peers.client.policy.name().to_owned();
+    let policy = scenario.peers.client.policy.to_string();
     Run { results, events, facts, policy, answers: scenario.answers }
 }

@@ -6,8 +6,8 @@ use crate::{
     console::say,
     exit::Exit,
     scenario::{
-        Call, Direction, LowerError, Nat, Network, Peers, Scenario, ServerKind, Workload, format_byte_size,
-        format_duration, link_phrase,
+        Bind, Call, Direction, LowerError, Nat, Network, Peers, Scenario, ServerKind, Workload,
+        format_byte_size, format_duration, link_phrase,
     },
 };
 use netmodel::Port;
@@ -183,13 +183,13 @@ fn show(planned: &Planned<'_>) {
     section("Networks", planned.networks.iter().map(|(name, network)| network_row(name, network)).collect());
     section("Servers", planned.servers.iter().map(|(name, server)| server_row(name, server)).collect());
     let peer = |role: &str, peer: &crate::scenario::Peer| {
-        row([
-            role,
-            &peer.host,
-            peer.engine.name(),
-            peer.policy.name(),
-            &format!("signals {}", peer.signal.name()),
-        ])
+        let policy = peer.policy.to_string();
+        let mut cells =
+            row([role, &peer.host, peer.engine.name(), &policy, &format!("signals {}", peer.signal.name())]);
+        let disguises = peer.disguise.arguments().map(|disguise| format!("disguise {disguise}"));
+        let bind = (peer.bind != Bind::Device).then(|| format!("sockets bound to {}", peer.bind.name()));
+        cells.push(disguises.chain(bind).collect::<Vec<_>>().join("; "));
+        cells
     };
     section("Peers", vec![peer("client", &peers.client), peer("server", &peers.server)]);
     section(

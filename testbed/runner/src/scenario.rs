@@ -17,12 +17,14 @@ mod names;
 mod nats;
 mod networks;
 mod peers;
+mod policies;
 pub(crate) mod presets;
 mod quantity;
 mod radio;
 mod reader;
 mod servers;
 mod set;
+mod tellings;
 mod timeline;
 mod traces;
 pub(crate) mod words;
@@ -37,8 +39,10 @@ pub(crate) use lower::{LowerError, named_in_scenario};
 pub(crate) use nats::Nat;
 pub(crate) use networks::Network;
 pub(crate) use peers::{Peer, Peers, Signal};
+pub(crate) use policies::Bind;
 pub(crate) use quantity::{format_byte_size, format_duration};
 pub(crate) use servers::{Server, ServerKind};
+pub(crate) use tellings::Telling;
 pub(crate) use timeline::{Action, Step};
 use traces::TraceSource;
 pub(crate) use workload::{Call, Direction, Workload};
@@ -172,8 +176,10 @@ impl Scenario {
             Some(node) => {
                 let (networks, hosts) = (networks.clone(), hosts.clone());
                 let visited = BTreeSet::new();
+                let peers =
+                    peers.as_ref().map(|peers| [&peers.client, &peers.server].map(|peer| peer.host.as_str()));
                 let (names, around) = (&names, &around);
-                let stage = timeline::Stage { duration, names, around, networks, hosts, visited };
+                let stage = timeline::Stage { duration, names, around, networks, hosts, visited, peers };
                 Step::read_all(node, stage, problems)
             }
             None => Some(Vec::new()),

@@ -72,12 +72,12 @@ impl Peer {
         let link = Link { socket: view.socket, remote: view.remote };
         self.changed = true;
         self.paths.set_suspect(link, state != PairState::Up);
+        // As against a candidate that the other end withdrew.
+        let is_relays = self.bases.contains(&link.socket) && cause.starts_with("relay");
         self.event(Event::Pair { view, state, cause });
         match state {
             PairState::Down => self.lose_link(now, link, DetectedBy::CheckSilence),
-            PairState::Removed if self.bases.contains(&link.socket) => {
-                self.lose_link(now, link, DetectedBy::Relay);
-            }
+            PairState::Removed if is_relays => self.lose_link(now, link, DetectedBy::Relay),
             // Not by us: what we lose ourselves is lost before the pair is removed. The other peer withdrew it.
             PairState::Removed => self.lose_link(now, link, DetectedBy::Peer),
             // A server keeps what its client keeps.

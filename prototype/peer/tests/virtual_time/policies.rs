@@ -119,6 +119,10 @@ fn whatsapp_has_nothing_on_cellular_until_wifi_is_gone_and_then_the_relay() {
         world.run_until(secs(45));
         let returned = active(&world, secs(45)).unwrap();
         assert_eq!((returned.interface.as_str(), returned.candidate), ("wlan0", CandidateKind::Relay));
+        for at in ["laptop", "desktop"] {
+            let gap = world.longest_gap(at, secs(29), secs(45));
+            assert!(gap < ms(100), "seed {seed}: the way back costs {at} {gap:?}");
+        }
     }
 }
 

@@ -43,7 +43,7 @@ fn the_steps_have_the_words_of_the_scenario() {
     assert_eq!(
         DisturbanceKind::ALL.map(DisturbanceKind::word).join(" "),
         "down up carrier_off carrier_on silence restore address nat_rebind nat_flush roam metric link block unblock server_down server_up \
-         hotspot"
+         hotspot policy priority path"
     );
     let rebind = EventKind::Disturbance {
         index: 0,

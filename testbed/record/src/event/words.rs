@@ -223,6 +223,12 @@ pub enum DisturbanceKind {
     ServerUp,
     /// An interface becomes the access point of a network, which its host shares its uplink with.
     Hotspot,
+    /// A peer has another path policy, or other disguises.
+    Policy,
+    /// A peer has another priority for an interface.
+    Priority,
+    /// A peer may use the paths of an interface otherwise than before.
+    Path,
 }
 
 /// Which way a packet went, seen from the host.
@@ -366,7 +372,7 @@ impl fmt::Display for PathStatus {
 
 impl DisturbanceKind {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Down,
         Self::Up,
         Self::CarrierOff,
@@ -384,6 +390,9 @@ impl DisturbanceKind {
         Self::ServerDown,
         Self::ServerUp,
         Self::Hotspot,
+        Self::Policy,
+        Self::Priority,
+        Self::Path,
     ];
 
     /// The word on disk and in a scenario.
@@ -406,6 +415,9 @@ impl DisturbanceKind {
             DisturbanceKind::ServerDown => "server_down",
             DisturbanceKind::ServerUp => "server_up",
             DisturbanceKind::Hotspot => "hotspot",
+            DisturbanceKind::Policy => "policy",
+            DisturbanceKind::Priority => "priority",
+            DisturbanceKind::Path => "path",
         }
     }
 

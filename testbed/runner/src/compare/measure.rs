@@ -2,7 +2,7 @@
 
 use super::{Run, reference::Dimension};
 use record::{
-    DisturbanceKind, DisturbanceMetrics, FlowMetrics, Millis,
+    CandidateKind, DisturbanceKind, DisturbanceMetrics, FlowMetrics, How, Millis,
     fold::behaviour::{self, Seen},
 };
 use serde::Deserialize;
@@ -178,7 +178,8 @@ fn losses(run: &Run) -> impl Iterator<Item = &DisturbanceMetrics> {
     run.results.metrics.disturbances.iter().filter(|step| step.is_loss())
 }
 
-/// How the first step that gave something back after a loss was taken: a word of [`record::How`].
+/// How the first step that gave something back after a loss was taken: a word of [`record::How`], where `relay` also
+/// says that one relayed path took the place of another.
 fn kind_after_return(run: &Run) -> Option<Seen> {
     const RETURNS: [DisturbanceKind; 3] =
         [DisturbanceKind::Up, DisturbanceKind::CarrierOn, DisturbanceKind::Restore];
@@ -196,7 +197,11 @@ fn kind_after_return(run: &Run) -> Option<Seen> {
         }
         (_, Some(after)) => format!("on {}", after.local_interface),
     };
-    Some(Seen { word: step.how.to_string(), detail })
+    let another = step.path_after.filter(|after| Some(*after) != step.path_before);
+    let relayed = path(another).is_some_and(|after| after.kind == CandidateKind::Relay);
+    let moved = matches!(step.how, How::Migrated | How::Multipath);
+    let how = if moved && relayed { How::Relay } else { step.how };
+    Some(Seen { word: how.to_string(), detail })
 }
 
 /// One loss without a figure leaves the whole without one: the largest is not known then.

@@ -164,6 +164,11 @@ impl Cast<'_> {
             arguments.extend(["--call-payload".into(), format!("{}B", payload.0).into()]);
         }
         arguments.extend(["--engine".into(), self.scenario.peers.client.engine.name().into()]);
+        let peers = &self.scenario.peers;
+        let peer = if part == Part::Client { &peers.client } else { &peers.server };
+        arguments.extend(["--policy".into(), peer.policy.to_string().into()]);
+        arguments.extend(["--bind".into(), peer.bind.name().into()]);
+        arguments.extend(peer.disguise.arguments().flat_map(|text| ["--disguise".into(), text.into()]));
         let folder = self.directory.host(host)?;
         arguments.extend(self.server_arguments(&folder, password)?);
         arguments.extend(evidence::arguments(&folder));
@@ -307,6 +312,14 @@ impl Running {
         match &mut self.control {
             Some(control) => send(control, &Command::Start { monotonic_ns: zero_monotonic_ns }),
             None => Ok(()),
+        }
+    }
+
+    /// One that has ended already does not listen any more.
+    pub(crate) fn tell(&mut self, command: &Command) -> io::Result<()> {
+        match self.control.as_mut().map(|control| send(control, command)) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
         }
     }
 

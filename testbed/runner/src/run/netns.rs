@@ -9,7 +9,7 @@ use super::{
     programs::Programs,
     signals::Signals,
 };
-use crate::scenario::{Action, LowerError, Scenario, Step, format_duration};
+use crate::scenario::{Action, LowerError, Scenario, Step, Telling, format_duration};
 use lab::{Lab, LabChange, LabError, LabReport, LabSpec, Rights};
 use netmodel::{Direction, SERVER_INTERFACE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -286,6 +286,9 @@ impl<'a> Stage<'a> {
         let Act { at, index, step, is_end } = *act;
         let place = format!("step {index} of the timeline ({})", format_duration(step.at));
         let failed = |error: &dyn std::fmt::Display| format!("{place}: {error}");
+        if !is_end {
+            self.tell_peers(&step.action).map_err(|error| failed(&error))?;
+        }
         let changes = changes(self.order.scenario, &step.action, is_end).map_err(|error| failed(&error))?;
         let due = zero + at;
         let mut applied = Instant::now();
@@ -309,6 +312,17 @@ impl<'a> Stage<'a> {
         let late = applied.saturating_duration_since(due);
         if late > STEP_LATE {
             self.invalidate(format!("timing: {place} was applied {} ms late", late.as_millis()));
+        }
+        Ok(())
+    }
+
+    /// They acknowledge it by events.
+    fn tell_peers(&mut self, action: &Action) -> io::Result<()> {
+        let client = &self.order.scenario.peers.client.host;
+        let Some(telling) = Telling::of(action, client) else { return Ok(()) };
+        let peers = self.running.iter_mut().filter(|child| child.part.is_peer());
+        for peer in peers.filter(|peer| telling.is_for(&peer.host, client)) {
+            peer.tell(&telling.command)?;
         }
         Ok(())
     }
@@ -559,6 +573,8 @@ fn changes(scenario: &Scenario, action: &Action, is_end: bool) -> Result<Vec<Lab
         Action::ServerUp(server) => {
             LabChange::Restore { host: server.clone(), interface: SERVER_INTERFACE.to_owned() }
         }
+        // Nothing changes in the network.
+        Action::Policy(_) | Action::Priority { .. } | Action::Path(_) => return Ok(Vec::new()),
         Action::NatFlush(network) => {
             return Ok(nats(network).map(|network| LabChange::NatFlush { network }).collect());
         }

@@ -34,6 +34,13 @@ impl<'n> Names<'n> {
         }
         names
     }
+
+    /// Without the host in front.
+    pub(crate) fn interfaces_of(&self, host: &str) -> Vec<&str> {
+        let of_host = |name: &'_ String| name.split_once('.').is_some_and(|(other, _)| other == host);
+        let names = self.interfaces.iter().filter(|name| of_host(name));
+        names.filter_map(|name| name.split_once('.').map(|(_, interface)| interface)).collect()
+    }
 }
 
 fn keys<'n>(node: &'n Node, key: &str) -> Vec<&'n str> {

@@ -1,15 +1,16 @@
 //! `peers`: which host runs which end, how paths are chosen and what is sent.
 //!
-//! What the server leaves out is as the client says; what both say must agree, except the policy, which is each end's
-//! own.
+//! What the server leaves out is as the client says; what both say must agree, except the policy and what sockets are bound
+//! to, which are each end's own. Disguises are of the end that names them alone: the other one answers in kind.
 
 use super::{
     diagnostic::{Problem, Problems},
     names::Names,
+    policies::{Bind, Disguises, Policy},
     reader::{self, Table},
     words::{self, Vocabulary},
     workload::Workload,
-    yaml::{Node, Value},
+    yaml::Node,
 };
 use serde::Serialize;
 
@@ -26,6 +27,9 @@ pub(crate) struct Peer {
     pub(crate) host: String,
     pub(crate) engine: Engine,
     pub(crate) policy: Policy,
+    #[serde(skip_serializing_if = "Disguises::is_empty")]
+    pub(crate) disguise: Disguises,
+    pub(crate) bind: Bind,
     pub(crate) workload: Workload,
     pub(crate) signal: Signal,
 }
@@ -47,21 +51,6 @@ impl Engine {
         match self {
             Self::Noq => "noq",
             Self::Quiche => "quiche",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Policy {
-    Multipath,
-}
-
-impl Policy {
-    /// Its word.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Multipath => "multipath",
         }
     }
 }
@@ -101,13 +90,13 @@ impl Peers {
         let workload = agree("workload", client.workload, server.workload, &server, problems)?;
         let workload = workload.unwrap_or_default();
         let engine = agree("engine", client.engine, server.engine, &server, problems)?.unwrap_or(Engine::Noq);
-        let policy = client.policy.unwrap_or(Policy::Multipath);
-        let peer = |draft: Draft<'_>| Peer {
-            host: draft.host.to_owned(),
-            engine,
-            policy: draft.policy.unwrap_or(policy),
-            workload,
-            signal,
+        let policy = client.policy.clone().unwrap_or_else(Policy::multipath);
+        let bind = client.bind;
+        let peer = |draft: Draft<'_>| {
+            let policy = draft.policy.unwrap_or_else(|| policy.clone());
+            let bind = draft.bind.or(bind).unwrap_or_else(|| Bind::usual(&policy));
+            let (host, disguise) = (draft.host.to_owned(), draft.disguise);
+            Peer { host, engine, policy, disguise, bind, workload, signal }
         };
         Some(Self { client: peer(client), server: peer(server) })
     }
@@ -120,6 +109,8 @@ struct Draft<'n> {
     host: &'n str,
     engine: Option<Engine>,
     policy: Option<Policy>,
+    disguise: Disguises,
+    bind: Option<Bind>,
     workload: Option<Workload>,
     signal: Option<Signal>,
 }
@@ -130,27 +121,25 @@ impl<'n> Draft<'n> {
         let host = table.require("host", problems);
         let host = host.and_then(|node| reader::reference(node, "a host", &names.hosts, problems));
         let engine = choice(&table, "engine", &words::ENGINES, Engine::from_word, problems);
-        let policy = read_policy(&table, problems);
+        let policy = match table.get("policy") {
+            Some(node) => Policy::read(node, problems).map(Some),
+            None => Some(None),
+        };
+        let interfaces = host.map(|host| names.interfaces_of(host)).unwrap_or_default();
+        let disguise = match table.get("disguise") {
+            Some(node) => Disguises::read(node, &interfaces, problems),
+            None => Some(Disguises::default()),
+        };
+        let bind = choice(&table, "bind", &words::BINDS, Bind::from_word, problems);
         let workload = match table.get("workload") {
             Some(node) => Workload::read(node, problems).map(Some),
             None => Some(None),
         };
         let signal = choice(&table, "signal", &words::SIGNALS, Signal::from_word, problems);
-        let (engine, policy, workload, signal) = (engine?, policy?, workload?, signal?);
-        Some(Self { node, host: host?, engine, policy, workload, signal, table })
+        let (engine, policy, disguise, bind) = (engine?, policy?, disguise?, bind?);
+        let (workload, signal) = (workload?, signal?);
+        Some(Self { node, host: host?, engine, policy, disguise, bind, workload, signal, table })
     }
-}
-
-/// As [`choice`].
-fn read_policy(table: &Table<'_>, problems: &mut Problems) -> Option<Option<Policy>> {
-    if let Some(node) = table.get("policy")
-        && matches!(node.value, Value::Map(_))
-    {
-        let help = format!("valid: {}", words::POLICIES.known.join(", "));
-        problems.push(reader::form_not_yet("a policy of keys and values", node.span, help));
-        return None;
-    }
-    choice(table, "policy", &words::POLICIES, |_| Policy::Multipath, problems)
 }
 
 /// Outer: whether it is sound; inner: whether it is there.

@@ -160,6 +160,16 @@ fn the_resolved_form_reads_back_as_the_same() {
         &["expect=[{direct_path: none}, {direct_path: {below: 1s}}]"],
         &["why='yes: \"#\" ä'", "answers=[]", "peers.client.workload={call: {rate: 1/s, payload: 1000B}}"],
         &["peers.client.engine=quiche"],
+        &["peers.client.policy={preset: whatsapp, stop: never, budget: none, idle: 500ms}"],
+        &["peers.client.policy=prototype-2024", "peers.server.bind=address", "peers.server.policy=rfc8445"],
+        &["peers.client.disguise=xor", "peers.server.disguise={wwan0: first-byte-cookie}"],
+        &[
+            "timeline=[{at: 1s, do: {policy: {peer: both, preset: whatsapp, retry: true, disguise: cookie}}}, \
+             {at: 2s, do: {policy: {peer: client, disguise: {wlan0: plain}}}}, \
+             {at: 3s, do: {priority: {interface: laptop.wwan0, value: 65535}}}, \
+             {at: 4s, do: {path: {peer: client, interface: wlan0, status: backup}}}]",
+            "expect=[{relay_path: {below: 1s}}]",
+        ],
         &["timeline=[{at: 1s, do: {silence: laptop.wlan0}}, {at: 2s, do: {restore: laptop.wlan0}}]"],
         &["timeline=[{at: 1s, do: {address: {interface: laptop.wwan0}}}, {at: 2s, do: {nat_rebind: home}}]"],
         &["networks.home.link={delay: 4ms, jitter: {by: 1ms, distribution: pareto-normal, order: free}}"],

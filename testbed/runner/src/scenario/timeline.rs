@@ -12,6 +12,7 @@ use super::{
     networks::{Network, Surroundings},
     quantity::{self, format_duration, parse_duration},
     reader::{self, Table},
+    tellings::{PathStep, PolicyStep},
     words,
     yaml::{Entry, Node, Value},
 };
@@ -80,6 +81,13 @@ pub(crate) enum Action {
     /// The server is heard by nobody and hears nobody; what it knows it keeps.
     ServerDown(String),
     ServerUp(String),
+    /// A peer does otherwise from now on.
+    Policy(PolicyStep),
+    Priority {
+        interface: Target,
+        value: u16,
+    },
+    Path(PathStep),
 }
 
 /// Whose hotspot.
@@ -117,14 +125,17 @@ impl Action {
             | Self::Address { interface: target }
             | Self::Roam { interface: target, .. }
             | Self::Hotspot(Hotspot { interface: target, .. })
-            | Self::Metric { interface: target, .. } => Some(target),
+            | Self::Metric { interface: target, .. }
+            | Self::Priority { interface: target, .. } => Some(target),
             Self::Link(_)
             | Self::Block { .. }
             | Self::Unblock { .. }
             | Self::NatRebind(_)
             | Self::NatFlush(_)
             | Self::ServerDown(_)
-            | Self::ServerUp(_) => None,
+            | Self::ServerUp(_)
+            | Self::Policy(_)
+            | Self::Path(_) => None,
         }
     }
 
@@ -132,6 +143,7 @@ impl Action {
     pub(crate) fn host(&self) -> Option<&str> {
         match self {
             Self::ServerDown(server) | Self::ServerUp(server) => Some(server),
+            Self::Path(step) => Some(&step.host),
             _ => self.interface().map(|target| target.host.as_str()),
         }
     }
@@ -169,6 +181,9 @@ impl Action {
             Self::NatFlush(_) => DisturbanceKind::NatFlush,
             Self::ServerDown(_) => DisturbanceKind::ServerDown,
             Self::ServerUp(_) => DisturbanceKind::ServerUp,
+            Self::Policy(_) => DisturbanceKind::Policy,
+            Self::Priority { .. } => DisturbanceKind::Priority,
+            Self::Path(_) => DisturbanceKind::Path,
         }
     }
 
@@ -177,6 +192,9 @@ impl Action {
         match self {
             Self::Roam { gap, .. } => Some(format!("after a gap of {}", format_duration(*gap))),
             Self::Metric { value, .. } => Some(value.to_string()),
+            Self::Priority { value, .. } => Some(value.to_string()),
+            Self::Policy(step) => Some(step.to_string()),
+            Self::Path(step) => Some(step.to_string()),
             Self::Link(change) => Some(links::phrase(&change.down, &change.up)),
             Self::Block { filters, .. } => {
                 Some(filters.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
@@ -212,6 +230,8 @@ pub(super) struct Stage<'a> {
     pub(super) hosts: BTreeMap<String, Host>,
     /// Where interfaces have been by now.
     pub(super) visited: BTreeSet<String>,
+    /// The hosts of client and server; none when the peers are unsound.
+    pub(super) peers: Option<[&'a str; 2]>,
 }
 
 impl Step {
@@ -288,6 +308,9 @@ impl Stage<'_> {
             "unblock" => return self.unblock(value, problems),
             "server_down" => return self.server(value, problems).map(Action::ServerDown),
             "server_up" => return self.server(value, problems).map(Action::ServerUp),
+            "policy" => return PolicyStep::read(value, self, problems).map(Action::Policy),
+            "priority" => return self.priority(value, problems),
+            "path" => return PathStep::read(value, self, problems).map(Action::Path),
             _ => {}
         }
         let target = Target::read(value, self.names, problems)?;
@@ -402,6 +425,27 @@ impl Stage<'_> {
             spec.metric = value;
         }
         Some(Action::Metric { interface, value })
+    }
+
+    fn priority(&self, node: &Node, problems: &mut Problems) -> Option<Action> {
+        let table = Table::open(node, &words::PRIORITY, problems)?;
+        let place = table.require("interface", problems);
+        let interface = place.and_then(|node| Target::read(node, self.names, problems));
+        let value = table.require("value", problems);
+        let value = value.and_then(|node| reader::number(node, "a priority (0 to 65535)", problems));
+        let interface = interface
+            .filter(|target| place.is_none_or(|node| self.is_of_a_peer(&target.host, node, problems)));
+        Some(Action::Priority { interface: interface?, value: value? })
+    }
+
+    fn is_of_a_peer(&self, host: &str, node: &Node, problems: &mut Problems) -> bool {
+        // Unsound peers were told already.
+        let is_one = self.peers.is_none_or(|peers| peers.contains(&host));
+        if !is_one {
+            let message = format!("`{host}` runs no peer");
+            problems.push(Problem::new(message, node.span, "nobody to tell"));
+        }
+        is_one
     }
 
     fn link(&mut self, node: &Node, problems: &mut Problems) -> Option<Action> {

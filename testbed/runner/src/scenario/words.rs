@@ -153,14 +153,50 @@ pub(crate) const PEERS: Vocabulary = words("a key of `peers`", &["client", "serv
 
 pub(crate) const PEER: Vocabulary = words(
     "a key of a peer",
-    &["host", "engine", "policy", "workload", "signal"],
-    &["bind", "cc", "disguise", "duplicate", "ice", "scheduler"],
+    &["host", "engine", "policy", "disguise", "bind", "workload", "signal"],
+    &["cc", "duplicate", "ice", "scheduler"],
 );
 
 pub(crate) const ENGINES: Vocabulary = words("an engine", &["noq", "quiche"], &["mptcp", "tcp"]);
 
 pub(crate) const POLICIES: Vocabulary =
-    words("a policy", &["multipath"], &["prototype-2024", "quickshare", "rfc8445", "whatsapp"]);
+    words("a policy", &["multipath", "rfc8445", "whatsapp", "quickshare", "prototype-2024"], &[]);
+
+/// What may be changed of one, as `iceperf --policy` names it.
+pub(crate) const POLICY: Vocabulary = words(
+    "a key of a policy",
+    &[
+        "preset",
+        "interfaces",
+        "reach",
+        "relays",
+        "stop",
+        "cadence",
+        "budget",
+        "retry",
+        "active_first",
+        "active",
+        "idle_first",
+        "idle",
+        "consent",
+        "standby",
+        "on_loss",
+        "on_return",
+        "answers",
+        "paths",
+        "relayed_paths",
+        "move_to_preferred",
+    ],
+    &[],
+);
+
+pub(crate) const RUNGS: Vocabulary = words(
+    "a disguise",
+    &["plain", "first-byte", "cookie", "first-byte-cookie", "scrambled-length", "xor"],
+    &[],
+);
+
+pub(crate) const BINDS: Vocabulary = words("what a socket is bound to", &["device", "address", "none"], &[]);
 
 pub(crate) const WORKLOADS: Vocabulary =
     words("a workload", &["call", "bulk"], &["probe", "request", "video"]);
@@ -195,8 +231,11 @@ pub(crate) const ACTIONS: Vocabulary = words(
         "server_down",
         "server_up",
         "hotspot",
+        "policy",
+        "priority",
+        "path",
     ],
-    &["path", "policy", "priority"],
+    &[],
 );
 
 /// Those of [`LINK`] but for `radio`, which stays.
@@ -229,6 +268,47 @@ pub(crate) const HOTSPOT: Vocabulary =
     words("a key of a hotspot step", &["host", "interface", "network"], &[]);
 
 pub(crate) const METRIC: Vocabulary = words("a key of a metric step", &["interface", "value"], &[]);
+
+/// [`POLICY`], whose preset may be left out where only disguises change.
+pub(crate) const POLICY_STEP: Vocabulary = words(
+    "a key of a policy step",
+    &[
+        "peer",
+        "disguise",
+        "preset",
+        "interfaces",
+        "reach",
+        "relays",
+        "stop",
+        "cadence",
+        "budget",
+        "retry",
+        "active_first",
+        "active",
+        "idle_first",
+        "idle",
+        "consent",
+        "standby",
+        "on_loss",
+        "on_return",
+        "answers",
+        "paths",
+        "relayed_paths",
+        "move_to_preferred",
+    ],
+    &[],
+);
+
+pub(crate) const PEER_NAMES: Vocabulary = words("a peer", &["client", "server", "both"], &[]);
+
+pub(crate) const ONE_PEER: Vocabulary = words("a peer", &["client", "server"], &[]);
+
+pub(crate) const PRIORITY: Vocabulary = words("a key of a priority step", &["interface", "value"], &[]);
+
+pub(crate) const PATH: Vocabulary = words("a key of a path step", &["peer", "interface", "status"], &[]);
+
+pub(crate) const PATH_STATUSES: Vocabulary =
+    words("a status of paths", &["available", "backup", "closed"], &[]);
 
 pub(crate) const EXPECTATIONS: Vocabulary = words(
     "an expectation",

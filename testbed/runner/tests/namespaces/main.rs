@@ -8,6 +8,7 @@ mod common;
 mod evidence;
 mod losses;
 mod networks;
+mod policies;
 mod servers;
 mod stage;
 

@@ -59,8 +59,8 @@ fn runs(log: &mut Log, t: i64, host: &str, local: &str, remote: &str) {
 #[test]
 fn what_takes_something_away_is_a_loss_and_what_gives_it_back_is_not() {
     use DisturbanceKind::{
-        Address, Block, CarrierOff, CarrierOn, Down, Link, Metric, NatFlush, NatRebind, Restore, Roam,
-        Silence, Unblock, Up,
+        Address, Block, CarrierOff, CarrierOn, Down, Link, Metric, NatFlush, NatRebind, Path, Policy,
+        Priority, Restore, Roam, Silence, Unblock, Up,
     };
     for (kind, is_loss) in [
         (Down, true),
@@ -77,6 +77,9 @@ fn what_takes_something_away_is_a_loss_and_what_gives_it_back_is_not() {
         (Link, false),
         (Block, false),
         (Unblock, false),
+        (Policy, false),
+        (Priority, false),
+        (Path, false),
     ] {
         let mut log = call();
         log.step(10_000, kind, "wlan0");
