@@ -2,7 +2,9 @@
 //! leaves for the other end as it is.
 //!
 //! What is known of the messages is told in [`stun::whatsapp`](crate::stun::whatsapp). How a relay chooses whom to send to
-//! is not known but for calls of two; ours has no more than two ends, each at the address that last showed the token.
+//! is not known but for calls of two; ours has no more than two ends, each at the address that last showed the token. Every
+//! listening address is a relay of its own, as the several relays of a call are; but an end that is not at the address which
+//! the other one sends to is reached at one of the other family, so that an IPv4 and an IPv6 end can meet.
 //! Requests without a valid token are dropped in silence, which is a guess as well, and so is for how long an end that
 //! says nothing is kept.
 
@@ -38,14 +40,16 @@ pub(super) struct Calls {
     since: Option<Instant>,
     /// Most ends of one client address, and of all together.
     most: (usize, usize),
-    ends: BTreeMap<(CallId, Participant), End>,
+    ends: BTreeMap<Who, End>,
     /// By listening address and client.
-    by_address: BTreeMap<(SocketAddr, SocketAddr), (CallId, Participant)>,
+    by_address: BTreeMap<(SocketAddr, SocketAddr), Who>,
 }
+
+/// An end of a call at one of our listening addresses.
+type Who = (CallId, Participant, SocketAddr);
 
 #[derive(Debug, Clone, Copy)]
 struct End {
-    at: SocketAddr,
     client: SocketAddr,
     heard: Instant,
 }
@@ -88,10 +92,13 @@ impl Calls {
                 Taken::Done(Some(ServerOutput::Transmit { from: at, to: from, bytes: HEALTH[1].to_vec() }))
             }
             (None, Some(_)) if is_for_us(data) => Taken::NotMine,
-            (None, Some(member)) => Taken::Done(self.other_end(member).map(|other| {
-                let End { at, client, .. } = other;
-                ServerOutput::Transmit { from: at, to: client, bytes: data.to_vec() }
-            })),
+            (None, Some(member)) => {
+                Taken::Done(self.other_end(member).map(|(at, client)| ServerOutput::Transmit {
+                    from: at,
+                    to: client,
+                    bytes: data.to_vec(),
+                }))
+            }
             (None, None) => Taken::NotMine,
         }
     }
@@ -103,14 +110,18 @@ impl Calls {
         at: SocketAddr,
         from: SocketAddr,
         message: &Message<'_>,
-        member: Option<(CallId, Participant)>,
+        member: Option<Who>,
     ) -> Option<Option<Vec<u8>>> {
         let time = self.unix_time + now.saturating_duration_since(*self.since.get_or_insert(now));
-        let opened = || Token::open(message.attribute(TOKEN)?, self.passwords.iter().map(String::as_str));
+        let opened = || {
+            let token = message.attribute(TOKEN)?;
+            let (call, participant) = Token::open(token, self.passwords.iter().map(String::as_str))?;
+            Some((call, participant, at))
+        };
         match message.kind {
             kind::ALLOCATE => {
                 let who = opened()?;
-                let end = End { at, client: from, heard: now };
+                let end = End { client: from, heard: now };
                 self.admit(who, end).then(|| Some(whatsapp::allocated(message.transaction, from, time)))
             }
             kind::PROBE => member.map(|_| Some(whatsapp::report(message, time))),
@@ -124,30 +135,36 @@ impl Calls {
     }
 
     /// A known end may move to another address.
-    fn admit(&mut self, who: (CallId, Participant), end: End) -> bool {
+    fn admit(&mut self, who: Who, end: End) -> bool {
+        let (call, _, at) = who;
         let others = || self.ends.iter().filter(|(other, _)| **other != who);
-        let ends = others().filter(|((call, _), _)| *call == who.0).count();
+        let ends = others().filter(|((other, _, there), _)| (*other, *there) == (call, at)).count();
         let of_client = others().filter(|(_, other)| other.client.ip() == end.client.ip()).count();
         if ends >= MOST_ENDS || of_client >= self.most.0 || others().count() >= self.most.1 {
             return false;
         }
         // The client may have been in another call before.
-        let before = self.by_address.get(&(end.at, end.client)).copied();
+        let before = self.by_address.get(&(at, end.client)).copied();
         [Some(who), before].into_iter().flatten().for_each(|who| self.forget(who));
-        self.by_address.insert((end.at, end.client), who);
+        self.by_address.insert((at, end.client), who);
         self.ends.insert(who, end);
         true
     }
 
-    fn forget(&mut self, who: (CallId, Participant)) {
+    fn forget(&mut self, who: Who) {
         if let Some(end) = self.ends.remove(&who) {
-            self.by_address.remove(&(end.at, end.client));
+            self.by_address.remove(&(who.2, end.client));
         }
     }
 
-    fn other_end(&self, (call, participant): (CallId, Participant)) -> Option<End> {
-        let of_call = (call, Participant(u64::MIN))..=(call, Participant(u64::MAX));
-        self.ends.range(of_call).find(|((_, other), _)| *other != participant).map(|(_, end)| *end)
+    /// Where to send from and to: at the same address, or else at one of the other family.
+    fn other_end(&self, (call, participant, at): Who) -> Option<(SocketAddr, SocketAddr)> {
+        let first = (call, Participant(u64::MIN), SocketAddr::from(([0; 4], 0)));
+        let in_call = self.ends.range(first..).take_while(|((other, _, _), _)| *other == call);
+        let others = in_call.filter(|((_, other, _), _)| *other != participant);
+        let mut found: Vec<_> = others.map(|((_, _, there), end)| (*there, end.client)).collect();
+        found.retain(|(there, _)| *there == at || there.is_ipv4() != at.is_ipv4());
+        found.into_iter().min_by_key(|(there, _)| (*there != at, *there))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

@@ -280,6 +280,40 @@ fn an_end_is_let_in_by_its_token_and_heard_by_the_other_alone() {
 }
 
 #[test]
+fn each_listening_address_is_a_relay_of_its_own_and_families_meet() {
+    let listens = [AT, "198.51.100.6:3478", "[2001:db8::5]:3478"].map(address);
+    let mut config = ServerConfig::new(listens.to_vec(), "example.org");
+    config.users.push((USER.into(), PASSWORD.into()));
+    config.mimic = Some(Mimic::WhatsApp { unix_time: SECOND });
+    let (mut server, now) = (Server::new(config), World::new().epoch);
+    let mut tell = |at: SocketAddr, from: &str, bytes: &[u8]| {
+        server.handle_datagram(now, at, address(from), bytes).unwrap();
+        match server.poll() {
+            Some(ServerOutput::Transmit { from, to, .. }) => Some((from, to)),
+            _ => None,
+        }
+    };
+    let enter = |participant| {
+        let token = Token::new(PASSWORD, CALL, Participant(participant));
+        whatsapp::with_token(kind::ALLOCATE, TransactionId([1; 12]), &token)
+    };
+    // One end asks all that it can, the other has IPv6 alone, for now.
+    for at in &listens[..2] {
+        assert!(tell(*at, FIRST, &enter(1)).is_some());
+    }
+    let six = "[2001:db8::99]:9";
+    assert!(tell(listens[2], six, &enter(2)).is_some());
+    for at in &listens[..2] {
+        assert_eq!(tell(*at, FIRST, b"\x80x"), Some((listens[2], address(six))));
+    }
+    assert_eq!(tell(listens[2], six, b"\x80x"), Some((listens[0], address(FIRST))));
+    // Then it asks the second as well: what is sent there leaves there.
+    assert!(tell(listens[1], SECOND_END, &enter(2)).is_some());
+    assert_eq!(tell(listens[1], FIRST, b"\x80x"), Some((listens[1], address(SECOND_END))));
+    assert_eq!(tell(listens[1], SECOND_END, b"\x80x"), Some((listens[1], address(FIRST))));
+}
+
+#[test]
 fn a_probe_is_answered_with_its_clock_and_the_servers_time() {
     let mut bench = Bench::new((32, 1024));
     let probe = whatsapp::probe(TransactionId([5; 12]), ms(73_926));
