@@ -6,7 +6,7 @@
 
 mod peers;
 
-pub(crate) use peers::{Bind, ClientArgs, CommonArgs, ServerArgs, turn_server};
+pub(crate) use peers::{Bind, ClientArgs, CommonArgs, IceAgent, ServerArgs, turn_server};
 
 use crate::{future_words, interfaces::Named, iperf3, units};
 use clap::{
@@ -402,6 +402,7 @@ mod tests {
             ("iceperf server --port 70000", "70000"),
             ("iceperf server --rendezvous somewhere", "somewhere"),
             ("iceperf server --interface lo", "loopback"),
+            ("iceperf server --ice theirs", "ours, webrtc-ice"),
             ("iceperf server --events-fd -3", "-3"),
             ("iceperf server --engine quick", "noq"),
             ("iceperf server --policy fastest", "multipath, rfc8445, whatsapp, quickshare, prototype-2024"),
@@ -448,6 +449,25 @@ mod tests {
             let cli = parse(format!("iceperf server {words}").trim()).unwrap();
             let Mode::Server(ServerArgs { common, .. }) = cli.mode else { panic!("a server") };
             assert_eq!(common.bind(), bind, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_only_our_agent_can_do_is_told() {
+        let asked = |words: &str| {
+            let cli = parse(format!("iceperf server --ice webrtc-ice {words}").trim()).unwrap();
+            let Mode::Server(ServerArgs { common, .. }) = cli.mode else { panic!("a server") };
+            assert_eq!(common.ice, IceAgent::WebrtcIce);
+            common.of_our_agent()
+        };
+        for (words, option) in [
+            ("", None),
+            ("--stun 192.0.2.1:3478", None),
+            ("--policy rfc8445", Some("--policy")),
+            ("--disguise wwan0=xor", Some("--disguise")),
+            ("--bind none", Some("--bind")),
+        ] {
+            assert_eq!(asked(words), option, "{words}");
         }
     }
 

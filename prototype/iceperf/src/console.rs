@@ -198,6 +198,7 @@ fn describe(event: &EventKind, since_start: Duration) -> Option<String> {
             format!("{what}: {interface} -> {to} ({}): {cause}", candidate_word(*candidate))
         }
         EventKind::Detected { interface, by, .. } => format!("{interface} lost: {}", detected_word(*by)),
+        EventKind::IceState { agent, state, .. } => format!("{agent}: {state}"),
         EventKind::InterfaceRemoved { interface } => format!("{interface} is gone"),
         EventKind::SocketClosed { interface, why, .. } => format!("{interface}: socket closed: {why}"),
         EventKind::SendFailed { interface, to, error, .. } => {

@@ -15,6 +15,7 @@ use crate::{
     setup::{Offer, Setup},
     timer::Timer,
     udp::{Binding, OpenError, Opened, Outgoing, Ready, Sockets},
+    webrtc::{self, Arm},
 };
 use peer::{Outcome, Output, Peer, Policy, SocketId, Transmit};
 use record::{Command, EventKind};
@@ -29,6 +30,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Drives one peer from its first interface to its end.
 pub(crate) struct Driver {
     peer: Peer,
+    /// In the place of sockets, when webrtc-ice finds the way.
+    arm: Option<Arm>,
     clock: Clock,
     sockets: Sockets,
     bound: BTreeMap<u32, SocketAddr>,
@@ -82,6 +85,7 @@ enum Wake {
     Command(Command),
     Stop,
     Sockets(Vec<Ready>),
+    Arm(webrtc::Woken),
     Time,
 }
 
@@ -106,12 +110,13 @@ impl Signals {
 
 /// Runs a peer to its end. Needs the runtime.
 pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), Failure> {
-    let Setup { peer, role, offer, evidence } = setup;
+    let Setup { peer, role, offer, evidence, webrtc } = setup;
     let selection = surroundings.selection.clone();
     let watcher = Watcher::new(selection).map_err(|error| machine("cannot watch the interfaces", error))?;
     check_selection(&surroundings.selection, &watcher)?;
     let mut driver = Driver {
         peer,
+        arm: webrtc.map(Arm::new).transpose()?,
         clock: surroundings.clock,
         sockets: Sockets::new(),
         bound: BTreeMap::new(),
@@ -172,15 +177,12 @@ impl Driver {
     async fn open(&mut self) -> Result<(), Failure> {
         self.console.interfaces(self.watcher.interfaces().values(), &self.policy);
         let interfaces: Vec<_> = self.watcher.interfaces().values().cloned().collect();
-        for interface in interfaces {
-            let now = self.now();
-            self.peer.handle_interface(now, map::change(Change::Changed(interface)));
-        }
+        interfaces.into_iter().for_each(|interface| self.change_interface(Change::Changed(interface)));
         self.carry_out()?;
         while self.outcome.is_none() && self.sockets.retry_at().is_some() {
             self.turn().await?;
         }
-        if self.bound.is_empty() {
+        if self.bound.is_empty() && self.arm.is_none() {
             tracing::warn!("no interface is up and has an address; waiting for one");
         }
         Ok(())
@@ -188,7 +190,11 @@ impl Driver {
 
     fn announce(&mut self, offer: Option<Offer>) -> Result<(), Failure> {
         if let Some(offer) = offer {
-            let ticket = offer.ticket(self.bound.values().copied())?;
+            let addresses = match &self.arm {
+                Some(arm) => arm.addresses(),
+                None => self.bound.values().copied().collect(),
+            };
+            let ticket = offer.ticket(addresses.into_iter())?;
             // What starts a server that way keeps its output, and the ticket is a secret.
             if !self.control.present() {
                 self.console.ticket(&ticket.to_string());
@@ -209,6 +215,9 @@ impl Driver {
         loop {
             self.catch_up()?;
             if let Some(outcome) = self.outcome.take() {
+                if let Some(arm) = &mut self.arm {
+                    arm.finish().await;
+                }
                 return self.end(outcome);
             }
             self.turn().await?;
@@ -230,6 +239,7 @@ impl Driver {
                 expired.map_err(|error| machine("cannot wait for a timer", error))?;
                 Wake::Time
             }
+            woken = webrtc::next(&mut self.arm) => Wake::Arm(woken),
             ready = self.sockets.ready() => Wake::Sockets(ready),
         };
         // Time zero may have come together with the wake.
@@ -239,6 +249,12 @@ impl Driver {
             Wake::Command(command) => self.command(command)?,
             Wake::Stop => self.command(Command::Stop {})?,
             Wake::Sockets(ready) => ready.into_iter().for_each(|ready| self.move_datagrams(ready)),
+            Wake::Arm(woken) => {
+                let now = self.now();
+                if let Some(arm) = &mut self.arm {
+                    arm.handle(now, woken);
+                }
+            }
             Wake::Time => {}
         }
         self.catch_up()
@@ -249,7 +265,9 @@ impl Driver {
             Phase::Starting(at) => Some(at),
             Phase::Opening | Phase::Waiting | Phase::Running => None,
         };
-        [self.peer.deadline(), self.sockets.retry_at(), self.next_interval, start].into_iter().flatten().min()
+        let arm = self.arm.as_ref().and_then(Arm::deadline);
+        let own = [self.peer.deadline(), self.sockets.retry_at(), self.next_interval, start, arm];
+        own.into_iter().flatten().min()
     }
 
     /// Does what time asks for and what the peer wants.
@@ -266,6 +284,9 @@ impl Driver {
         if self.peer.deadline().is_some_and(|deadline| deadline <= now) {
             self.peer.handle_timeout(now);
         }
+        if let Some(arm) = &mut self.arm {
+            arm.catch_up(now);
+        }
         if let Some(at) = self.next_interval.filter(|at| *at <= now) {
             self.next_interval = self.interval.map(|interval| at + interval);
             self.console.interval(at);
@@ -280,6 +301,11 @@ impl Driver {
         };
         match command {
             Command::Start { monotonic_ns } => self.command_start(monotonic_ns)?,
+            Command::Policy { .. } | Command::Priority { .. } | Command::Path { .. }
+                if self.arm.is_some() =>
+            {
+                return Err(wrong(&"webrtc-ice has one pair and no policy"));
+            }
             Command::Policy { policy, disguise } => {
                 if let Some(text) = policy {
                     self.policy = text.parse().map_err(|error| wrong(&error as &peer::ChangeError))?;
@@ -329,17 +355,27 @@ impl Driver {
         // The peer's clock starts at time zero, unless it has been told a later time already.
         let start = self.told.map_or(zero, |told| told.max(zero));
         self.told = Some(start);
+        if let Some(arm) = &mut self.arm {
+            arm.start(start);
+        }
         self.peer.start(start);
         Ok(())
     }
 
     fn change_interfaces(&mut self, changes: Vec<Change>) -> Result<(), Failure> {
         for change in changes {
-            let now = self.now();
-            self.peer.handle_interface(now, map::change(change));
+            self.change_interface(change);
             self.carry_out()?;
         }
         Ok(())
+    }
+
+    fn change_interface(&mut self, change: Change) {
+        let now = self.now();
+        match &mut self.arm {
+            Some(arm) => arm.change_interface(change),
+            None => self.peer.handle_interface(now, map::change(change)),
+        }
     }
 
     fn move_datagrams(&mut self, ready: Ready) {
@@ -365,27 +401,32 @@ impl Driver {
     /// Carries out whatever the peer wants, until it wants nothing.
     fn carry_out(&mut self) -> Result<(), Failure> {
         loop {
+            self.carry_out_arm()?;
             let now = self.now();
             let Some(output) = self.peer.poll(now) else { return Ok(()) };
             match output {
                 Output::OpenSocket { socket, interface, local, port } => {
                     let binding = self.binding(socket, interface, local, port);
-                    match self.sockets.open(now, socket.0, binding) {
-                        Ok(Opened::Bound(local)) => self.opened(socket, Ok(local))?,
-                        Ok(Opened::Later) => {}
-                        Err(error) => self.opened(socket, Err(error))?,
-                    }
+                    self.open_socket(now, socket, binding)?;
                 }
                 Output::CloseSocket { socket } => {
                     self.bound.remove(&socket.0);
                     self.unbound.remove(&socket.0);
                     self.sockets.close(socket.0);
+                    if let Some(arm) = &mut self.arm {
+                        arm.close(socket);
+                    }
                 }
                 Output::Transmit(transmit) => self.transmit(transmit),
-                Output::Event(event) => self.record(now, map::event(event))?,
+                Output::Event(event) => self.tell(now, event)?,
                 Output::KeyLog(line) => self.evidence.secret(&line)?,
                 Output::Qlog { connection, bytes } => self.evidence.trace(connection, &bytes)?,
-                Output::Done(outcome) => self.outcome = Some(outcome),
+                Output::Done(outcome) => {
+                    self.outcome = Some(match &self.arm {
+                        Some(arm) => arm.outcome(outcome),
+                        None => outcome,
+                    });
+                }
             }
         }
     }
@@ -406,6 +447,32 @@ impl Driver {
                 let port = if self.bound.values().any(held) { 0 } else { port };
                 Binding { interface: None, local: SocketAddr::new(any, port) }
             }
+        }
+    }
+
+    fn carry_out_arm(&mut self) -> Result<(), Failure> {
+        while let Some(output) = self.arm.as_mut().and_then(Arm::poll) {
+            let now = self.now();
+            match output {
+                webrtc::Output::Record(event) => self.record(now, event)?,
+                webrtc::Output::Interface(change) => self.peer.handle_interface(now, change),
+                webrtc::Output::Datagram(socket, from, bytes) => {
+                    self.peer.handle_datagram(now, socket, from, None, &bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_socket(&mut self, now: Instant, socket: SocketId, binding: Binding) -> Result<(), Failure> {
+        if let Some(arm) = &mut self.arm {
+            let local = arm.open(socket);
+            return self.opened(socket, Ok(local));
+        }
+        match self.sockets.open(now, socket.0, binding) {
+            Ok(Opened::Bound(local)) => self.opened(socket, Ok(local)),
+            Ok(Opened::Later) => Ok(()),
+            Err(error) => self.opened(socket, Err(error)),
         }
     }
 
@@ -432,6 +499,9 @@ impl Driver {
     }
 
     fn transmit(&mut self, transmit: Transmit) {
+        if let Some(arm) = &mut self.arm {
+            return arm.transmit(&transmit);
+        }
         let Transmit { socket, to, ecn, segment_size, bytes } = transmit;
         let outgoing = Outgoing { to, ecn, segment_size, source: None, bytes };
         if let Err(error) = self.sockets.send(socket.0, outgoing) {
@@ -446,6 +516,15 @@ impl Driver {
         }
         let now = self.now();
         self.peer.send_failed(now, socket, to, &error.to_string());
+    }
+
+    fn tell(&mut self, at: Instant, event: peer::Event) -> Result<(), Failure> {
+        let event = map::event(event);
+        let event = match &mut self.arm {
+            Some(arm) => arm.translate(event),
+            None => Some(event),
+        };
+        event.map_or(Ok(()), |event| self.record(at, event))
     }
 
     fn record(&mut self, at: Instant, what: EventKind) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ pub(crate) fn is_subcommand(word: &str) -> bool {
 
 /// A long option of `server` or `client`.
 pub(crate) fn is_option(word: &str) -> bool {
-    let options = ["--ice", "--scheduler", "--duplicate", "--cc", "--video", "--request", "--signal"];
+    let options = ["--scheduler", "--duplicate", "--cc", "--video", "--request", "--signal"];
     let name = word.split('=').next().unwrap_or(word);
     options.contains(&name)
 }

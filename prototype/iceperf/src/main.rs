@@ -29,6 +29,7 @@ mod timer;
 mod transfer;
 mod udp;
 mod units;
+mod webrtc;
 
 use cli::{BedArgs, Cli, CommonArgs, Mode, Probe};
 use clock::Clock;
@@ -108,7 +109,7 @@ fn on_this_machine(
     let clock = Clock::measure().map_err(Failure::machine)?;
     let events = Events::new(events, host_name(args));
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Failure::machine)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::machine)?;
     runtime.block_on(async {
         let control = match control {
             Some(descriptor) => Control::read(descriptor).map_err(Failure::machine)?,
@@ -150,10 +151,10 @@ fn host_name(args: &BedArgs) -> String {
 }
 
 fn log_to_stderr(verbose: u8) {
-    // `stun_types` warns of bytes that anybody may send; they are counted and told as rejected anyway.
+    // They warn of bytes that anybody may send. `stun_types`: these are counted and told as rejected anyway.
     let default = match verbose {
-        0 => "warn,stun_types=error",
-        1 => "info,stun_types=error",
+        0 => "warn,stun_types=error,webrtc_ice=error",
+        1 => "info,stun_types=error,webrtc_ice=error",
         2 => "debug",
         _ => "trace",
     };

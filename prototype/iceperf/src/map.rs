@@ -228,7 +228,8 @@ fn recorded_kind(kind: peer::InterfaceKind) -> record::InterfaceKind {
     }
 }
 
-fn candidate(kind: peer::CandidateKind) -> record::CandidateKind {
+/// A kind of candidate, as the record has it.
+pub(crate) fn candidate(kind: peer::CandidateKind) -> record::CandidateKind {
     match kind {
         peer::CandidateKind::Host => record::CandidateKind::Host,
         peer::CandidateKind::Srflx => record::CandidateKind::Srflx,

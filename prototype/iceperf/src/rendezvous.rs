@@ -1,7 +1,8 @@
 //! `iceperf rendezvous`: sockets and time for `peer`'s rendezvous server.
 //!
 //! It listens on addresses, not devices. On a host with several addresses an answer must leave from the one that was
-//! asked, or a NAT on the way would drop it: each such address is a socket of its own to the server.
+//! asked, or a NAT on the way would drop it: each such address is a socket of its own to the server. One process may
+//! have the server inside, and talk to it without a socket.
 
 use crate::{
     clock::Clock,
@@ -25,6 +26,10 @@ use std::{
 
 /// The port of STUN (RFC 8489 section 18.6), which this server speaks too.
 const DEFAULT_PORT: u16 = 3478;
+/// The "socket" of the process that the server is in; no [`Locals`] has that many.
+const INSIDE: SocketId = SocketId(u32::MAX);
+/// Never seen on any wire.
+pub(crate) const INSIDE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(
@@ -33,13 +38,21 @@ pub(crate) async fn run(
     events: Events,
     control: Control,
 ) -> Result<(), Failure> {
-    service::run(Rendezvous::open(bind)?, clock, events, control).await
+    let rendezvous = Rendezvous::open(bind)?;
+    for local in &rendezvous.bound {
+        println_lossy(&format!("rendezvous at {local}"));
+    }
+    service::run(rendezvous, clock, events, control).await
 }
 
-struct Rendezvous {
+/// A server and its sockets.
+pub(crate) struct Rendezvous {
     server: Server,
     sockets: Sockets,
+    bound: Vec<SocketAddr>,
     locals: Locals,
+    /// What the server has to say to the process that it is in.
+    inside: Vec<Vec<u8>>,
     newest_dropped: Option<SocketAddr>,
     reported: Counts,
     report_at: Option<Instant>,
@@ -47,18 +60,21 @@ struct Rendezvous {
 
 impl Rendezvous {
     fn open(bind: &[SocketAddr]) -> Result<Self, Failure> {
-        let defaults: [SocketAddr; 2] =
-            [(Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into(), (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()];
+        if bind.is_empty() { Self::at_port(DEFAULT_PORT) } else { Self::bind(bind, false) }
+    }
+
+    /// On every address of this host; port 0 is any, and may differ between IPv4 and IPv6.
+    pub(crate) fn at_port(port: u16) -> Result<Self, Failure> {
         // A host without IPv6 (or IPv4) is no reason to fail, unless it was asked for.
-        let (wanted, optional) = if bind.is_empty() { (&defaults[..], true) } else { (bind, false) };
+        Self::bind(&[(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()], true)
+    }
+
+    fn bind(wanted: &[SocketAddr], optional: bool) -> Result<Self, Failure> {
         let mut sockets = Sockets::new();
-        let mut open = 0;
+        let mut bound = vec![];
         for (id, local) in (0..).zip(wanted) {
             match sockets.open(Instant::now(), id, Binding { interface: None, local: *local }) {
-                Ok(Opened::Bound(local)) => {
-                    open += 1;
-                    println_lossy(&format!("rendezvous at {local}"));
-                }
+                Ok(Opened::Bound(local)) => bound.push(local),
                 Ok(Opened::Later) => {
                     return Err(Failure::machine(format!("{local}: no interface has this address")));
                 }
@@ -68,17 +84,49 @@ impl Rendezvous {
                 Err(error) => return Err(refused_by_kernel(&error)),
             }
         }
-        if open == 0 {
+        if bound.is_empty() {
             return Err(Failure::machine("this host has neither IPv4 nor IPv6"));
         }
         Ok(Self {
             server: Server::new(),
             sockets,
+            bound,
             locals: Locals::default(),
+            inside: vec![],
             newest_dropped: None,
             reported: Counts::default(),
             report_at: None,
         })
+    }
+
+    /// Where it listens.
+    pub(crate) fn bound(&self) -> &[SocketAddr] {
+        &self.bound
+    }
+
+    /// Takes a message of the process that the server is in.
+    pub(crate) fn tell(&mut self, now: Instant, message: &[u8]) {
+        let answers = self.server.handle_datagram(now, INSIDE, INSIDE_ADDRESS, message);
+        self.answer(answers);
+    }
+
+    /// What the server said to the process that it is in since it was last asked.
+    pub(crate) fn heard(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.inside)
+    }
+
+    fn answer(&mut self, answers: Vec<Answer>) {
+        for Answer { socket, to, bytes } in answers {
+            if socket == INSIDE {
+                self.inside.push(bytes);
+                continue;
+            }
+            let Some(local) = self.locals.find(socket) else { continue };
+            let outgoing = Outgoing { to, ecn: None, segment_size: None, source: local.address, bytes };
+            if let Err(error) = self.sockets.send(local.socket, outgoing) {
+                tracing::debug!(%to, %error, "not sent");
+            }
+        }
     }
 }
 
@@ -105,13 +153,7 @@ impl Service for Rendezvous {
         if let Err(error) = received {
             tracing::debug!(%error, "receiving failed");
         }
-        for Answer { socket, to, bytes } in answers {
-            let Some(local) = locals.find(socket) else { continue };
-            let outgoing = Outgoing { to, ecn: None, segment_size: None, source: local.address, bytes };
-            if let Err(error) = sockets.send(local.socket, outgoing) {
-                tracing::debug!(%to, %error, "not sent");
-            }
-        }
+        self.answer(answers);
         if self.server.counts() != self.reported {
             self.report_at.get_or_insert(now + REPORT);
         }

@@ -93,7 +93,8 @@ fn begin(events: &mut Events, control: &Control) -> io::Result<()> {
     events.record(now, EventKind::Started {})
 }
 
-fn serve(service: &mut impl Service, now: Instant, ready: Ready) {
+/// Does what a socket is ready for.
+pub(crate) fn serve(service: &mut impl Service, now: Instant, ready: Ready) {
     match ready {
         Ready::Read(socket) => service.read(now, socket),
         Ready::Write(socket) => {

@@ -1,12 +1,13 @@
 //! From arguments and the files that they name to a configured peer: identity, secret, ticket.
 
 use crate::{
-    cli::{ClientArgs, CommonArgs, ServerArgs, turn_server},
+    cli::{ClientArgs, CommonArgs, IceAgent, ServerArgs, turn_server},
     evidence::Evidence,
     failure::Failure,
     identity::{self, Identity, IdentityError},
+    webrtc::{self, Meeting},
 };
-use peer::{CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Ticket};
+use peer::{CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Side, Ticket};
 use std::{
     fs, io,
     net::SocketAddr,
@@ -24,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) offer: Option<Offer>,
     /// Where the evidence goes that the peer hands out.
     pub(crate) evidence: Evidence,
+    /// In the place of sockets, if webrtc-ice is to find the way.
+    pub(crate) webrtc: Option<webrtc::Config>,
 }
 
 /// The ticket of a server.
@@ -86,12 +89,14 @@ pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
         None => Offer::Make { ticket: own, file: args.ticket_file.clone() },
     };
     let (Offer::Given(ticket) | Offer::Make { ticket, .. }) = &offer;
-    let role =
-        Role::Server { identity, secret: ticket.secret.clone(), rendezvous: ticket.rendezvous.clone() };
+    let webrtc = webrtc(&args.common, ticket, Side::Server, Meeting::Here(args.port))?;
+    // webrtc-ice meets clients by itself.
+    let rendezvous = if webrtc.is_some() { vec![] } else { ticket.rendezvous.clone() };
+    let role = Role::Server { identity, secret: ticket.secret.clone(), rendezvous };
     let evidence = evidence(&args.common, "server")?;
     let config =
         PeerConfig { duration: args.time, port: args.port, ..config(role, &evidence, &args.common)? };
-    Ok(Setup { peer: peer(config)?, role: "server", offer: Some(offer), evidence })
+    Ok(Setup { peer: peer(config)?, role: "server", offer: Some(offer), evidence, webrtc })
 }
 
 /// `iceperf client`.
@@ -110,6 +115,12 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
             .with_help("--call beside --bulk makes both"));
     }
     let evidence = evidence(&args.common, "client")?;
+    let webrtc = webrtc(&args.common, &ticket, Side::Client, Meeting::At(ticket.addresses.clone()))?;
+    let ticket = match &webrtc {
+        // To the peer there is only what webrtc-ice finds.
+        Some(_) => Ticket { addresses: vec![webrtc::SERVER], rendezvous: vec![], ..ticket },
+        None => ticket,
+    };
     let config = config(Role::Client { ticket }, &evidence, &args.common)?;
     let config = PeerConfig {
         call: config.call.filter(|_| args.calls()),
@@ -119,7 +130,34 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
         port: args.cport,
         ..config
     };
-    Ok(Setup { peer: peer(config)?, role: "client", offer: None, evidence })
+    Ok(Setup { peer: peer(config)?, role: "client", offer: None, evidence, webrtc })
+}
+
+/// What webrtc-ice is told, if it is to find the way. Peers that have a rendezvous server meet there.
+fn webrtc(
+    args: &CommonArgs,
+    ticket: &Ticket,
+    side: Side,
+    without: Meeting,
+) -> Result<Option<webrtc::Config>, Failure> {
+    if args.ice == IceAgent::Ours {
+        return Ok(None);
+    }
+    if let Some(option) = args.of_our_agent() {
+        return Err(Failure::arguments(format!(
+            "{option} is for our ICE agent: webrtc-ice has nothing like it"
+        ))
+        .with_help(format!("leave out {option}, or --ice webrtc-ice")));
+    }
+    let at_rendezvous = || Meeting::At(ticket.rendezvous.clone());
+    Ok(Some(webrtc::Config {
+        side,
+        secret: ticket.secret.clone(),
+        fingerprint: (side == Side::Server).then_some(ticket.fingerprint),
+        meeting: if ticket.rendezvous.is_empty() { without } else { at_rendezvous() },
+        stun: args.stun.clone(),
+        relays: relays(args)?,
+    }))
 }
 
 fn evidence(args: &CommonArgs, role: &'static str) -> Result<Evidence, Failure> {
@@ -139,8 +177,9 @@ fn config(role: Role, evidence: &Evidence, args: &CommonArgs) -> Result<PeerConf
         engine: args.engine,
         evidence: evidence.wanted(),
         policy: args.policy.clone(),
-        stun: args.stun.clone(),
-        relays: relays(args)?,
+        // To the peer behind webrtc-ice there are no servers.
+        stun: if args.ice == IceAgent::Ours { args.stun.clone() } else { vec![] },
+        relays: if args.ice == IceAgent::Ours { relays(args)? } else { vec![] },
         disguises: args.disguises.clone(),
         call: Some(CallSpec::new(rate, payload).map_err(Failure::arguments)?),
         bulk: None,

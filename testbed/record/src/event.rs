@@ -188,6 +188,21 @@ pub enum EventKind {
         /// What brought it about, in a few words.
         cause: String,
     },
+    /// An ICE agent of somebody else's finds this peer's paths, and its connection state changed. What it tells of
+    /// candidates and of the pair that it selected has the usual events.
+    IceState {
+        /// Its name, such as `webrtc-ice`.
+        agent: String,
+        /// As WebRTC's `RTCIceConnectionState` has it: `checking`, `connected`, `disconnected`, `failed`, ...; or
+        /// `restart` (RFC 8445 section 9), or `broken`.
+        state: String,
+        /// 1, and one more after each restart.
+        generation: u32,
+        /// Pairs in its check list, where it told.
+        pairs: Option<u32>,
+        /// Those of them that a check was answered on at some time, where it told.
+        answered: Option<u32>,
+    },
     /// The controlling side nominated this pair, or the controlled side heard so (RFC 8445 section 8).
     Nominated {
         /// Number of the pair.

@@ -107,6 +107,10 @@ pub(crate) struct CommonArgs {
     /// QUIC implementation of this end; the other end may have another
     #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engines(), help_heading = "Connection")]
     pub(crate) engine: EngineKind,
+    /// ICE agent of both ends: ours, over every interface and with every pair that works; or webrtc-ice, an ordinary
+    /// one to compare with, which keeps one pair and starts anew when that has failed (after 15 s)
+    #[arg(long, value_name = "AGENT", default_value = "ours", value_parser = ice_agents(), help_heading = "ICE")]
+    pub(crate) ice: IceAgent,
     /// What is probed, how closely paths are watched, which are kept, and what a loss leads to: a preset (multipath,
     /// rfc8445, whatsapp, quickshare, prototype-2024) and changes to it, as in whatsapp,stop=never,idle=500ms
     #[arg(long, value_name = "PRESET[,KEY=VALUE...]", default_value = "multipath", help_heading = "ICE")]
@@ -196,6 +200,15 @@ pub(crate) fn turn_server(text: &str) -> Result<RelayServer, String> {
     Ok(RelayServer { address, username: username.to_owned(), password: password.to_owned() })
 }
 
+/// Who finds the paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IceAgent {
+    /// The crate `ice`.
+    Ours,
+    /// The crate `webrtc-ice`.
+    WebrtcIce,
+}
+
 impl ClientArgs {
     /// The transfer, if there is to be one.
     pub(crate) fn transfer(&self) -> Option<BulkSpec> {
@@ -230,11 +243,26 @@ impl CommonArgs {
         self.bind.unwrap_or(default)
     }
 
+    /// What was asked for that only our agent can do.
+    pub(crate) fn of_our_agent(&self) -> Option<&'static str> {
+        let asked = [
+            (self.policy != Policy::multipath(), "--policy"),
+            (!self.disguises.is_empty(), "--disguise"),
+            (self.bind.is_some(), "--bind"),
+        ];
+        asked.into_iter().find_map(|(asked, option)| asked.then_some(option))
+    }
+
     /// How often people read of each path; none if they do not.
     pub(crate) fn interval(&self) -> Option<Duration> {
         let default = if self.json { Duration::ZERO } else { Duration::from_secs(1) };
         Some(self.interval.unwrap_or(default)).filter(|interval| !interval.is_zero())
     }
+}
+
+fn ice_agents() -> impl TypedValueParser<Value = IceAgent> {
+    PossibleValuesParser::new(["ours", "webrtc-ice"])
+        .map(|name| if name == "webrtc-ice" { IceAgent::WebrtcIce } else { IceAgent::Ours })
 }
 
 fn engines() -> impl TypedValueParser<Value = EngineKind> {

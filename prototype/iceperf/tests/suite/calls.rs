@@ -34,7 +34,7 @@ pub(crate) fn server(lab: &Lab, arguments: &str) -> Running {
     server
 }
 
-fn carried_by<'a>(interface: &'a str) -> impl Fn(&EventKind) -> bool + 'a {
+pub(crate) fn carried_by<'a>(interface: &'a str) -> impl Fn(&EventKind) -> bool + 'a {
     path_is(interface, PathState::Active)
 }
 
@@ -58,7 +58,7 @@ fn call(lab: &Lab, arguments: &str) -> Running {
 }
 
 /// Ends the call; it must have been one and the same all the time.
-fn hang_up(client: &mut Running, server: &mut Running) {
+pub(crate) fn hang_up(client: &mut Running, server: &mut Running) {
     client.signal(Signal::SIGTERM);
     client.ends_with(0);
     server.ends_with(0);
@@ -75,7 +75,7 @@ fn connections(peer: &Running) -> Vec<String> {
 }
 
 /// Waits until the call goes on after an event.
-fn still_received(peer: &Running, is: impl Fn(&EventKind) -> bool) {
+pub(crate) fn still_received(peer: &Running, is: impl Fn(&EventKind) -> bool) {
     let received = |event: &&record::Event| matches!(event.what, EventKind::PayloadReceived { .. });
     wait("payload to arrive again", || {
         let events = peer.events();
@@ -134,7 +134,7 @@ fn survives_the_loss_of_the_carrier(lab: &Lab) {
 }
 
 /// Bash's words for a datagram of these bytes.
-fn datagram(bytes: &[u8], to: &str) -> String {
+pub(crate) fn datagram(bytes: &[u8], to: &str) -> String {
     let escaped: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
     // One write, or it would be several datagrams.
     format!("printf '{escaped}' | dd bs=2000 iflag=fullblock status=none > /dev/udp/{to}\n")

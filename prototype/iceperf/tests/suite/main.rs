@@ -9,3 +9,4 @@ mod lab;
 mod mimic;
 mod refusals;
 mod transfers;
+mod webrtc;

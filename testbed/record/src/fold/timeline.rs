@@ -70,6 +70,9 @@ impl<'a> Teller<'a> {
                 format!("QUIC connection is up ({engine}, {paths})")
             }
             EventKind::ConnectionClosed { why, .. } if is_client => format!("QUIC connection closed: {why}"),
+            EventKind::IceState { agent, state, pairs, answered, .. } => {
+                format!("{agent} {}", ice_state(state, pairs.zip(*answered)))
+            }
             EventKind::Path { path, state, cause, .. } => self.path(&event.host, *path, *state, cause)?,
             EventKind::Detected { interface, by, silence_ns, expected_ns, .. } => {
                 self.detected(event, interface, &cause(*by, *silence_ns, *expected_ns))
@@ -130,6 +133,17 @@ fn payload(log: &Log<'_>) -> &'static str {
         (_, false) => "the call",
         (false, true) => "the transfer",
         (true, true) => "the call and the transfer",
+    }
+}
+
+/// What an ordinary agent does, and how many pairs it leaves for the one that it keeps.
+fn ice_state(word: &str, counts: Option<(u32, u32)>) -> String {
+    match (word, counts) {
+        ("connected", Some((pairs, answered))) => {
+            format!("is connected: keeps one pair of {pairs}, {answered} of which were answered")
+        }
+        ("restart", _) => "restarts".to_owned(),
+        _ => format!("is {word}"),
     }
 }
 

@@ -385,3 +385,27 @@ fn probes_are_told_whether_a_path_came_of_them_or_not() {
     assert_eq!((wwan0.sent, wwan0.interval_ms, wwan0.stopped_why.as_deref()), (1, None, None));
     assert_eq!((wlan0.family, wlan0.remote), (crate::Family::Ipv6, wwan0.remote));
 }
+
+#[test]
+fn another_ice_agent_is_told_with_what_it_keeps() {
+    let mut log = Log::default();
+    let state = |state: &str, pairs, answered| EventKind::IceState {
+        agent: "webrtc-ice".into(),
+        state: state.into(),
+        generation: 1,
+        pairs,
+        answered,
+    };
+    log.push(1, "laptop", state("checking", Some(0), Some(0)));
+    log.push(2, "laptop", state("connected", Some(4), Some(2)));
+    log.push(3, "desktop", state("restart", None, None));
+    let lines: Vec<String> = timeline(&log.events, &facts(10)).into_iter().map(|line| line.text).collect();
+    assert_eq!(
+        lines,
+        [
+            "webrtc-ice is checking",
+            "webrtc-ice is connected: keeps one pair of 4, 2 of which were answered",
+            "webrtc-ice restarts",
+        ]
+    );
+}
