@@ -4,6 +4,7 @@
 # make test-long   hours of jitter in virtual time, without a false alarm
 # make bench  the figures of the README, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
+# make bench-ice   ours beside an ordinary ICE agent: a table, in some five minutes for each of REPEAT (3) runs
 # make deny   licences, bans and sources of the dependencies (part of `make test`), and known weaknesses where the
 #             database of them can be fetched
 # make man    the manual pages of both programs, in target/man
@@ -20,7 +21,7 @@ SECONDS ?= 30
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
-.PHONY: demo test fuzz test-long bench bench-interruption build deny man
+.PHONY: demo test fuzz test-long bench bench-ice bench-interruption build deny man
 
 demo: build
 	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
@@ -54,6 +55,10 @@ bench: build
 
 bench-interruption: build
 	cargo bench --locked --package runner --bench interruption -- --repeat $(REPEAT)
+
+bench-ice: REPEAT = 3
+bench-ice: build
+	cargo bench --locked --package runner --bench ice -- --repeat $(REPEAT)
 
 deny:
 	@testbed/setup test

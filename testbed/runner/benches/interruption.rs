@@ -5,6 +5,8 @@
 //! which also moves the loss within the sending interval. Both directions are measured in the same runs. Nothing is
 //! asserted: the figures are printed as Markdown, beside what they stand for.
 
+mod support;
+
 use serde_json::Value;
 use std::{
     fs,
@@ -12,6 +14,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
+use support::{machine, median};
 
 const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/whatsapp/wifi-off-in-call.yaml");
 const USUAL_REPEAT: u32 = 20;
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--test") {
         return ExitCode::SUCCESS;
     }
-    let Some(repeat) = repeat(&arguments) else {
+    let Some(repeat) = support::repeat(&arguments, USUAL_REPEAT) else {
         eprintln!("usage: interruption [--repeat N]");
         return ExitCode::from(2);
     };
@@ -69,13 +72,6 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn repeat(arguments: &[String]) -> Option<u32> {
-    match arguments.iter().position(|argument| argument == "--repeat") {
-        Some(place) => arguments.get(place + 1)?.parse().ok().filter(|repeat| *repeat > 0),
-        None => Some(USUAL_REPEAT),
-    }
-}
-
 /// One cell: the results of its runs.
 fn runs(out: &Path, engine: &str, step: &str, repeat: u32) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
@@ -113,19 +109,4 @@ fn row(engine: &str, name: &str, runs: &[Value]) -> String {
     let invalid = if invalid > 0 { format!(" ({invalid} invalid)") } else { String::new() };
     let (up, down, count) = (figure("up_ms"), figure("down_ms"), valid.len());
     format!("| {engine} | {name} | {up} | {down} | {count}{invalid} | {same} of {count} |")
-}
-
-/// Of sorted numbers; between the middle two when there is an even number of them.
-fn median(sorted: &[f64]) -> Option<f64> {
-    let (below, above) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
-    Some((below + above) / 2.0)
-}
-
-fn machine() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{}, {cores} cores, Linux {}", model.unwrap_or("unknown processor"), kernel.trim())
 }

@@ -183,9 +183,16 @@ fn show(planned: &Planned<'_>) {
     section("Networks", planned.networks.iter().map(|(name, network)| network_row(name, network)).collect());
     section("Servers", planned.servers.iter().map(|(name, server)| server_row(name, server)).collect());
     let peer = |role: &str, peer: &crate::scenario::Peer| {
+        let ice = format!("ICE {}", peer.ice.name());
         let policy = peer.policy.to_string();
-        let mut cells =
-            row([role, &peer.host, peer.engine.name(), &policy, &format!("signals {}", peer.signal.name())]);
+        let mut cells = row([
+            role,
+            &peer.host,
+            peer.engine.name(),
+            &ice,
+            &policy,
+            &format!("signals {}", peer.signal.name()),
+        ]);
         let disguises = peer.disguise.arguments().map(|disguise| format!("disguise {disguise}"));
         let bind = (peer.bind != Bind::Device).then(|| format!("sockets bound to {}", peer.bind.name()));
         cells.push(disguises.chain(bind).collect::<Vec<_>>().join("; "));

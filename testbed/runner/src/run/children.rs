@@ -164,6 +164,7 @@ impl Cast<'_> {
             arguments.extend(["--call-payload".into(), format!("{}B", payload.0).into()]);
         }
         arguments.extend(["--engine".into(), self.scenario.peers.client.engine.name().into()]);
+        arguments.extend(["--ice".into(), self.scenario.peers.client.ice.name().into()]);
         let peers = &self.scenario.peers;
         let peer = if part == Part::Client { &peers.client } else { &peers.server };
         arguments.extend(["--policy".into(), peer.policy.to_string().into()]);

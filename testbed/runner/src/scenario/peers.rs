@@ -26,12 +26,35 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     pub(crate) host: String,
     pub(crate) engine: Engine,
+    pub(crate) ice: IceAgent,
     pub(crate) policy: Policy,
     #[serde(skip_serializing_if = "Disguises::is_empty")]
     pub(crate) disguise: Disguises,
     pub(crate) bind: Bind,
     pub(crate) workload: Workload,
     pub(crate) signal: Signal,
+}
+
+/// Who finds the paths. Both ends have the same: each kind meets its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum IceAgent {
+    Ours,
+    WebrtcIce,
+}
+
+impl IceAgent {
+    fn from_word(word: &str) -> Self {
+        if word == "webrtc-ice" { Self::WebrtcIce } else { Self::Ours }
+    }
+
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::WebrtcIce => "webrtc-ice",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -90,13 +113,14 @@ impl Peers {
         let workload = agree("workload", client.workload, server.workload, &server, problems)?;
         let workload = workload.unwrap_or_default();
         let engine = agree("engine", client.engine, server.engine, &server, problems)?.unwrap_or(Engine::Noq);
+        let ice = agree("ice", client.ice, server.ice, &server, problems)?.unwrap_or(IceAgent::Ours);
         let policy = client.policy.clone().unwrap_or_else(Policy::multipath);
         let bind = client.bind;
         let peer = |draft: Draft<'_>| {
             let policy = draft.policy.unwrap_or_else(|| policy.clone());
             let bind = draft.bind.or(bind).unwrap_or_else(|| Bind::usual(&policy));
             let (host, disguise) = (draft.host.to_owned(), draft.disguise);
-            Peer { host, engine, policy, disguise, bind, workload, signal }
+            Peer { host, engine, ice, policy, disguise, bind, workload, signal }
         };
         Some(Self { client: peer(client), server: peer(server) })
     }
@@ -108,6 +132,7 @@ struct Draft<'n> {
     table: Table<'n>,
     host: &'n str,
     engine: Option<Engine>,
+    ice: Option<IceAgent>,
     policy: Option<Policy>,
     disguise: Disguises,
     bind: Option<Bind>,
@@ -121,6 +146,7 @@ impl<'n> Draft<'n> {
         let host = table.require("host", problems);
         let host = host.and_then(|node| reader::reference(node, "a host", &names.hosts, problems));
         let engine = choice(&table, "engine", &words::ENGINES, Engine::from_word, problems);
+        let ice = choice(&table, "ice", &words::ICE_AGENTS, IceAgent::from_word, problems);
         let policy = match table.get("policy") {
             Some(node) => Policy::read(node, problems).map(Some),
             None => Some(None),
@@ -136,9 +162,9 @@ impl<'n> Draft<'n> {
             None => Some(None),
         };
         let signal = choice(&table, "signal", &words::SIGNALS, Signal::from_word, problems);
-        let (engine, policy, disguise, bind) = (engine?, policy?, disguise?, bind?);
+        let (engine, ice, policy, disguise, bind) = (engine?, ice?, policy?, disguise?, bind?);
         let (workload, signal) = (workload?, signal?);
-        Some(Self { node, host: host?, engine, policy, disguise, bind, workload, signal, table })
+        Some(Self { node, host: host?, engine, ice, policy, disguise, bind, workload, signal, table })
     }
 }
 

@@ -153,9 +153,11 @@ pub(crate) const PEERS: Vocabulary = words("a key of `peers`", &["client", "serv
 
 pub(crate) const PEER: Vocabulary = words(
     "a key of a peer",
-    &["host", "engine", "policy", "disguise", "bind", "workload", "signal"],
-    &["cc", "duplicate", "ice", "scheduler"],
+    &["host", "engine", "ice", "policy", "disguise", "bind", "workload", "signal"],
+    &["cc", "duplicate", "scheduler"],
 );
+
+pub(crate) const ICE_AGENTS: Vocabulary = words("an ICE agent", &["ours", "webrtc-ice"], &[]);
 
 pub(crate) const ENGINES: Vocabulary = words("an engine", &["noq", "quiche"], &["mptcp", "tcp"]);
 

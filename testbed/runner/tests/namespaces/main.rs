@@ -3,6 +3,7 @@
 //! Asserted is what holds on any machine, however busy: survival, the same connection, how, what is left behind and
 //! what is not. Never how fast. What cannot be tested as the user that runs the tests is said on standard error.
 
+mod baselines;
 #[path = "../common/mod.rs"]
 mod common;
 mod evidence;
