@@ -175,7 +175,7 @@ pub(crate) struct Captures {
 pub(crate) enum Passing {
     In,
     /// Out, with the model's number.
-    Out(u64),
+    Out(u32),
     /// Out, and dropped at once for this reason.
     Dropped(&'static str),
 }
@@ -190,7 +190,7 @@ struct Batch {
     heads: Vec<Head>,
     bytes: Vec<u8>,
     /// What became of packets, maybe of earlier batches.
-    dropped: Vec<(u64, Dropped)>,
+    dropped: Vec<(u32, Dropped)>,
 }
 
 /// How a packet ended.
@@ -272,7 +272,7 @@ impl Tap {
     }
 
     /// A packet that was taken was dropped later on.
-    pub(crate) fn dropped(&mut self, number: u64, dropped: Dropped) {
+    pub(crate) fn dropped(&mut self, number: u32, dropped: Dropped) {
         if !self.wanted.is_empty() {
             self.due.get_or_insert(dropped.at + BATCH_EVERY);
             self.batch.dropped.push((number, dropped));
@@ -320,7 +320,7 @@ struct Writer {
     /// File and interface in it.
     places: BTreeMap<PortId, (usize, u32)>,
     /// Packets that left lately, by ascending number: which file has them, and as the how manieth of its packets.
-    recent: VecDeque<(u64, Instant, (usize, u64))>,
+    recent: VecDeque<(u32, Instant, (usize, u64))>,
 }
 
 impl Writer {
@@ -398,16 +398,16 @@ impl Writer {
 
 impl Writer {
     /// Remembers where a packet is, and forgets those that have been on their way for too long.
-    fn remember(&mut self, number: u64, at: Instant, place: (usize, u64)) {
+    fn remember(&mut self, number: u32, at: Instant, place: (usize, u64)) {
         self.recent.push_back((number, at, place));
-        let is_old = |(_, then, _): &(u64, Instant, _)| at.saturating_duration_since(*then) > REMEMBERED;
+        let is_old = |(_, then, _): &(u32, Instant, _)| at.saturating_duration_since(*then) > REMEMBERED;
         while self.recent.front().is_some_and(is_old) {
             self.recent.pop_front();
         }
     }
 
     /// Of several parts of a packet the first one tells its end.
-    fn note_dropped(&mut self, number: u64, dropped: Dropped) {
+    fn note_dropped(&mut self, number: u32, dropped: Dropped) {
         let found = self.recent.binary_search_by_key(&number, |(number, ..)| *number).ok();
         let place = found.and_then(|index| self.recent.get(index)).map(|(_, _, place)| *place);
         if let Some((file, ordinal)) = place

@@ -25,7 +25,7 @@ pub enum NetworkEvent {
         bytes: usize,
         /// The number that [`crate::Network::inject`] gave it, whatever addresses it has by now; none for what the model's
         /// routers sent, and for the second one of a packet that a link has doubled.
-        number: Option<u64>,
+        number: Option<u32>,
     },
     /// A NAT mapping, or the firewall's state for an inside address, began or ended.
     Mapping {

@@ -53,7 +53,7 @@ pub struct Network {
     /// What was lost where no link is.
     strays: BTreeMap<DropCause, u64>,
     errors_sent: u64,
-    injected: u64,
+    injected: u32,
     now: Option<Instant>,
     /// When something happens on the links, and after them when the first check is due.
     agenda: Agenda,
@@ -101,9 +101,9 @@ impl Network {
     }
 
     /// A raw IPv4 or IPv6 packet leaves a port. Whatever is wrong with it becomes a [`NetworkEvent::Dropped`]. Its number,
-    /// counted from 1, by which that event names it.
-    pub fn inject(&mut self, now: Instant, port: PortId, packet: Vec<u8>) -> u64 {
-        self.injected += 1;
+    /// counted from 1 and from 1 again after 2^32 - 1, by which that event names it.
+    pub fn inject(&mut self, now: Instant, port: PortId, packet: Vec<u8>) -> u32 {
+        self.injected = self.injected.checked_add(1).unwrap_or(1);
         let number = self.injected;
         let now = self.advance(now);
         let is_planned = usize::from(port.0) < self.planned_ports;

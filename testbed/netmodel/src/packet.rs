@@ -49,8 +49,9 @@ pub enum PacketError {
 pub(crate) struct Packet {
     bytes: Vec<u8>,
     head: Head,
-    /// Of the injected packet that it is or is part of; 0 for what the model's routers send, and for copies.
-    number: u64,
+    /// Of the injected packet that it is or is part of; 0 for what the model's routers send, and for copies. So small
+    /// that it takes no room of its own.
+    number: u32,
 }
 
 /// One packet as a border sees it: who on the near (inside) end talks to whom on the far end.
@@ -70,11 +71,11 @@ impl Packet {
         Ok(Self { bytes, head, number: 0 })
     }
 
-    pub(crate) fn numbered(self, number: u64) -> Self {
+    pub(crate) fn numbered(self, number: u32) -> Self {
         Self { number, ..self }
     }
 
-    pub(crate) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 

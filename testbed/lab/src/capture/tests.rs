@@ -22,7 +22,7 @@ fn capture(path: &Path, packets: u16) {
     for number in 0..packets {
         let at = start + Duration::from_millis(number.into());
         let (port, passing) =
-            if number % 2 == 0 { (1, Passing::Out(u64::from(number) + 1)) } else { (2, Passing::In) };
+            if number % 2 == 0 { (1, Passing::Out(u32::from(number) + 1)) } else { (2, Passing::In) };
         tap.take(PortId(port), passing, at, &packet(number)).unwrap();
         // Nobody wants these.
         tap.take(PortId(0), passing, at, &packet(number)).unwrap();
@@ -246,7 +246,7 @@ fn what_becomes_of_a_packet_later_is_a_comment_on_it() {
         let start = Instant::now();
         let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
         for number in 1..=6 {
-            let at = start + Duration::from_millis(number);
+            let at = start + Duration::from_millis(number.into());
             tap.take(PortId(1), Passing::Out(number), at, &packet(number as u16)).unwrap();
         }
         let late = |ms| Dropped {

@@ -29,7 +29,7 @@ impl Network {
         place: Place,
         cause: DropCause,
         endpoints: Option<(SocketAddr, SocketAddr)>,
-        (bytes, number): (usize, u64),
+        (bytes, number): (usize, u32),
     ) {
         self.count_drop(place, cause);
         if cause == DropCause::Multicast {

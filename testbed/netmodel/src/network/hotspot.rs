@@ -36,9 +36,7 @@ impl Network {
             self.nats.remove(&outside);
         }
         self.replace_addresses(access_point, gateway);
-        if let Some(port) = before.and_then(|before| self.port_mut(before)) {
-            port.shared_with = None;
-        }
+        self.unshare(before, index);
         if let Some(port) = self.port_mut(uplink) {
             port.shared_with = Some(index);
         }
@@ -58,10 +56,15 @@ impl Network {
             return Err(ChangeError::NoNat(network));
         }
         let at = |port: PortId, network: Option<usize>| network.ok_or(ChangeError::ServerAddress(port));
-        at(access_point, self.planned(access_point)?.network)?;
+        let own = self.planned(access_point)?;
+        let (own, guests) = (own.network, own.shared_with);
+        at(access_point, own)?;
         let shared = self.planned(uplink)?.shared_with.filter(|shared| *shared != index);
         let outer = at(uplink, self.planned(uplink)?.network)?;
-        if access_point == uplink || shared.is_some() || self.is_within(outer, index) {
+        // It would be in a circle, be it by way of what the access point itself is shared with.
+        let circle =
+            self.is_within(outer, index) || guests.is_some_and(|guests| self.is_within(outer, guests));
+        if access_point == uplink || shared.is_some() || circle {
             return Err(PlanError::BehindItself { name }.into());
         }
         let outer = self.networks.get(outer).map(|outer| (outer.spec.ipv6, outer.spec.name.clone()));
@@ -87,9 +90,16 @@ impl Network {
             return;
         }
         state.hotspot = Hotspot::Closed;
-        if let Some(port) = state.router.and_then(|uplink| self.port_mut(uplink)) {
-            port.shared_with = None;
-        }
+        let uplink = state.router;
+        self.unshare(uplink, network);
+    }
+
+    /// By now it may be shared with another network.
+    fn unshare(&mut self, uplink: Option<PortId>, network: usize) {
+        let port = uplink.and_then(|uplink| self.port_mut(uplink));
+        port.into_iter()
+            .filter(|port| port.shared_with == Some(network))
+            .for_each(|port| port.shared_with = None);
     }
 
     /// The NAT has its border's address, which may be another one by now.

@@ -295,6 +295,12 @@ fn one_more_packet_changes_no_draw_of_others() {
             NetworkEvent::Mapping { inside, .. } => !inside.ip().to_string().ends_with(".3"),
             NetworkEvent::Dropped { .. } => true,
         });
+        // Packets are counted in the order in which they come.
+        for (_, event) in &mut events {
+            if let NetworkEvent::Dropped { number, .. } = event {
+                *number = None;
+            }
+        }
         (deliveries, events)
     };
     assert_eq!(others(true), others(false));

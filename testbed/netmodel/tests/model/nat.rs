@@ -308,3 +308,34 @@ fn well_known_ports_run_out_by_themselves() {
     world.send("carol", 1024, world.ipv4("meet", 1), b"");
     world.take_one("meet");
 }
+
+/// Whatever addresses a packet has by then: a drop names the packet that was injected.
+#[test]
+fn a_drop_names_the_packet_that_it_was() {
+    let mut world = World::usual();
+    let numbers = |world: &mut World| -> Vec<Option<u32>> {
+        let events = std::mem::take(&mut world.events);
+        let drops = events.into_iter().filter_map(|(_, event)| match event {
+            NetworkEvent::Dropped { number, .. } => Some(number),
+            _ => None,
+        });
+        drops.collect()
+    };
+    let (bob, dave) = (world.nat("o2", 4000), world.ipv4("dave", 4000));
+    let send = |world: &mut World, name: &str, from, to| {
+        let port = world.port(name);
+        world.network.inject(world.start + world.now, port, build_udp(from, to, b"").unwrap())
+    };
+    let alice = world.ipv4("alice", 4000);
+    let first = send(&mut world, "alice", alice, bob);
+    let second = send(&mut world, "dave", dave, bob);
+    let third = send(&mut world, "alice", alice, dave);
+    assert_eq!((first, second, third), (1, 2, 3));
+    world.run(s(1));
+    assert_eq!(world.take().len(), 1, "what went to dave");
+    assert_eq!(numbers(&mut world), [Some(1), Some(2)]);
+    // Nobody injected what a router says.
+    world.inject("dave", build_udp(dave, "203.0.113.77:1".parse().unwrap(), b"").unwrap());
+    world.run(s(1));
+    assert_eq!(numbers(&mut world), [Some(4)]);
+}

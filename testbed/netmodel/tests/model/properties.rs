@@ -112,6 +112,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A network, an access point and an uplink.
+fn hotspot() -> impl Strategy<Value = (u16, usize, usize)> {
+    (0..NETWORKS + 1, 0..NAMES.len(), 0..NAMES.len())
+}
+
 fn chance() -> impl Strategy<Value = Probability> {
     prop_oneof![3 => Just(Probability::NEVER), 1 => (0.0..60.0).prop_map(|it| Probability::percent(it).unwrap())]
 }
@@ -415,6 +420,34 @@ proptest! {
         let born: u64 = counts.iter().map(|link| link.duplicated).sum::<u64>() + world.network.errors_sent();
         prop_assert_eq!(ledger.injected + born, world.deliveries.len() as u64 + dropped);
         prop_assert_eq!(world.causes().len() as u64, dropped - quiet);
+    }
+
+    /// Whoever opens a hotspot over whomever, and however often.
+    #[test]
+    fn hotspots_lose_nothing_without_saying_so(
+        topology in world_of(),
+        seed: u64,
+        steps in prop::collection::vec((prop::option::weighted(0.2, hotspot()), step()), 1..120),
+    ) {
+        let mut world = World::new(topology, seed);
+        let mut ledger = Ledger::default();
+        for (hotspot, step) in &steps {
+            if let Some((network, access_point, uplink)) = *hotspot {
+                let (network, [access_point, uplink]) =
+                    (NetworkId(network), [access_point, uplink].map(|index| world.port(NAMES[index])));
+                let _ = world.change(Change::Hotspot { network, access_point, uplink });
+            }
+            play(&mut world, &mut ledger, step);
+        }
+        world.run(s(24 * 60 * 60));
+        prop_assert_eq!(world.network.deadline(), None);
+        let mappings = world.mappings();
+        let began = mappings.iter().filter(|(_, _, _, created)| *created).count();
+        prop_assert_eq!(mappings.len(), 2 * began, "each mapping ends once");
+        let counts = world.network.counts();
+        let dropped: u64 = counts.iter().flat_map(|link| link.dropped.values()).sum();
+        let born: u64 = counts.iter().map(|link| link.duplicated).sum::<u64>() + world.network.errors_sent();
+        prop_assert_eq!(ledger.injected + born, world.deliveries.len() as u64 + dropped);
     }
 
     #[test]

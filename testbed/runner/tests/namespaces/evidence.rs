@@ -32,7 +32,7 @@ enum Way {
 
 #[test]
 fn captures_of_quiche_decrypt_by_themselves_on_every_interface() {
-    let stage = Stage::for_one_user();
+    let stage = Stage::for_one_user_alone();
     let hosts = hosts_of_a_run(&stage, "quiche");
     for (host, interface) in [("laptop", "wlan0"), ("laptop", "wwan0"), ("desktop", "wwan0")] {
         let capture = hosts.join(host).join("capture.pcapng");
@@ -49,7 +49,7 @@ fn captures_of_quiche_decrypt_by_themselves_on_every_interface() {
 
 #[test]
 fn captures_of_noq_decrypt_on_the_first_path_and_agree_with_its_log_on_all() {
-    let stage = Stage::for_one_user();
+    let stage = Stage::for_one_user_alone();
     let hosts = hosts_of_a_run(&stage, "noq");
     let capture = |host: &str| hosts.join(host).join("capture.pcapng");
     // Towards the client the first path has a connection ID from PATH_NEW_CONNECTION_ID, which tshark 4.0 cannot know.

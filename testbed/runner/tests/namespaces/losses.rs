@@ -47,7 +47,7 @@ fn a_connection_outlives_what_the_scenarios_do_to_it() {
 /// Both ways, with each engine: nothing of a file is lost or doubled when WiFi goes in the middle of it.
 #[test]
 fn a_file_arrives_whole_though_wifi_goes_in_the_middle() {
-    let stage = Stage::for_one_user();
+    let stage = Stage::for_one_user_alone();
     let file = stage.take_scenario("losses/wifi-off-in-bulk.yaml");
     for engine in ["noq", "quiche"] {
         for direction in ["up", "down"] {

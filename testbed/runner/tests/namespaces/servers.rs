@@ -16,7 +16,7 @@ const SERVERS: &str = "servers={meet: {kind: rendezvous, delay: 5ms}, seen: {kin
 
 #[test]
 fn every_kind_of_server_serves_through_the_model() {
-    let stage = Stage::for_one_user();
+    let stage = Stage::for_one_user_alone();
     // The laptop's NAT is what its probe must tell of, so there is one kind only.
     let sets = ["duration=14s", "timeline=[]", "expect=[]", "networks.o2.nat=[]", SERVERS];
     let running = stage.start(&[&sets.map(|set| ["--set", set]).concat()[..], &["--json"]].concat());

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     rc::Rc,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -46,13 +46,43 @@ enum User {
     Nobody,
 }
 
-/// A user and a directory of its own; one at a time, because two runs would make each other late.
+/// A user and a directory of its own; few at a time, because many runs would make each other late.
 pub(crate) struct Stage {
     user: User,
     directory: tempfile::TempDir,
     tun: PathBuf,
     /// Shared by the stages of one test.
-    turn: Rc<MutexGuard<'static, ()>>,
+    turn: Rc<Turn>,
+}
+
+/// The right to run, which is given back at its end. Most runs sleep most of the time: two cores are enough for two.
+#[derive(Debug)]
+struct Turn(usize);
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Turn {
+    const ALL: usize = 2;
+
+    fn take(count: usize) -> Self {
+        let is_full = |taken: &mut usize| *taken + count > Self::ALL;
+        // A test that failed has told so itself.
+        let taken = GIVEN_BACK.wait_while(Self::taken(), is_full);
+        *taken.unwrap_or_else(PoisonError::into_inner) += count;
+        Self(count)
+    }
+
+    fn taken() -> MutexGuard<'static, usize> {
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *Self::taken() -= self.0;
+        GIVEN_BACK.notify_all();
+    }
 }
 
 /// How a program ended and what it said.
@@ -79,9 +109,12 @@ impl Stage {
     }
 
     pub(crate) fn for_one_user() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        // A test that failed has told so itself.
-        Self::new(User::This, Rc::new(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
+        Self::new(User::This, Rc::new(Turn::take(1)))
+    }
+
+    /// For a test that keeps a core busy, or looks at single packets.
+    pub(crate) fn for_one_user_alone() -> Self {
+        Self::new(User::This, Rc::new(Turn::take(Turn::ALL)))
     }
 
     /// Where only root can set the stage; without it that is said.
@@ -89,7 +122,7 @@ impl Stage {
         Self::for_every_user().into_iter().find(|stage| stage.user == User::Nobody)
     }
 
-    fn new(user: User, turn: Rc<MutexGuard<'static, ()>>) -> Self {
+    fn new(user: User, turn: Rc<Turn>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let stage = Self { user, tun: "/dev/net/tun".into(), directory, turn };
         let owner = (user == User::Nobody).then_some(NOBODY);
