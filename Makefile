@@ -1,8 +1,9 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
 # make fuzz   SECONDS=30 for each parser of foreign bytes (part of `make test`)
-# make test-long   hours of jitter in virtual time, without a false alarm
-# make bench  the figures of the README, measured on this machine
+# make test-long   hours of jitter and of fading radio links in virtual time, without a false alarm; TESTBED_TRACES=DIR
+#             adds Mahimahi traces, pairs of NAME.down and NAME.up
+# make bench  the figures of the README and of the lab's documents, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
 # make bench-ice   ours beside an ordinary ICE agent: a table, in some five minutes for each of REPEAT (3) runs
 # make deny   licences, bans and sources of the dependencies (part of `make test`), and known weaknesses where the

@@ -3,6 +3,8 @@
 //!
 //! What should arrive is learnt. The longest recent pause on a path is what its traffic and its jitter make; a pause
 //! that exceeds it raises a *doubt*, and a doubt sends a check at once on the doubted path and on every other one.
+//! A pause that was taken for a loss is learnt from as well: where a radio channel pauses once, it soon does so again,
+//! and a path that has come back is not lost again for the same reason.
 //! The *verdict* needs two things:
 //!
 //! * the pause exceeds the expectation by a margin, two check intervals at least;
@@ -96,6 +98,9 @@ impl Silence {
             self.ears.entry(*link).or_insert_with(|| Ear::new(now)).live(now, *pace);
         }
         if self.watched.as_ref().map(|watched| watched.link) != active {
+            if let Some(ear) = self.watched.as_ref().and_then(|watched| self.ears.get_mut(&watched.link)) {
+                ear.duty = Duty::Standby;
+            }
             if let Some(ear) = active.and_then(|link| self.ears.get_mut(&link)) {
                 ear.begin(now);
             }
@@ -161,6 +166,9 @@ impl Silence {
             && self.verdict_at(ear, doubt).is_some_and(|at| at <= now)
         {
             self.watched = None;
+            if let Some(ear) = self.ears.get_mut(&link) {
+                ear.lose(now);
+            }
             return Some(Finding::Lost { link, silence, expected });
         }
         let doubt = self.watched.as_mut()?.doubt.get_or_insert(Doubt {
@@ -205,6 +213,7 @@ struct Ear {
     last: Instant,
     /// How often it is checked by either end.
     pace: Duration,
+    duty: Duty,
     pauses: Pauses,
     trip: Option<Trip>,
     /// Until then its pauses are not known well.
@@ -212,11 +221,21 @@ struct Ear {
     living: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    Standby,
+    /// It carries the payload.
+    Carrying,
+    /// It did until the pause that is not over yet was taken for a loss.
+    Lost,
+}
+
 impl Ear {
     fn new(now: Instant) -> Self {
         Self {
             last: now,
             pace: Duration::ZERO,
+            duty: Duty::Standby,
             pauses: Pauses::new(now),
             trip: None,
             seasoned: now + SEASON,
@@ -233,18 +252,36 @@ impl Ear {
         }
     }
 
-    /// It carries the payload from now on: its pauses so far were those of a standby.
+    /// It carries the payload from now on.
     fn begin(&mut self, now: Instant) {
-        self.pauses = Pauses::new(now);
+        self.duty = Duty::Carrying;
+        self.pauses.age(now);
         self.seasoned = now + SEASON;
     }
 
+    /// It is taken for lost. If that was wrong, the pause was at least this long.
+    fn lose(&mut self, now: Instant) {
+        self.learn(now);
+        self.duty = Duty::Lost;
+    }
+
     fn hear(&mut self, now: Instant, excused: bool) {
-        let pause = now.saturating_duration_since(self.last);
-        if !excused && pause <= MOST {
-            self.pauses.add(now, pause);
+        if !excused {
+            self.learn(now);
+        }
+        if self.duty == Duty::Lost {
+            self.duty = Duty::Standby;
         }
         self.last = self.last.max(now);
+    }
+
+    fn learn(&mut self, now: Instant) {
+        let pause = now.saturating_duration_since(self.last);
+        // Nothing but checks comes on a standby: what is not their pace is the channel's.
+        let own = if self.duty == Duty::Standby { self.pace } else { Duration::ZERO };
+        if pause <= MOST {
+            self.pauses.add(now, pause.saturating_sub(own));
+        }
     }
 
     /// The longest pause that is ordinary.
@@ -282,13 +319,18 @@ impl Pauses {
     }
 
     fn add(&mut self, now: Instant, pause: Duration) {
+        self.age(now);
+        self.current = self.current.max(pause);
+    }
+
+    /// Forgets what is too old.
+    fn age(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.since);
         if age >= WINDOW {
             self.before = if age < WINDOW * 2 { self.current } else { Duration::ZERO };
             self.current = Duration::ZERO;
             self.since = now;
         }
-        self.current = self.current.max(pause);
     }
 
     fn longest(&self) -> Duration {

@@ -3,6 +3,7 @@
 mod bulk;
 mod disguises;
 mod evidence;
+mod fading;
 mod policies;
 mod proofs_and_strays;
 mod quiche;
