@@ -41,18 +41,23 @@ pub(super) fn probes(log: &Log<'_>) -> Vec<ProbeMetrics> {
 /// The pairs that are checked no more: when and why that was so at last.
 fn stopped(log: &Log<'_>) -> BTreeMap<u32, (i64, String)> {
     let mut stopped = BTreeMap::new();
+    let mut policies = BTreeSet::new();
     for event in log.of(log.client()) {
         match &event.what {
-            EventKind::Pair { pair, state: PairState::Failed | PairState::Removed, cause, .. } => {
-                stopped.insert(*pair, (event.t_ns, cause.clone()));
-            }
-            // What the policy says of a pair that failed says more than that it failed.
+            // What the policy says of a pair says more than that it failed, or was removed at last.
             EventKind::ProbingStopped { pair, why, .. } => {
+                policies.insert(*pair);
                 stopped.insert(*pair, (event.t_ns, why.to_string()));
+            }
+            EventKind::Pair { pair, state: PairState::Failed | PairState::Removed, cause, .. } => {
+                if !policies.contains(pair) {
+                    stopped.insert(*pair, (event.t_ns, cause.clone()));
+                }
             }
             // One that is not probed is frozen, and stays stopped.
             EventKind::Pair { state: PairState::Frozen, .. } => {}
             EventKind::Pair { pair, .. } => {
+                policies.remove(pair);
                 stopped.remove(pair);
             }
             _ => {}

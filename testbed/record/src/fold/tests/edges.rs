@@ -409,3 +409,29 @@ fn another_ice_agent_is_told_with_what_it_keeps() {
         ]
     );
 }
+
+#[test]
+fn why_a_policy_stopped_probing_outlives_the_pair() {
+    let mut log = Log::default();
+    let kind = CandidateKind::Host;
+    log.pair(0, 0, "wlan0", PairState::Waiting, kind);
+    log.check(100, 10, 0, "wlan0", crate::CheckPurpose::Ordinary);
+    let remote = log
+        .events
+        .iter()
+        .find_map(|event| match event.what {
+            EventKind::CheckSent { remote, .. } => Some(remote),
+            _ => None,
+        })
+        .unwrap();
+    let stopped = |why| EventKind::ProbingStopped { pair: 0, interface: "wlan0".into(), remote, why };
+    log.push(200, "laptop", stopped(crate::StopReason::DirectPath));
+    log.pair(200, 0, "wlan0", PairState::Frozen, kind);
+    log.pair(900, 0, "wlan0", PairState::Removed, kind);
+    let why = |log: &Log| results(&log.events, &facts(2)).metrics.probes[0].stopped_why.clone();
+    assert_eq!(why(&log).as_deref(), Some("enough direct paths"));
+    log.pair(1000, 0, "wlan0", PairState::Waiting, kind);
+    assert_eq!(why(&log), None, "probed again");
+    log.pair(1100, 0, "wlan0", PairState::Removed, kind);
+    assert_eq!(why(&log).as_deref(), Some("test"));
+}
