@@ -381,6 +381,7 @@ impl Prober {
             self.next_round = Some(now + ROUND);
             self.begin_links();
             self.fill();
+            self.next_send.get_or_insert(now);
         }
         self.settle(now);
     }

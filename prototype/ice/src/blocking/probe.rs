@@ -109,6 +109,8 @@ const FORMAT: u8 = 1;
 const SEALED: u16 = 0xc0b1;
 /// Fits into every answer and hides what kind of message it is.
 const SHORTEST_TEXT: usize = 48;
+/// No probe but a QUIC Initial is longer.
+const LONGEST: usize = 500;
 
 impl Probe {
     /// As a datagram. `salt` makes lengths and everything that a real sender would draw at random.
@@ -139,6 +141,11 @@ impl Probe {
 
     /// Takes a datagram apart; none if it is no probe made with this key.
     pub(super) fn from_datagram(key: &Key, datagram: &[u8]) -> Option<Probe> {
+        if datagram.len() > LONGEST {
+            // Not worth a cipher's time: QUIC Initials are all of one size.
+            let sealed = quic::token(datagram)?;
+            return Probe::from_sealed(key, sealed).filter(|one| one.variant == Variant::QuicInitial);
+        }
         let stun = |message: &[u8]| {
             let message = Message::parse(message).ok()?;
             Probe::from_sealed(key, message.attribute(SEALED)?)
@@ -147,15 +154,12 @@ impl Probe {
             let probe = stun(datagram)?;
             return (probe.variant == Variant::Stun(Rung::Plain)).then_some(probe);
         }
-        let quic = || {
-            Probe::from_sealed(key, quic::token(datagram)?).filter(|one| one.variant == Variant::QuicInitial)
-        };
         let disguised = || {
             let (rung, message) = Rung::detect(datagram)?;
             stun(&message).filter(|one| one.variant == Variant::Stun(rung))
         };
         let random = || Probe::from_sealed(key, datagram).filter(|one| one.variant == Variant::RandomUdp);
-        quic().or_else(disguised).or_else(random)
+        disguised().or_else(random)
     }
 
     fn from_sealed(key: &Key, sealed: &[u8]) -> Option<Probe> {

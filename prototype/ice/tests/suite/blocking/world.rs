@@ -257,7 +257,9 @@ impl World {
             self.probers[end].handle_report(self.now, Report::from_bytes(&bytes).unwrap());
         }
         for prober in &mut self.probers {
-            prober.handle_timeout(self.now);
+            if prober.poll_timeout().is_some_and(|at| at <= self.now) {
+                prober.handle_timeout(self.now);
+            }
         }
         self.drain();
     }
