@@ -4,6 +4,7 @@
 //! output gets one document at the end.
 
 use crate::{
+    blocked,
     interfaces::Interface,
     intervals::{Intervals, byte_count, candidate_word, direction_word, route},
     map,
@@ -89,6 +90,9 @@ impl Console {
     pub(crate) fn finish(&mut self, now: Instant, outcome: &str, why: Option<String>) -> io::Result<()> {
         if self.summary.connected().is_some() {
             self.summarise(now);
+        }
+        if !self.summary.blocking().is_empty() {
+            blocked::table(self.summary.blocking()).iter().for_each(|line| self.line(line));
         }
         if !self.json {
             return Ok(());

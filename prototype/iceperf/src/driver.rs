@@ -11,13 +11,13 @@ use crate::{
     evidence::Evidence,
     failure::Failure,
     interfaces::{Change, Selection, Watcher},
-    map,
+    map, reach, route,
     setup::{Offer, Setup},
     timer::Timer,
     udp::{Binding, OpenError, Opened, Outgoing, Ready, Sockets},
     webrtc::{self, Arm},
 };
-use peer::{Outcome, Output, Peer, Policy, SocketId, Transmit};
+use peer::{Outcome, Output, Peer, Policy, SocketId, Transmit, blocking::Reach};
 use record::{Command, EventKind};
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 
 /// Drives one peer from its first interface to its end.
 pub(crate) struct Driver {
@@ -51,6 +54,7 @@ pub(crate) struct Driver {
     next_interval: Option<Instant>,
     /// The newest time that the peer was told; it is never told an older one.
     told: Option<Instant>,
+    reach: (UnboundedSender<(SocketId, Reach)>, UnboundedReceiver<(SocketId, Reach)>),
     outcome: Option<Outcome>,
 }
 
@@ -86,6 +90,8 @@ enum Wake {
     Stop,
     Sockets(Vec<Ready>),
     Arm(webrtc::Woken),
+    /// TCP connections that a probe asked for came to something.
+    Reached(SocketId, Reach),
     Time,
 }
 
@@ -134,6 +140,7 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         interval: surroundings.interval,
         next_interval: None,
         told: None,
+        reach: unbounded_channel(),
         outcome: None,
     };
     let result = driver.open_and_run(offer).await;
@@ -240,6 +247,7 @@ impl Driver {
                 Wake::Time
             }
             woken = webrtc::next(&mut self.arm) => Wake::Arm(woken),
+            Some((socket, reach)) = self.reach.1.recv() => Wake::Reached(socket, reach),
             ready = self.sockets.ready() => Wake::Sockets(ready),
         };
         // Time zero may have come together with the wake.
@@ -254,6 +262,10 @@ impl Driver {
                 if let Some(arm) = &mut self.arm {
                     arm.handle(now, woken);
                 }
+            }
+            Wake::Reached(socket, reach) => {
+                let now = self.now();
+                self.peer.connection_tried(now, socket, reach);
             }
             Wake::Time => {}
         }
@@ -419,6 +431,22 @@ impl Driver {
                 }
                 Output::Transmit(transmit) => self.transmit(transmit),
                 Output::Event(event) => self.tell(now, event)?,
+                Output::Connect { socket, interface, local, to } => {
+                    let (binding, tell) = (self.binding_of(interface, local), self.reach.0.clone());
+                    // What waits for the kernel is not for the thread that everything else is on.
+                    let tried = std::thread::Builder::new().name("reach".into()).spawn(move || {
+                        // The driver may have ended.
+                        let _ = tell.send((socket, reach::try_connections(&binding, to)));
+                    });
+                    if let Err(error) = tried {
+                        tracing::warn!(%error, "no TCP connection is tried");
+                        self.peer.connection_tried(now, socket, Reach::Silent);
+                    }
+                }
+                Output::FindRoute { socket, interface, local, to } => {
+                    let binding = self.binding_of(interface.clone(), local);
+                    self.peer.route_found(now, socket, to, route::find(&binding, &interface, to.ip()));
+                }
                 Output::KeyLog(line) => self.evidence.secret(&line)?,
                 Output::Qlog { connection, bytes } => self.evidence.trace(connection, &bytes)?,
                 Output::Done(outcome) => {
@@ -474,6 +502,20 @@ impl Driver {
             Ok(Opened::Later) => Ok(()),
             Err(error) => self.opened(socket, Err(error)),
         }
+    }
+
+    /// As sockets of this interface and address are bound.
+    fn binding_of(&self, interface: String, local: IpAddr) -> Binding {
+        let any: IpAddr = match local {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let (interface, local) = match self.bind {
+            Bind::Device => (Some(interface), local),
+            Bind::Address => (None, local),
+            Bind::None => (None, any),
+        };
+        Binding { interface, local: SocketAddr::new(local, 0) }
     }
 
     fn opened(&mut self, socket: SocketId, result: Result<SocketAddr, OpenError>) -> Result<(), Failure> {

@@ -2,11 +2,6 @@
 //!
 //! They are absent from the help; naming one says so, rather than that the word is unknown.
 
-/// A subcommand, or one of `probe`.
-pub(crate) fn is_subcommand(word: &str) -> bool {
-    ["path"].contains(&word)
-}
-
 /// A long option of `server` or `client`.
 pub(crate) fn is_option(word: &str) -> bool {
     let options = ["--scheduler", "--duplicate", "--cc", "--video", "--request", "--signal"];

@@ -3,6 +3,7 @@
 //! Everything that decides is in `peer`; here are the sockets, the interface watcher, the clock, the command line and
 //! what people read. Commands and events of a test bed come and go over inherited descriptors.
 
+mod blocked;
 mod cli;
 mod clock;
 mod console;
@@ -20,8 +21,10 @@ mod iperf3;
 mod manual;
 mod map;
 mod probe;
+mod reach;
 mod relay;
 mod rendezvous;
+mod route;
 mod service;
 mod setup;
 mod summary;
@@ -76,6 +79,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }),
         Mode::Probe { what: Probe::Nat(args) } => on_this_machine(&args.bed, async |machine| {
             probe::nat(&args, machine.clock, machine.events, machine.control).await
+        }),
+        Mode::Probe { what: Probe::Path(args) } => {
+            let args = args.as_client();
+            on_this_machine(&args.common.bed, async |machine| {
+                driver::run(setup::client(&args)?, machine.around(&args.common)).await
+            })
+        }
+        Mode::Probe { what: Probe::Control(args) } => on_this_machine(&args.bed, async |machine| {
+            probe::responder::run(&args, machine.clock, machine.events, machine.control).await
         }),
         Mode::Completions { shell } => manual::completions(shell),
         Mode::Man { directory } => manual::pages(&directory),

@@ -57,6 +57,7 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::CheckFailed { pair, interface, remote, purpose: check, why } => {
             EventKind::CheckFailed { pair, interface, remote, purpose: purpose(check), why }
         }
+        From::Blocking(finding) => EventKind::Blocking(blocking(finding)),
         From::Pair { view, state, cause } => EventKind::Pair {
             pair: view.id.0,
             interface: view.interface,
@@ -318,6 +319,52 @@ fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
         peer::DetectedBy::Peer => record::DetectedBy::Peer,
         peer::DetectedBy::Engine => record::DetectedBy::Engine,
         peer::DetectedBy::Relay => record::DetectedBy::Relay,
+    }
+}
+
+fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
+    use peer::blocking::{ControlView, Direction, Tally, Variant, Verdict};
+    use record::{BlockingVerdict, ControlAnswer, Family, Probes, Variants, Way};
+    let probes = |variant: Variant| {
+        let Tally { sent, arrived } = finding.variants[variant.index()];
+        Probes { sent: sent.into(), arrived: arrived.into() }
+    };
+    let rung = |rung| probes(Variant::Stun(rung));
+    record::Blocking {
+        local_interface: finding.local_interface,
+        remote_interface: finding.remote_interface,
+        remote: finding.remote,
+        family: if finding.ipv6 { Family::Ipv6 } else { Family::Ipv4 },
+        direction: match finding.direction {
+            Direction::Out => Way::Out,
+            Direction::In => Way::In,
+        },
+        plain: rung(peer::Rung::Plain),
+        variants: Variants {
+            first_byte: rung(peer::Rung::FirstByte),
+            cookie: rung(peer::Rung::Cookie),
+            first_byte_cookie: rung(peer::Rung::FirstByteCookie),
+            scrambled_length: rung(peer::Rung::ScrambledLength),
+            xor: rung(peer::Rung::Xor),
+            random_udp: probes(Variant::RandomUdp),
+            quic_initial: probes(Variant::QuicInitial),
+        },
+        control: match finding.control {
+            ControlView::NotAsked => ControlAnswer::NotAsked,
+            ControlView::Open => ControlAnswer::Open,
+            ControlView::Partial => ControlAnswer::Partial,
+            ControlView::Silent => ControlAnswer::Silent,
+        },
+        verdict: match finding.verdict {
+            Verdict::Open => BlockingVerdict::Open,
+            Verdict::StunFiltered => BlockingVerdict::StunFiltered,
+            Verdict::UdpP2pBlocked { .. } => BlockingVerdict::UdpP2pBlocked,
+            Verdict::UdpBlocked { .. } => BlockingVerdict::UdpBlocked,
+            Verdict::NatIncompatible => BlockingVerdict::NatIncompatible,
+            Verdict::OneWay => BlockingVerdict::OneWay,
+            Verdict::Inconclusive(_) => BlockingVerdict::Inconclusive,
+        },
+        why: finding.verdict.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! the verdicts mean is told there; how they are told to people and programs, in `report`.
 
 mod report;
+pub(crate) mod responder;
 
 use crate::{
     cli::{ProbeNatArgs, ServerName},

@@ -101,14 +101,7 @@ pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
 
 /// `iceperf client`.
 pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
-    let ticket = match (&args.ticket, &args.ticket_file) {
-        (Some(ticket), _) => ticket.clone(),
-        (None, Some(path)) => existing_ticket(path)?.ok_or_else(|| {
-            Failure::arguments(format!("{}: no such file", path.display()))
-                .with_help("`iceperf server --ticket-file FILE` writes it")
-        })?,
-        (None, None) => return Err(Failure::arguments("a ticket is missing")),
-    };
+    let ticket = ticket(args.ticket.as_ref(), args.ticket_file.as_deref())?;
     let of_a_call = args.common.call_rate.is_some() || args.common.call_payload.is_some();
     if of_a_call && !args.calls() {
         return Err(Failure::arguments("--call-rate and --call-payload are of a call, and there is none")
@@ -125,6 +118,7 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
     let config = PeerConfig {
         call: config.call.filter(|_| args.calls()),
         bulk: args.transfer(),
+        probe: args.probing(),
         duration: args.duration(),
         connect_timeout: args.connect_timeout,
         port: args.cport,
@@ -160,6 +154,18 @@ fn webrtc(
     }))
 }
 
+/// One that was given, or the one in a file.
+pub(crate) fn ticket(given: Option<&Ticket>, file: Option<&Path>) -> Result<Ticket, Failure> {
+    match (given, file) {
+        (Some(ticket), _) => Ok(ticket.clone()),
+        (None, Some(path)) => existing_ticket(path)?.ok_or_else(|| {
+            Failure::arguments(format!("{}: no such file", path.display()))
+                .with_help("`iceperf server --ticket-file FILE` writes it")
+        }),
+        (None, None) => Err(Failure::arguments("a ticket is missing")),
+    }
+}
+
 fn evidence(args: &CommonArgs, role: &'static str) -> Result<Evidence, Failure> {
     Evidence::open(args.key_log().as_deref(), args.qlog.as_deref(), role)
 }
@@ -183,6 +189,7 @@ fn config(role: Role, evidence: &Evidence, args: &CommonArgs) -> Result<PeerConf
         disguises: args.disguises.clone(),
         call: Some(CallSpec::new(rate, payload).map_err(Failure::arguments)?),
         bulk: None,
+        probe: None,
         duration: None,
         // Only clients heed it.
         connect_timeout: Duration::from_secs(10),

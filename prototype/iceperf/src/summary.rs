@@ -3,7 +3,7 @@
 //! Interruptions are left out: they are measured from both ends' records, by `testbed`.
 
 use crate::transfer::{self, Transfer};
-use record::{CandidateKind, EventKind, PathState};
+use record::{Blocking, CandidateKind, EventKind, PathState};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,7 @@ pub(crate) struct Summary {
     interval: Duration,
     transfers: BTreeMap<u32, Transfer>,
     rejected: BTreeMap<String, u64>,
+    blocking: Vec<Blocking>,
 }
 
 /// The connection.
@@ -122,6 +123,8 @@ pub(crate) struct Document<'a> {
     silent_at_end_ms: Option<f64>,
     paths: Vec<&'a Path>,
     rejected: &'a BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    blocking: &'a [Blocking],
 }
 
 impl Summary {
@@ -137,6 +140,7 @@ impl Summary {
             interval: Duration::ZERO,
             transfers: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            blocking: Vec::new(),
         }
     }
 
@@ -191,6 +195,7 @@ impl Summary {
             EventKind::Workload { interval_ns: Some(interval), .. } => {
                 self.interval = Duration::from_nanos(*interval);
             }
+            EventKind::Blocking(found) => self.blocking.push(found.clone()),
             EventKind::Rejected { reason, count, .. } => {
                 self.rejected.insert(reason.clone(), *count);
             }
@@ -277,6 +282,11 @@ impl Summary {
     }
 
     /// Datagrams dropped without effect, by reason.
+    /// What a probe found out.
+    pub(crate) fn blocking(&self) -> &[Blocking] {
+        &self.blocking
+    }
+
     pub(crate) fn rejected(&self) -> &BTreeMap<String, u64> {
         &self.rejected
     }
@@ -301,6 +311,7 @@ impl Summary {
             silent_at_end_ms: self.silent(now).map(milliseconds),
             paths: self.paths.values().collect(),
             rejected: &self.rejected,
+            blocking: &self.blocking,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the peers tell each other inside the connection, on a stream of each: who the client is, and the
 //! candidates of each, whole each time.
 
+use crate::peer::ProbeWords;
 use crate::rendezvous::{DescribedCandidate, Version};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ pub(crate) enum Frame {
     Hello { proof: [u8; 32] },
     /// All candidates of the sender, in the state that `version` numbers.
     Candidates { version: Version, candidates: Vec<DescribedCandidate> },
+    /// What the sender has seen of a probe.
+    Probe(ProbeWords),
 }
 
 /// The stream's bytes are no frames; the connection must end.

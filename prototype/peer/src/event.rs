@@ -219,6 +219,8 @@ pub enum Event {
         /// The pause that gave it away.
         pause: Option<Pause>,
     },
+    /// What is blocked between two sockets in one direction.
+    Blocking(ice::blocking::Finding),
     /// A workload says how it sends.
     CallBegins {
         /// Between two datagrams.

@@ -54,12 +54,12 @@ pub use event::{DetectedBy, Event, PathState, PathView, Pause};
 pub use evidence::Evidence;
 pub use ice::{
     CandidateKind, CheckListState, CheckPurpose, LocalCandidate, PairState, PairView, RelayNews, RelayServer,
-    RemoteCandidate, Role as IceRole, Rung, SocketId, StopReason,
+    RemoteCandidate, Role as IceRole, Rung, SocketId, StopReason, blocking,
 };
 pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};
 pub use object::{BulkDirection, BulkSpec};
-pub use peer::{ConfigError, Outcome, Output, PathStatus, Peer, PeerConfig, Role, Transmit};
+pub use peer::{ConfigError, Outcome, Output, PathStatus, Peer, PeerConfig, ProbeSpec, Role, Transmit};
 pub use policy::{ChangeError, Checks, Costs, Disguise, Held, KEYS as POLICY_KEYS, Policy};
 pub use secret::{Secret, Side};
 pub use ticket::{Ticket, TicketError};

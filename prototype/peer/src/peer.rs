@@ -8,6 +8,7 @@ mod engines;
 mod ice_events;
 mod output;
 mod policing;
+mod probing;
 mod receive;
 mod send;
 mod signalling;
@@ -17,6 +18,10 @@ mod watching;
 pub use commands::PathStatus;
 pub use config::{ConfigError, PeerConfig, Role};
 pub use output::{Outcome, Output, Transmit};
+#[cfg(test)]
+pub(crate) use probing::CANDIDATES;
+pub use probing::ProbeSpec;
+pub(crate) use probing::ProbeWords;
 
 use crate::{
     Event, InterfaceChange, Secret, Side,
@@ -92,6 +97,8 @@ pub struct Peer {
     /// A client calls from the connection on, if it is to call at all; a server calls a client that calls it.
     calling: bool,
     bulk: Option<bulk::Bulk>,
+    /// Of what is blocked; a server's begins when its client says so.
+    probing: Option<probing::Probing>,
     /// Both ends are agreeing on what arrived, until then at the latest.
     farewell: Option<Instant>,
     rejections: Rejections,
@@ -168,6 +175,7 @@ impl Peer {
             call: None,
             calling: false,
             bulk: None,
+            probing: None,
             farewell: None,
             rejections: Rejections::default(),
             refused: None,
@@ -192,6 +200,10 @@ impl Peer {
         self.begin_signalling(now);
         self.agent.start(now);
         self.call = self.config.call.map(|spec| Sender::new(spec, now, &mut self.rng));
+        if let Some(spec) = self.config.probe.clone().filter(|_| self.side == Side::Client) {
+            self.begin_probing(now, spec);
+            self.start_probing(now);
+        }
         self.pump(now);
     }
 
@@ -216,6 +228,9 @@ impl Peer {
     }
 
     fn outcome_of_stopping(&self, now: Instant) -> Outcome {
+        if let Some(outcome) = self.outcome_of_probing() {
+            return outcome;
+        }
         if self.started.is_some() && self.side == Side::Client && !self.is_open() {
             return self.why_not_connected(now);
         }
@@ -264,17 +279,24 @@ impl Peer {
 
     /// The driver has bound a socket.
     pub fn socket_opened(&mut self, now: Instant, socket: SocketId, local: SocketAddr) {
+        if self.probe_opened(now, socket, Some(local)) {
+            return self.pump(now);
+        }
         // It may have been given up while the driver was binding it; the driver has the order to close it already.
         let Some(known) = self.sockets.set_bound(socket, local) else { return };
         let interface = known.interface.clone();
         self.event(Event::SocketOpened { socket, interface: interface.clone(), local });
         let preference = self.preference(socket);
         self.agent.add_socket(now, socket, SocketInfo { interface, local, preference });
+        self.probe_from(now, socket, local);
         self.pump(now);
     }
 
     /// The driver could not bind a socket; its interface stays without one for this family until it changes.
     pub fn socket_failed(&mut self, now: Instant, socket: SocketId, error: &str) {
+        if self.probe_opened(now, socket, None) {
+            return self.pump(now);
+        }
         if let Some(known) = self.sockets.remove(socket) {
             let why = format!("cannot be bound to {}: {error}", known.ip);
             self.event(Event::SocketClosed { socket, interface: known.interface, why });
@@ -325,7 +347,7 @@ impl Peer {
 
     fn give_up_at(&self) -> Option<Instant> {
         let waiting = matches!(self.connection, Connection::None | Connection::Handshaking(_));
-        if self.side == Side::Server || !waiting {
+        if self.side == Side::Server || !waiting || self.only_probes() {
             return None;
         }
         let timeout = self.started?.checked_add(self.config.connect_timeout);
@@ -347,6 +369,7 @@ impl Peer {
             self.signalling.as_ref().and_then(rendezvous::Client::deadline),
             sending.map(Sender::deadline),
             self.bulk_deadline(),
+            self.probing_deadline(),
             self.rejections.deadline(),
             self.retry_open,
             self.next_sample,
@@ -389,6 +412,7 @@ impl Peer {
             self.signal(now);
             self.send_call(now);
             self.drive_bulk(now);
+            moved |= self.drive_probing(now);
             if self.done {
                 break;
             }
@@ -421,6 +445,7 @@ impl Peer {
         if self.done {
             return;
         }
+        self.tell_findings();
         self.end_bulk(now, if self.farewell.is_some() { "not-confirmed" } else { "interrupted" });
         self.last_samples();
         self.transmit(now);

@@ -95,6 +95,11 @@ impl Secret {
         Some(opened.to_vec())
     }
 
+    /// Shared by both peers and the control of a blocking probe.
+    pub fn probe_key(&self) -> [u8; 32] {
+        self.derive(b"blocking probe", b"")
+    }
+
     /// What the client shows inside the connection: bound to it by the exported keying material (RFC 8446 section
     /// 7.5), so that it is worth nothing elsewhere.
     pub(crate) fn proof(&self, exported: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {

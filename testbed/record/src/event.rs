@@ -167,6 +167,8 @@ pub enum EventKind {
         /// `timeout`, or the error of the response.
         why: String,
     },
+    /// What a blocking probe found out between two interfaces in one direction.
+    Blocking(crate::Blocking),
     /// A candidate pair changed its state.
     Pair {
         /// Number of the pair within this peer, never used twice.

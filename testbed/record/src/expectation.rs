@@ -1,13 +1,15 @@
 //! What a scenario expects of its run, and the pure judgement of it by the metrics.
 
-use crate::{DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, Metrics, Millis};
+use crate::{
+    BlockingVerdict, DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, Metrics, Millis, Which,
+};
 use std::{fmt, time::Duration};
 
 /// How far from a step's applied moment its `at` may lie.
 const NEAREST: Duration = Duration::from_millis(500);
 
 /// One entry of a scenario's `expect`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Expectation {
     /// The interruption stays below a bound.
     Interruption {
@@ -46,6 +48,13 @@ pub enum Expectation {
     Goodput {
         /// The bound, exclusive.
         above: BitRate,
+    },
+    /// A blocking probe found this out.
+    Verdict {
+        /// What.
+        is: BlockingVerdict,
+        /// Of which pairs and directions: of every one that is meant, and of one at least.
+        which: Which,
     },
 }
 
@@ -93,6 +102,10 @@ impl Expectation {
             Expectation::RelayPath { below } => time("relay_path", below, metrics.relay_path_ms),
             Expectation::Lost { below } => lost(metrics, below),
             Expectation::Goodput { above } => goodput(metrics, above),
+            Expectation::Verdict { is, ref which } => {
+                let meant = metrics.blocking.iter().filter(|one| which.means(one)).map(|one| one.verdict);
+                same(&format!("verdict{which}"), is, meant)
+            }
         }
     }
 }

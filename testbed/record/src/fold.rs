@@ -19,7 +19,7 @@ mod timeline;
 
 pub use timeline::{TimelineEntry, timeline};
 
-use crate::{BitRate, CallMetrics, Direction, Event, Expectation, Metrics, Results};
+use crate::{BitRate, Blocking, CallMetrics, Direction, Event, EventKind, Expectation, Metrics, Results};
 use arrivals::Arrivals;
 use bulk::Transfer;
 use flow::Flow;
@@ -97,7 +97,17 @@ fn metrics(log: &Log<'_>, flows: &Flows) -> Metrics {
         disturbances: disturbances::disturbances(log, flows),
         call: flows.call(),
         bulk: flows.bulk.as_ref().map(|bulk| bulk.metrics(log.link_rates())),
+        blocking: blocking(log),
     }
+}
+
+/// As the client told it.
+fn blocking(log: &Log<'_>) -> Vec<Blocking> {
+    let finding = |event: &Event| match &event.what {
+        EventKind::Blocking(finding) => Some(finding.clone()),
+        _ => None,
+    };
+    log.of(log.client()).filter_map(finding).collect()
 }
 
 /// What was carried: the call, both ways, and the transfer.

@@ -11,6 +11,7 @@
 //! * [`Results`] and [`fold`]: the metrics, folded from the events and a few facts of the run.
 //! * [`Expectation`]: what a scenario expects, judged by the metrics.
 
+mod blocking;
 mod command;
 mod directory;
 mod event;
@@ -21,6 +22,7 @@ mod millis;
 mod results;
 pub mod statistics;
 
+pub use blocking::{Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
 pub use command::Command;
 pub use directory::{
     BlockSummary, DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RadioSummary,

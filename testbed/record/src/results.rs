@@ -65,6 +65,9 @@ pub struct Metrics {
     /// The transfer, when one was part of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<BulkMetrics>,
+    /// What a probe of it found out, both directions of each pair of interfaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocking: Vec<crate::Blocking>,
 }
 
 impl Metrics {

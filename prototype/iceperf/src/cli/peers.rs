@@ -9,7 +9,7 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, StyledStr, TypedValueParser},
 };
-use peer::{BulkDirection, BulkSpec, Disguise, EngineKind, Policy, RelayServer, Ticket};
+use peer::{BulkDirection, BulkSpec, Disguise, EngineKind, Policy, ProbeSpec, RelayServer, Ticket};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(super) const CLIENT_EXAMPLES: &str = "\
@@ -82,6 +82,12 @@ pub(crate) struct ClientArgs {
     /// Call: small datagrams at a fixed rate, both ways. The default; beside --bulk, it makes both
     #[arg(long, help_heading = "Workload")]
     pub(crate) call: bool,
+    /// Find out what the networks in between block, alone or beside the others: `iceperf probe path` explains it
+    #[arg(long, help_heading = "Workload")]
+    pub(crate) probe: bool,
+    /// Ask this control, a host that runs `iceperf probe control` (repeatable)
+    #[arg(long = "control", value_name = "ADDR:PORT", requires = "probe", help_heading = "Workload")]
+    pub(crate) controls: Vec<SocketAddr>,
     /// Read the ticket from this file
     #[arg(long, value_name = "FILE", conflicts_with = "ticket", help_heading = "Connection")]
     pub(crate) ticket_file: Option<PathBuf>,
@@ -93,6 +99,46 @@ pub(crate) struct ClientArgs {
     pub(crate) cport: u16,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// `iceperf probe path`.
+#[derive(Debug, Args)]
+pub(crate) struct ProbePathArgs {
+    /// What `iceperf server` printed on the other host
+    #[arg(value_name = "TICKET", required_unless_present = "ticket_file", value_parser = ticket)]
+    ticket: Option<Ticket>,
+    /// Read the ticket from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket", help_heading = "Connection")]
+    ticket_file: Option<PathBuf>,
+    /// Ask this control, a host that runs `iceperf probe control` (repeatable: one of each family)
+    #[arg(long = "control", value_name = "ADDR:PORT", help_heading = "Probing")]
+    controls: Vec<SocketAddr>,
+    /// UDP port of every socket of this end; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 0, help_heading = "Connection")]
+    cport: u16,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+impl ProbePathArgs {
+    /// A client that does nothing else.
+    pub(crate) fn as_client(self) -> ClientArgs {
+        ClientArgs {
+            ticket: self.ticket,
+            time: None,
+            bulk: false,
+            bytes: None,
+            reverse: false,
+            call: false,
+            probe: true,
+            controls: self.controls,
+            ticket_file: self.ticket_file,
+            // Without a rendezvous server, reports need a connection.
+            connect_timeout: Duration::from_secs(20),
+            cport: self.cport,
+            common: self.common,
+        }
+    }
 }
 
 /// What client and server share.
@@ -219,12 +265,19 @@ impl ClientArgs {
 
     /// Whether there is to be a call.
     pub(crate) fn calls(&self) -> bool {
-        self.call || self.transfer().is_none()
+        self.call || (self.transfer().is_none() && !self.probe)
+    }
+
+    /// What a probe needs, if there is to be one.
+    pub(crate) fn probing(&self) -> Option<ProbeSpec> {
+        let spec = || ProbeSpec { controls: self.controls.clone(), stun: self.common.stun.clone() };
+        self.probe.then(spec)
     }
 
     /// How long; none until a transfer is done.
     pub(crate) fn duration(&self) -> Option<Duration> {
-        let until_done = self.bytes.is_some() && !self.calls();
+        let endless = self.transfer().is_some() && self.bytes.is_none();
+        let until_done = !self.calls() && !endless;
         self.time.or((!until_done).then_some(Duration::from_secs(10)))
     }
 }
@@ -274,7 +327,7 @@ pub(super) const WHENCE: &str =
     "run `iceperf server` on the other host: it prints the command for this one, with the ticket";
 
 /// Who knows iperf3 names a host here.
-fn ticket(text: &str) -> Result<Ticket, String> {
+pub(super) fn ticket(text: &str) -> Result<Ticket, String> {
     text.parse().map_err(|error: peer::TicketError| {
         if looks_like_a_ticket(text) {
             return error.to_string();

@@ -483,13 +483,11 @@ impl Session {
     }
 
     fn description(&self, fingerprint: Option<Fingerprint>) -> Description {
-        Description {
-            version: self.version,
-            ufrag: self.credentials.ufrag.clone(),
-            pwd: self.credentials.pwd.clone(),
-            fingerprint: fingerprint.map(|fingerprint| fingerprint.0),
-            candidates: self.candidates.clone(),
-        }
+        let Credentials { ufrag, pwd } = &self.credentials;
+        let mut description = Description::new(self.version, ufrag.clone(), pwd.clone());
+        description.fingerprint = fingerprint.map(|fingerprint| fingerprint.0);
+        description.candidates = self.candidates.clone();
+        description
     }
 }
 

@@ -17,8 +17,7 @@ fn meeting(side: Side, meeting: Meeting) -> Arm {
 
 fn description(generation: u32, instance: u64, number: u32) -> Description {
     let Credentials { ufrag, pwd } = Credentials::new(generation).unwrap();
-    let version = Version { instance, number };
-    Description { version, ufrag, pwd, fingerprint: None, candidates: vec![] }
+    Description::new(Version { instance, number }, ufrag, pwd)
 }
 
 fn restarts(arm: &mut Arm) -> Vec<u32> {

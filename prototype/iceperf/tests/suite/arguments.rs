@@ -18,7 +18,10 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
     for (line, why) in [
         ("", "Usage"),
         ("serve", "unrecognized subcommand 'serve'"),
-        ("probe path", "'path' is not in this version"),
+        ("probe path", "TICKET is missing"),
+        ("probe path --control here --ticket-file t", "here"),
+        ("client --ticket-file t --control 192.0.2.1:1", "--probe"),
+        ("probe control", "TICKET is missing"),
         ("relay --port 3479", "--port and --alternate-port are the same"),
         ("relay --mimic skype", "whatsapp"),
         ("probe nat", "SERVER"),

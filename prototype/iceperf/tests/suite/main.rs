@@ -1,6 +1,7 @@
 //! The program as a user has it: real sockets, interfaces and processes in namespaces of the test's own.
 
 mod arguments;
+mod blocking;
 mod calls;
 mod control;
 mod discovery;

@@ -49,6 +49,7 @@ fn waiting_peer(now: Instant) -> Peer {
         policy: Policy::multipath(),
         call: None,
         bulk: None,
+        probe: None,
         duration: None,
         connect_timeout: Duration::from_secs(20),
         port: 0,

@@ -1,5 +1,6 @@
 //! What a peer is told once.
 
+use super::ProbeSpec;
 use crate::{BulkSpec, CallSpec, Disguise, EngineKind, Evidence, Identity, Policy, Secret, Ticket};
 use ice::RelayServer;
 use std::{net::SocketAddr, time::Duration};
@@ -25,6 +26,9 @@ pub struct PeerConfig {
     /// The object that is carried once connected. The client names it; a server is asked by its client. A client
     /// that has this and no call ends when it is done.
     pub bulk: Option<BulkSpec>,
+    /// What the networks in between block is found out; only a client's counts, and its server takes part. A client that
+    /// has this and nothing else ends when it knows, and makes no connection where there is a rendezvous.
+    pub probe: Option<ProbeSpec>,
     /// Ends the peer in an orderly way this long after the connection came about.
     pub duration: Option<Duration>,
     /// A client that has no connection this long after its start gives up.

@@ -25,7 +25,7 @@ impl Peer {
     /// A client begins the handshake over the first pair that can carry data, and again over another one when that
     /// is lost before the handshake completes.
     pub(super) fn begin_handshake(&mut self, now: Instant) {
-        if self.side != Side::Client {
+        if self.side != Side::Client || self.only_probes() {
             return;
         }
         let dead = match self.connection {
@@ -100,6 +100,7 @@ impl Peer {
     fn on_open(&mut self, now: Instant) {
         self.opened = Some(now);
         self.tell_candidates_inside();
+        self.tell_probe_inside();
         self.next_sample = Some(now);
         if self.side == Side::Server {
             self.begin_bulk(now);
@@ -131,6 +132,7 @@ impl Peer {
                 }
                 self.take_candidates(now, version, &candidates);
             }
+            Frame::Probe(words) if self.is_open() => self.take_probe_words(now, words),
             // A server's Hello, or anything before the client's, means nothing.
             _ => {}
         }

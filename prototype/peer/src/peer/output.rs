@@ -26,6 +26,33 @@ pub enum Output {
     },
     /// Send.
     Transmit(Transmit),
+    /// Try three TCP connections one after the other, 2.5 s each, by this interface and address, bound as sockets are;
+    /// answer with [`Peer::connection_tried`].
+    ///
+    /// [`Peer::connection_tried`]: crate::Peer::connection_tried
+    Connect {
+        /// Of this socket.
+        socket: SocketId,
+        /// Kernel name.
+        interface: String,
+        /// Address.
+        local: IpAddr,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Ask the kernel by which interface it would send from this socket; answer with [`Peer::route_found`].
+    ///
+    /// [`Peer::route_found`]: crate::Peer::route_found
+    FindRoute {
+        /// Which.
+        socket: SocketId,
+        /// The interface that it should be.
+        interface: String,
+        /// Address.
+        local: IpAddr,
+        /// Where to.
+        to: SocketAddr,
+    },
     /// Record.
     Event(Event),
     /// A line of the TLS key log (NSS format, without its end), when [`Evidence::key_log`] asks for it.

@@ -41,6 +41,7 @@ impl Peer {
         for action in actions {
             let Action::Close { socket, by, .. } = action else { continue };
             self.agent.remove_socket(now, *socket, by.as_str());
+            self.stop_probing_from(*socket);
             self.send_errors.remove(socket);
         }
     }

@@ -22,6 +22,9 @@ impl Peer {
             return;
         }
         self.send_errors.remove(&socket);
+        if self.take_probe(now, socket, from, datagram) {
+            return self.pump(now);
+        }
         let link = Link { socket, remote: from };
         let result = match self.is_relay(link) {
             // TURN channels begin like QUIC (RFC 9443 section 2), but a relay speaks no QUIC.
@@ -52,7 +55,7 @@ impl Peer {
         }
         match protocol {
             Protocol::Stun => Err(Rejected::NotStun.reason()),
-            Protocol::Rendezvous => self.handle_signalling(now, link.remote, datagram),
+            Protocol::Rendezvous => self.handle_signalling(now, link, datagram),
             Protocol::Quic => self.handle_quic(now, link, ecn, datagram),
             Protocol::Unknown => Err("unknown-protocol"),
         }

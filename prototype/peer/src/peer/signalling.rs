@@ -1,9 +1,10 @@
 //! How the peers learn each other's candidates: from the ticket, over rendezvous servers, and inside the connection.
 
-use super::{Connection, Outcome, Peer, Role, Transmit};
+use super::{Connection, Outcome, Peer, Role, Transmit, probing};
 use crate::{
     Event,
     control::Frame,
+    engine::Link,
     rendezvous::{self, DescribedCandidate, Description, Dropped, Version},
 };
 use ice::{Credentials, RemoteCandidate};
@@ -41,18 +42,21 @@ impl Peer {
         }
     }
 
-    fn description(&self) -> Description {
+    pub(super) fn description(&self) -> Description {
         let credentials = self.secret.ice_credentials(self.side);
         let fingerprint = match &self.config.role {
             Role::Client { .. } => None,
             Role::Server { identity, .. } => Some(identity.fingerprint().0),
         };
+        let probe = self.probe_words();
+        let room = if probe.is_some() { probing::CANDIDATES } else { rendezvous::MAX_CANDIDATES };
         Description {
             ufrag: credentials.ufrag().to_owned(),
             pwd: credentials.pwd().to_owned(),
             fingerprint,
             version: self.told_version,
-            candidates: self.told_candidates.clone(),
+            candidates: self.told_candidates.iter().take(room).cloned().collect(),
+            probe,
         }
     }
 
@@ -96,9 +100,10 @@ impl Peer {
         if self.started.is_none() || self.done {
             return;
         }
+        let inside = self.is_open() && self.paths.is_connected() && !self.is_probing();
         let Some(signalling) = &mut self.signalling else { return };
         // Candidates travel inside the connection while there is one with a path that works.
-        if matches!(self.connection, Connection::Open { .. }) && self.paths.is_connected() {
+        if inside {
             signalling.pause();
         } else {
             signalling.resume(now);
@@ -117,10 +122,10 @@ impl Peer {
     pub(super) fn handle_signalling(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        Link { socket, remote: from }: Link,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
-        let needed = !self.is_open() || !self.paths.is_connected();
+        let needed = !self.is_open() || !self.paths.is_connected() || self.is_probing();
         let signalling = self.signalling.as_mut().ok_or("no-rendezvous")?;
         // A second holder of the ticket must not disturb the call that is there.
         if !needed && signalling.servers().contains(&from) {
@@ -131,6 +136,7 @@ impl Peer {
             Dropped::Malformed => "malformed",
             Dropped::BadSeal => "bad-seal",
         })?;
+        self.probe_hears_server(socket);
         if let Some(description) = description {
             self.take_description(now, description)?;
         }
@@ -151,6 +157,9 @@ impl Peer {
             return Err("another-instance");
         }
         self.take_candidates(now, description.version, &description.candidates);
+        if let Some(words) = description.probe {
+            self.take_probe_words(now, words);
+        }
         self.agent.set_remote_credentials(now, credentials);
         Ok(())
     }

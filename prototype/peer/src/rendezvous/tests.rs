@@ -33,7 +33,14 @@ fn address(side: Side) -> SocketAddr {
 
 fn description(instance: u64, number: u32, ufrag: &str) -> Description {
     let version = Version { instance, number };
-    Description { version, ufrag: ufrag.into(), pwd: "x".repeat(24), fingerprint: None, candidates: vec![] }
+    Description {
+        version,
+        ufrag: ufrag.into(),
+        pwd: "x".repeat(24),
+        fingerprint: None,
+        candidates: vec![],
+        probe: None,
+    }
 }
 
 fn client(side: Side, instance: u64, ufrag: &str) -> Client {
@@ -159,6 +166,46 @@ fn stun_binding_is_answered_with_the_sender_s_address() {
     let response = Stun::parse(&answer.bytes).unwrap();
     assert_eq!(response.mapped_address(), Some(address(Side::Client)));
     assert_eq!(response.transaction(), TransactionId([3; 12]));
+}
+
+#[test]
+fn what_is_said_of_a_probe_follows_the_rest_and_later_words_are_passed_over() {
+    let plain = description(1, 1, "left");
+    let words = crate::peer::ProbeWords::example(480);
+    let probing = Description { probe: Some(words), ..plain.clone() };
+    assert_eq!(Description::from_bytes(&probing.to_bytes()), Some(probing.clone()));
+    let later = [&plain.to_bytes()[..], &[9, 1, 2, 3]].concat();
+    assert_eq!(Description::from_bytes(&later), Some(plain.clone()));
+    for cut in plain.to_bytes().len() + 1..probing.to_bytes().len() {
+        assert_eq!(Description::from_bytes(&probing.to_bytes()[..cut]), None, "cut at {cut}");
+    }
+    // With all that there is room for, it fits into a message.
+    let candidate = r#""kind":"Relay","address":"[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535","priority":4294967295,"foundation":"123456789012","interface":"wlp0s20f3""#;
+    let candidate: super::DescribedCandidate = serde_json::from_str(&format!("{{{candidate}}}")).unwrap();
+    let full = Description {
+        candidates: vec![candidate; crate::peer::CANDIDATES],
+        fingerprint: Some([1; 32]),
+        ..probing
+    };
+    let mut peer = Client::new(Secret([1; 16]), Side::Server, vec![server_address()], full.clone());
+    peer.resume(epoch());
+    let mut server = Server::new();
+    server.handle_datagram(
+        epoch(),
+        SOCKET,
+        address(Side::Server),
+        &peer.poll(epoch() + Duration::from_secs(1)).unwrap(),
+    );
+    let mut other = client(Side::Client, 2, "right");
+    other.resume(epoch());
+    let asked = other.poll(epoch() + Duration::from_secs(1)).unwrap();
+    let answers = server.handle_datagram(epoch(), SOCKET, address(Side::Client), &asked);
+    let learnt: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.to == address(Side::Client))
+        .filter_map(|answer| other.handle(epoch(), server_address(), &answer.bytes).unwrap())
+        .collect();
+    assert_eq!(learnt, [full]);
 }
 
 proptest! {

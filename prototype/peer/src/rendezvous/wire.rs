@@ -1,6 +1,6 @@
 //! The messages, as bytes.
 
-use crate::{Fingerprint, secret::Side};
+use crate::{Fingerprint, peer::ProbeWords, secret::Side};
 use ice::CandidateKind;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -11,6 +11,9 @@ const FIRST_BYTE: u8 = 5;
 pub(super) const MAX_MESSAGE: usize = 1200;
 /// A request is at least this long, so that an answer to a forged sender is less than three times as long.
 pub(super) const MIN_REQUEST: usize = 400;
+
+/// Before what is said of a probe.
+const PROBE: u8 = 1;
 
 /// Numbers one state of one peer: a new process is a new instance, and counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +52,9 @@ pub struct Description {
     pub fingerprint: Option<[u8; 32]>,
     /// At most [`MAX_CANDIDATES`](super::MAX_CANDIDATES).
     pub candidates: Vec<DescribedCandidate>,
+    /// Follows the rest, so that who does not know it does not read it.
+    #[serde(skip)]
+    pub(crate) probe: Option<ProbeWords>,
 }
 
 /// A candidate as it travels (RFC 8839 section 5.1 has the same fields), and the interface that it stands on.
@@ -117,16 +123,32 @@ impl DescribedCandidate {
 }
 
 impl Description {
+    /// Credentials alone, of an agent that probes nothing: neither a certificate nor candidates yet.
+    pub fn new(version: Version, ufrag: String, pwd: String) -> Self {
+        Self { version, ufrag, pwd, fingerprint: None, candidates: vec![], probe: None }
+    }
+
     pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint.map(Fingerprint)
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        let mut bytes = postcard::to_allocvec(self).unwrap_or_default();
+        if let Some(probe) = &self.probe {
+            bytes.push(PROBE);
+            bytes.extend(postcard::to_allocvec(probe).unwrap_or_default());
+        }
+        bytes
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let (description, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let probe = match rest.split_first() {
+            Some((&PROBE, rest)) => Some(postcard::from_bytes(rest).ok()?),
+            // Of a later version.
+            Some(_) | None => None,
+        };
+        Some(Self { probe, ..description })
     }
 }
 

@@ -5,6 +5,7 @@ mod disguises;
 mod evidence;
 mod fading;
 mod policies;
+mod probing;
 mod proofs_and_strays;
 mod quiche;
 mod relays;

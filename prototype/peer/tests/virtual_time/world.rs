@@ -10,7 +10,7 @@ use netmodel::{
 };
 use peer::{
     CallSpec, EngineKind, Event, Evidence, Identity, Interface, InterfaceChange, InterfaceKind, Outcome,
-    Output, Peer, PeerConfig, Policy, RelayServer, Role, Secret, SocketId, Ticket, rendezvous,
+    Output, Peer, PeerConfig, Policy, RelayServer, Role, Secret, SocketId, Ticket, blocking, rendezvous,
 };
 use std::{
     collections::BTreeMap,
@@ -138,6 +138,7 @@ pub(crate) fn call_config(role: Role, seed: u64) -> PeerConfig {
         disguises: vec![],
         call: Some(CallSpec::default()),
         bulk: None,
+        probe: None,
         duration: None,
         connect_timeout: Duration::from_secs(20),
         port: 0,
@@ -432,6 +433,11 @@ impl World {
                 let local = SocketAddr::new(local, MEET_PORT);
                 self.network.inject(self.now, port, build_udp(local, answer.to, &answer.bytes).unwrap());
             }
+        } else if owner == "control" {
+            let control = blocking::Responder::new(blocking::Key::new(&secret().probe_key()), 1);
+            if let Some(answer) = control.answer(udp.source, payload) {
+                self.network.inject(self.now, port, build_udp(udp.destination, udp.source, &answer).unwrap());
+            }
         } else if owner == "relay" {
             let relay = self.relay.as_mut().unwrap();
             // What a stranger sends is not for it.
@@ -507,6 +513,12 @@ impl World {
                 }
                 Output::Event(event) => {
                     self.events.push((self.now - self.epoch, name.to_owned(), event));
+                }
+                Output::Connect { socket, .. } => {
+                    host.peer.connection_tried(self.now, socket, blocking::Reach::Connected);
+                }
+                Output::FindRoute { socket, to, .. } => {
+                    host.peer.route_found(self.now, socket, to, blocking::Route::Right);
                 }
                 Output::KeyLog(line) => host.key_log.push(line),
                 Output::Qlog { connection, bytes } => host.qlog.entry(connection).or_default().extend(bytes),

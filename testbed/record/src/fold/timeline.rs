@@ -7,7 +7,7 @@ use super::{
     log::Log,
     paths::{Life, lives},
 };
-use crate::{DetectedBy, Direction, Event, EventKind, Family, Millis, PairState, PathState};
+use crate::{Blocking, DetectedBy, Direction, Event, EventKind, Family, Millis, PairState, PathState};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Shorter silences of a call beyond the sending interval are jitter.
@@ -84,6 +84,12 @@ impl<'a> Teller<'a> {
             EventKind::BulkResent { bytes, why, .. } => format!("sends {} again: {why}", Size(*bytes)),
             EventKind::BulkEnded { object, bytes, sha256_ok, why, .. } if !self.is_sender(event, *object) => {
                 received(*bytes, *sha256_ok, why)
+            }
+            EventKind::Blocking(found) => {
+                let Blocking { local_interface, family, direction, verdict, why, .. } = found;
+                let remote = found.remote_interface.as_deref().unwrap_or("the server");
+                let way = direction.as_str();
+                format!("{local_interface} and {remote}, {family}, {way}: {verdict}, because {why}")
             }
             EventKind::Stopped { why } => format!("stopped: {why}"),
             EventKind::Disturbance { .. } => return self.disturbance(event),

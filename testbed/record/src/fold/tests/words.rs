@@ -105,3 +105,51 @@ fn without_a_loss_no_behaviour_is_seen() {
     assert_eq!(behaviour::fallback_kind(&log.events, &facts), None);
     assert_eq!(behaviour::far_end_noticed_silence(&log.events, &facts), None);
 }
+
+#[test]
+fn verdicts_of_a_probe_are_judged_where_they_are_meant() {
+    use crate::{Blocking, BlockingVerdict, ControlAnswer, EventKind, Family, Probes, Variants, Way, Which};
+    let (mut log, facts) = wifi_off();
+    let found = |family, direction, verdict| Blocking {
+        local_interface: "wwan0".into(),
+        remote_interface: Some("eth0".into()),
+        remote: Some("203.0.113.1:4000".parse().unwrap()),
+        family,
+        direction,
+        plain: Probes { sent: 15, arrived: 0 },
+        variants: Variants::default(),
+        control: ControlAnswer::Silent,
+        verdict,
+        why: "silence".into(),
+    };
+    let all = [
+        found(Family::Ipv4, Way::Out, BlockingVerdict::UdpP2pBlocked),
+        found(Family::Ipv4, Way::In, BlockingVerdict::UdpP2pBlocked),
+        found(Family::Ipv6, Way::Out, BlockingVerdict::Open),
+    ];
+    for one in &all {
+        log.push(20_000, "laptop", EventKind::Blocking(one.clone()));
+        // What the other end would tell is the same seen from there.
+        log.push(20_000, "desktop", EventKind::Blocking(one.clone()));
+    }
+    let metrics = results(&log.events, &facts).metrics;
+    assert_eq!(metrics.blocking, all);
+    let judged = |is, which| Expectation::Verdict { is, which }.judge(&metrics);
+    let ipv4 = Which { family: Some(Family::Ipv4), ..Which::default() };
+    assert_eq!(
+        judged(BlockingVerdict::UdpP2pBlocked, ipv4.clone()),
+        verdict("verdict over IPv4", "udp-p2p-blocked", "udp-p2p-blocked", true)
+    );
+    assert_eq!(
+        judged(BlockingVerdict::Open, Which::default()),
+        verdict("verdict", "open", "udp-p2p-blocked", false)
+    );
+    let nobody = Which { interface: Some("wlan0".into()), direction: Some(Way::In), ..ipv4 };
+    assert_eq!(
+        judged(BlockingVerdict::Open, nobody),
+        verdict("verdict of wlan0 over IPv4 in", "open", "none", false)
+    );
+    let told = serde_json::to_value(&all[0]).unwrap();
+    assert_eq!((&told["verdict"], &told["direction"]), (&"udp-p2p-blocked".into(), &"out".into()));
+    assert_eq!(told["variants"]["random-udp"]["sent"], 0);
+}

@@ -1,0 +1,103 @@
+//! The workload `probe` between whole peers: found out together, told by the client, over whatever signalling there is.
+
+use crate::relays::server;
+use crate::world::{Signal, World, notes_topology, one_lan};
+use netmodel::{Block, BlockAnswer, BlockDirection, ServerSpec, StunMatch, Topology};
+use peer::{Event, Outcome, ProbeSpec, blocking::*};
+use std::{net::SocketAddr, time::Duration};
+
+const LIMIT: Duration = Duration::from_secs(70);
+
+fn with_control(mut topology: Topology) -> Topology {
+    topology.servers.push(ServerSpec { known_to_carriers: false, ..server("control") });
+    topology
+}
+
+fn probe(topology: Topology, signal: Signal, call: bool) -> World {
+    let plan = netmodel::Plan::new(topology.clone()).unwrap();
+    let controls: Vec<SocketAddr> = plan
+        .server("control")
+        .map_or(vec![], |port| port.addresses().iter().map(|(ip, _)| SocketAddr::new(ip, 47_111)).collect());
+    let spec = ProbeSpec { controls, stun: vec![] };
+    World::with(
+        topology,
+        signal,
+        3,
+        |_| {},
+        |config| {
+            config.probe = Some(spec.clone());
+            config.call = config.call.filter(|_| call);
+        },
+    )
+}
+
+fn findings(world: &World) -> Vec<&Finding> {
+    let finding = |(_, host, event): &'_ (Duration, String, Event)| {
+        host == "laptop" && matches!(event, Event::Blocking(_))
+    };
+    let of = world.events.iter().filter(|event| finding(event));
+    of.filter_map(|(_, _, event)| if let Event::Blocking(found) = event { Some(found) } else { None })
+        .collect()
+}
+
+/// Both carriers of the notes carry no IPv4 between peers.
+#[test]
+fn the_carriers_of_the_notes_block_peers_over_ipv4_alone() {
+    let mut world = probe(with_control(notes_topology()), Signal::Rendezvous, false);
+    world.start();
+    world.run_until(LIMIT);
+    assert_eq!(world.hosts["laptop"].outcome, Some(Outcome::Finished));
+    let found = findings(&world);
+    assert_eq!(found.len(), 8);
+    for Finding { local_interface, ipv6, verdict, variants, control, .. } in found {
+        let at = if local_interface == "wlan0" { At::There } else { At::Both };
+        let wanted = if *ipv6 { Verdict::Open } else { Verdict::UdpP2pBlocked { at } };
+        assert_eq!(*verdict, wanted, "{local_interface} {variants:?}");
+        let silent = !ipv6 && local_interface == "wwan0";
+        assert_eq!(*control, if silent { ControlView::Silent } else { ControlView::Open });
+    }
+    assert_eq!(world.connections(), [], "no connection was needed");
+}
+
+#[test]
+fn without_a_rendezvous_reports_travel_inside_the_connection() {
+    let mut world = probe(one_lan(), Signal::InBand, false);
+    world.start();
+    world.run_until(LIMIT);
+    assert_eq!(world.hosts["laptop"].outcome, Some(Outcome::Finished));
+    assert!(findings(&world).iter().all(|found| found.verdict == Verdict::Open), "{:?}", findings(&world));
+    assert_eq!(findings(&world).len(), 2);
+}
+
+/// No candidate of a NAT is found where STUN is filtered, and no check arrives: other variants tell where they are.
+#[test]
+fn a_filter_of_stun_is_found_beside_a_call() {
+    let mut topology = with_control(notes_topology());
+    let filter =
+        |direction| Block::Stun { matching: StunMatch::Signature, direction, answer: BlockAnswer::Silence };
+    topology.networks[1].blocks = vec![filter(BlockDirection::Both)];
+    topology.networks[2].blocks = vec![];
+    let mut world = probe(topology, Signal::Rendezvous, true);
+    world.start();
+    world.run_until(LIMIT);
+    for Finding { local_interface, verdict, ipv6, .. } in findings(&world) {
+        let wanted = if local_interface == "wwan0" { Verdict::StunFiltered } else { Verdict::Open };
+        assert_eq!(*verdict, wanted, "{local_interface} {ipv6}");
+    }
+    assert_eq!(findings(&world).len(), 8);
+    assert_eq!(world.hosts["laptop"].outcome, None, "the call goes on");
+    assert!(world.longest_gap("desktop", Duration::from_secs(2), LIMIT) < Duration::from_millis(200));
+}
+
+#[test]
+fn nobody_at_the_other_end_is_told_as_such() {
+    let mut world = probe(with_control(notes_topology()), Signal::Rendezvous, false);
+    world.hosts.remove("desktop");
+    world.start();
+    world.run_until(LIMIT);
+    let outcome = world.hosts["laptop"].outcome.clone();
+    assert!(matches!(outcome, Some(Outcome::Unreachable { .. })), "{outcome:?}");
+    let found = findings(&world);
+    assert_eq!(found.len(), 8);
+    assert!(found.iter().all(|found| found.verdict == Verdict::Inconclusive(Why::NoReport)));
+}
