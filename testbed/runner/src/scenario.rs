@@ -188,6 +188,13 @@ impl Scenario {
             timeline: timeline.as_deref(),
             duration,
             workload: peers.as_ref().map(|peers| peers.client.workload),
+            interfaces: peers.as_ref().map(|peers| {
+                let names = |host: &str| -> Vec<&str> {
+                    let of = hosts.get(host).into_iter().flat_map(|host| host.interfaces.keys());
+                    of.map(String::as_str).collect()
+                };
+                [names(&peers.client.host), names(&peers.server.host)]
+            }),
         };
         let expect = read_expect(&table, &around, problems);
 

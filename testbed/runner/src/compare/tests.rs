@@ -56,6 +56,7 @@ fn metrics(interruption: i64) -> Metrics {
         probes: vec![],
         disturbances: vec![disturbance(interruption)],
         call: Some(CallMetrics { up: flow, down: flow }),
+        blocking: Vec::new(),
         bulk: None,
     }
 }

@@ -6,7 +6,7 @@ use super::{
     evidence,
     iceperf::Iceperf,
     programs::{Program, Programs},
-    servers::{self, COTURN_FILES, Listens, RELAY_SECRET, RELAYS, STUN_PORT},
+    servers::{self, CONTROL_PORT, COTURN_FILES, Listens, RELAY_SECRET, RELAYS, STUN_PORT},
 };
 use crate::scenario::{Call, Direction, Host, Scenario, ServerKind, Signal, Workload};
 use lab::{Child, ChildSpec, Lab, LabError};
@@ -47,12 +47,14 @@ pub(crate) enum Part {
     Relay,
     Coturn,
     Iperf3,
+    Control,
 }
 
 impl Part {
     fn word(self) -> &'static str {
         match self {
             Self::Rendezvous => "rendezvous",
+            Self::Control => "probe control",
             Self::Server => "server",
             Self::Client => "client",
             Self::Relay => "relay",
@@ -119,10 +121,10 @@ impl Cast<'_> {
     /// Starts all of them, servers first, handing each over as it comes to be.
     pub(crate) fn start(&self, running: &mut Vec<Running>) -> Result<(), ChildError> {
         let password = password()?;
-        for (name, server) in &self.scenario.servers {
-            running.push(self.start_server(name, server, &password)?);
-        }
         let secrets = self.make_secrets()?;
+        for (name, server) in &self.scenario.servers {
+            running.push(self.start_server(name, server, &password, &secrets.ticket)?);
+        }
         let peers = &self.scenario.peers;
         let mut of_server =
             self.peer_arguments(&peers.server.host, Part::Server, &secrets.ticket, &password)?;
@@ -134,12 +136,33 @@ impl Cast<'_> {
         let mut of_client =
             self.peer_arguments(&peers.client.host, Part::Client, &secrets.ticket, &password)?;
         // A call that never comes about is a result like any other, so it is tried to the end.
-        of_client.extend(workload_arguments(peers.client.workload));
-        for option in ["--time", "--connect-timeout"] {
-            of_client.extend([option.into(), format!("{}ns", self.scenario.duration.as_nanos()).into()]);
+        let workload = peers.client.workload;
+        of_client.extend(workload_arguments(workload));
+        let only_probes = workload.probe.is_some() && workload.call.is_none() && workload.bulk.is_none();
+        if workload.probe.is_some() {
+            of_client.push("--probe".into());
+            of_client.extend(self.probe_arguments());
+        }
+        let limits: &[&str] =
+            if only_probes { &["--connect-timeout"] } else { &["--time", "--connect-timeout"] };
+        for option in limits {
+            of_client.extend([(*option).into(), format!("{}ns", self.scenario.duration.as_nanos()).into()]);
         }
         running.push(self.spawn(&peers.client.host, Part::Client, of_client)?);
         Ok(())
+    }
+
+    /// The controls that the client of a probe asks.
+    fn probe_arguments(&self) -> impl Iterator<Item = OsString> {
+        let controls = self.server_addresses(ServerKind::Control, CONTROL_PORT).into_iter();
+        controls.flat_map(|address| ["--control".into(), address.to_string().into()])
+    }
+
+    /// Of all servers of a kind.
+    fn server_addresses(&self, kind: ServerKind, port: u16) -> Vec<SocketAddr> {
+        let servers = self.scenario.servers.iter().filter(|(_, server)| server.kind == kind);
+        let ports = servers.filter_map(|(name, _)| self.plan.server(name));
+        ports.flat_map(Port::all_addresses).map(|(ip, _)| SocketAddr::new(ip, port)).collect()
     }
 
     fn peer_arguments(
@@ -275,10 +298,7 @@ impl Cast<'_> {
         if self.scenario.peers.client.signal != Signal::Rendezvous {
             return Vec::new();
         }
-        let servers =
-            self.scenario.servers.iter().filter(|(_, server)| server.kind == ServerKind::Rendezvous);
-        let ports = servers.filter_map(|(name, _)| self.plan.server(name));
-        ports.flat_map(Port::all_addresses).map(|(ip, _)| SocketAddr::new(ip, STUN_PORT)).collect()
+        self.server_addresses(ServerKind::Rendezvous, STUN_PORT)
     }
 }
 

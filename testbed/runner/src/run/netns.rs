@@ -586,7 +586,7 @@ fn is_fine(part: Part, reaped: Reaped) -> bool {
     let Reaped::Ended(status) = reaped else { return false };
     match part {
         Part::Server | Part::Client => matches!(status.code(), Some(0 | UNREACHABLE | REFUSED)),
-        Part::Rendezvous | Part::Relay => status.code() == Some(0),
+        Part::Rendezvous | Part::Relay | Part::Control => status.code() == Some(0),
         // Each has its own way.
         Part::Coturn | Part::Iperf3 => true,
     }

@@ -20,6 +20,8 @@ use std::{
 
 /// The port of STUN (RFC 8489 section 18.6), which rendezvous servers speak too.
 pub(super) const STUN_PORT: u16 = 3478;
+/// Of controls: fresh, and no protocol's.
+pub(super) const CONTROL_PORT: u16 = 47_111;
 /// Registered for iperf3.
 const IPERF3_PORT: u16 = 5201;
 /// The one user of all relays of a run; and their realm.
@@ -47,12 +49,13 @@ pub(crate) enum Transport {
 }
 
 impl Cast<'_> {
-    /// Starts a server; `password` is the one of all relays of the run.
+    /// Starts a server; `password` is the one of all relays of the run, and `ticket` the file of the peers'.
     pub(super) fn start_server(
         &self,
         name: &str,
         server: &Server,
         password: &str,
+        ticket: &Path,
     ) -> Result<Running, ChildError> {
         let addresses: Vec<IpAddr> =
             self.plan.server(name).into_iter().flat_map(Port::all_addresses).map(|(ip, _)| ip).collect();
@@ -77,6 +80,12 @@ impl Cast<'_> {
                     arguments.extend(["--allocations".into(), "0".into()]);
                 }
                 self.spawn(name, Part::Relay, arguments)
+            }
+            (ServerKind::Control, _) => {
+                let binds = addresses.into_iter().map(|ip| SocketAddr::new(ip, CONTROL_PORT));
+                let binds = binds.flat_map(|at| ["--bind".into(), at.to_string().into()]);
+                let of_ticket = ["probe".into(), "control".into(), "--ticket-file".into(), ticket.into()];
+                self.spawn(name, Part::Control, of_ticket.into_iter().chain(binds).collect())
             }
             // Programs of others were found before anything was started.
             (ServerKind::Rendezvous | ServerKind::Coturn | ServerKind::Iperf3, _) => {

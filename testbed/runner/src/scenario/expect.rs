@@ -7,15 +7,15 @@ use super::{
     timeline::{Step, read_time},
     words,
     workload::Workload,
-    yaml::Node,
+    yaml::{Node, Value},
 };
 use netmodel::BitRate;
-use record::{Expectation, How, Percent};
+use record::{BlockingVerdict, Expectation, Family, How, Percent, Way, Which};
 use serde::Serialize;
 use std::{fmt, time::Duration};
 
 /// One thing that must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Expect {
     /// For the step at a time, or for every step.
@@ -50,6 +50,83 @@ pub(crate) enum Expect {
     Lost {
         below: Percentage,
     },
+    /// Of a probe: of every pair and direction that is meant.
+    Verdict(Verdict),
+}
+
+/// A verdict, and of what it is expected.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Verdict {
+    is: BlockingVerdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<Family>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<Way>,
+}
+
+impl Verdict {
+    /// A verdict alone, or with what it is of.
+    fn read(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
+        let none = Self {
+            is: BlockingVerdict::Open,
+            interface: None,
+            remote_interface: None,
+            family: None,
+            direction: None,
+        };
+        if !matches!(node.value, Value::Map(_)) {
+            return Some(Self { is: read_verdict(node, problems)?, ..none });
+        }
+        let table = Table::open(node, &words::VERDICT, problems)?;
+        let is = table.require("is", problems).and_then(|node| read_verdict(node, problems));
+        let name = |key: &str, end: usize, problems: &mut Problems| match (table.get(key), &around.interfaces)
+        {
+            (Some(node), Some(names)) => reader::reference(node, "an interface", &names[end], problems)
+                .map(|name| Some(name.to_owned())),
+            // An unsound peer was told already.
+            (Some(node), None) => {
+                reader::text(node, "an interface", problems).map(|name| Some(name.to_owned()))
+            }
+            (None, _) => Some(None),
+        };
+        let interface = name("interface", 0, problems);
+        let remote_interface = name("remote_interface", 1, problems);
+        let family = match table.get("family") {
+            Some(node) => reader::word(node, &words::VERDICT_FAMILY, problems)
+                .map(|word| Some(if word == "ipv4" { Family::Ipv4 } else { Family::Ipv6 })),
+            None => Some(None),
+        };
+        let direction = match table.get("direction") {
+            Some(node) => reader::word(node, &words::VERDICT_DIRECTION, problems)
+                .map(|word| Some(if word == "out" { Way::Out } else { Way::In })),
+            None => Some(None),
+        };
+        Some(Self {
+            is: is?,
+            interface: interface?,
+            remote_interface: remote_interface?,
+            family: family?,
+            direction: direction?,
+        })
+    }
+
+    fn which(&self) -> Which {
+        Which {
+            interface: self.interface.clone(),
+            remote_interface: self.remote_interface.clone(),
+            family: self.family,
+            direction: self.direction,
+        }
+    }
+}
+
+fn read_verdict(node: &Node, problems: &mut Problems) -> Option<BlockingVerdict> {
+    let word = reader::word(node, &words::VERDICTS, problems)?;
+    BlockingVerdict::ALL.into_iter().find(|verdict| verdict.as_str() == word)
 }
 
 /// Written `none`.
@@ -64,6 +141,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) timeline: Option<&'a [Step]>,
     pub(crate) duration: Option<Duration>,
     pub(crate) workload: Option<Workload>,
+    /// Of the client's host, and of the server's.
+    pub(crate) interfaces: Option<[Vec<&'a str>; 2]>,
 }
 
 impl fmt::Display for Expect {
@@ -84,6 +163,7 @@ impl fmt::Display for Expect {
             Self::RelayPath { below: bound } => write!(formatter, "relay_path {}", below(bound)),
             Self::Goodput { above } => write!(formatter, "goodput above {}", format_bit_rate(*above)),
             Self::Lost { below } => write!(formatter, "lost below {below}"),
+            Self::Verdict(verdict) => write!(formatter, "verdict{} {}", verdict.which(), verdict.is),
         }
     }
 }
@@ -100,6 +180,7 @@ impl From<Expect> for Expectation {
             Expect::RelayPath { below } => Self::RelayPath { below },
             Expect::Goodput { above } => Self::Goodput { above: record::BitRate(above.bits_per_second()) },
             Expect::Lost { below } => Self::Lost { below: Percent(below.percent()) },
+            Expect::Verdict(verdict) => Self::Verdict { is: verdict.is, which: verdict.which() },
         }
     }
 }
@@ -123,6 +204,7 @@ impl Expect {
                 None => Some(Self::NoDirectPath(Nothing::None)),
             },
             "relay_path" => read_below(value, problems).map(|below| Self::RelayPath { below }),
+            "verdict" => Verdict::read(value, around, problems).map(Self::Verdict),
             "goodput" => read_above(value, problems).map(|above| Self::Goodput { above }),
             _ => read_share(value, problems).map(|below| Self::Lost { below }),
         }
@@ -151,6 +233,7 @@ fn missing(key: &str, around: &Surroundings<'_>) -> Option<&'static str> {
             around.timeline.is_some_and(<[Step]>::is_empty).then_some("the steps of the timeline")
         }
         "goodput" => around.workload.is_some_and(|sent| sent.bulk.is_none()).then_some("the bulk transfer"),
+        "verdict" => around.workload.is_some_and(|sent| sent.probe.is_none()).then_some("the probe"),
         "lost" => around.workload.is_some_and(|sent| sent.call.is_none()).then_some("the call"),
         _ => None,
     }

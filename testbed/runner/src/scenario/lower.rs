@@ -8,6 +8,7 @@ use super::{
     Scenario,
     links::LinkDirection,
     networks::{Ipv6, Network},
+    servers::ServerKind,
     timeline::Action,
 };
 use netmodel::{
@@ -70,6 +71,7 @@ impl Scenario {
         });
         let servers = self.servers.iter().map(|(name, server)| ServerSpec {
             addresses: server.addresses,
+            known_to_carriers: server.kind != ServerKind::Control,
             ..ServerSpec::new(name, server.delay)
         });
         let mut networks = Vec::new();

@@ -31,6 +31,8 @@ pub(crate) enum ServerKind {
     Stun,
     /// `iceperf relay`: the same, and TURN.
     Relay,
+    /// `iceperf probe control`, for probes of what is blocked; carriers do not know it as a server.
+    Control,
     /// Debian's coturn in the place of a relay.
     Coturn,
     /// `iperf3 -s`, for other traffic on the same links.
@@ -42,6 +44,7 @@ impl ServerKind {
         match word {
             "stun" => Self::Stun,
             "relay" => Self::Relay,
+            "control" => Self::Control,
             "coturn" => Self::Coturn,
             "iperf3" => Self::Iperf3,
             _ => Self::Rendezvous,
@@ -54,6 +57,7 @@ impl ServerKind {
             Self::Rendezvous => "rendezvous",
             Self::Stun => "stun",
             Self::Relay => "relay",
+            Self::Control => "control",
             Self::Coturn => "coturn",
             Self::Iperf3 => "iperf3",
         }
@@ -62,7 +66,7 @@ impl ServerKind {
     /// NAT behaviour discovery needs two (RFC 5780 section 3).
     fn usual_addresses(self) -> NonZeroU8 {
         match self {
-            Self::Rendezvous | Self::Iperf3 => NonZeroU8::MIN,
+            Self::Rendezvous | Self::Control | Self::Iperf3 => NonZeroU8::MIN,
             Self::Stun | Self::Relay | Self::Coturn => NonZeroU8::MIN.saturating_add(1),
         }
     }

@@ -147,7 +147,7 @@ pub(crate) const BLOCK_ANSWER: Vocabulary = words("an answer", &["silence", "icm
 pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "delay", "addresses"], &["mimic"]);
 
 pub(crate) const SERVER_KINDS: Vocabulary =
-    words("a kind of server", &["rendezvous", "stun", "relay", "coturn", "iperf3"], &["control"]);
+    words("a kind of server", &["rendezvous", "stun", "relay", "control", "coturn", "iperf3"], &[]);
 
 pub(crate) const PEERS: Vocabulary = words("a key of `peers`", &["client", "server"], &[]);
 
@@ -201,9 +201,11 @@ pub(crate) const RUNGS: Vocabulary = words(
 pub(crate) const BINDS: Vocabulary = words("what a socket is bound to", &["device", "address", "none"], &[]);
 
 pub(crate) const WORKLOADS: Vocabulary =
-    words("a workload", &["call", "bulk"], &["probe", "request", "video"]);
+    words("a workload", &["call", "bulk", "probe"], &["request", "video"]);
 
 pub(crate) const CALL: Vocabulary = words("a key of a call", &["rate", "payload"], &[]);
+
+pub(crate) const PROBE: Vocabulary = words("a key of a probe", &[], &[]);
 
 pub(crate) const BULK: Vocabulary = words("a key of a bulk transfer", &["direction", "size"], &[]);
 
@@ -314,11 +316,42 @@ pub(crate) const PATH_STATUSES: Vocabulary =
 
 pub(crate) const EXPECTATIONS: Vocabulary = words(
     "an expectation",
-    &["interruption", "same_connection", "how", "first_path", "direct_path", "relay_path", "goodput", "lost"],
-    &["verdict"],
+    &[
+        "interruption",
+        "same_connection",
+        "how",
+        "first_path",
+        "direct_path",
+        "relay_path",
+        "goodput",
+        "lost",
+        "verdict",
+    ],
+    &[],
 );
 
 pub(crate) const INTERRUPTION: Vocabulary = words("a key of an interruption", &["below", "at"], &[]);
+
+pub(crate) const VERDICT: Vocabulary =
+    words("a key of a verdict", &["is", "interface", "remote_interface", "family", "direction"], &[]);
+
+pub(crate) const VERDICTS: Vocabulary = words(
+    "a verdict",
+    &[
+        "open",
+        "stun-filtered",
+        "udp-p2p-blocked",
+        "udp-blocked",
+        "nat-incompatible",
+        "one-way",
+        "inconclusive",
+    ],
+    &[],
+);
+
+pub(crate) const VERDICT_FAMILY: Vocabulary = words("a family", &["ipv4", "ipv6"], &[]);
+
+pub(crate) const VERDICT_DIRECTION: Vocabulary = words("a direction", &["out", "in"], &[]);
 
 pub(crate) const BELOW: Vocabulary = words("a key of a limit", &["below"], &[]);
 

@@ -1,4 +1,4 @@
-//! `workload`: what is sent. A call, a bulk transfer, or both at once over one connection.
+//! `workload`: what is sent. A call, a bulk transfer, a probe of what is blocked, or several of them at once.
 
 use super::{
     diagnostic::{Problem, Problems, Span},
@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer, ser::SerializeSeq as _};
 pub(crate) struct Workload {
     pub(crate) call: Option<Call>,
     pub(crate) bulk: Option<Bulk>,
+    pub(crate) probe: Option<Probe>,
 }
 
 /// Datagrams at a fixed rate, both ways.
@@ -25,6 +26,10 @@ pub(crate) struct Call {
     #[serde(serialize_with = "quantity::byte_size")]
     pub(crate) payload: ByteSize,
 }
+
+/// What the networks in between block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Probe {}
 
 /// As much as the paths carry, one way, reliably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,7 +54,7 @@ pub(crate) enum Direction {
 impl Default for Workload {
     /// A voice call, as WhatsApp's.
     fn default() -> Self {
-        Self { call: Some(Call::default()), bulk: None }
+        Self { call: Some(Call::default()), bulk: None, probe: None }
     }
 }
 
@@ -65,13 +70,19 @@ impl Default for Call {
 enum Item {
     Call(Call),
     Bulk(Bulk),
+    Probe(Probe),
 }
 
 impl Serialize for Workload {
     /// One stands alone, several in a list.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let items: Vec<Item> =
-            self.call.map(Item::Call).into_iter().chain(self.bulk.map(Item::Bulk)).collect();
+        let items: Vec<Item> = self
+            .call
+            .map(Item::Call)
+            .into_iter()
+            .chain(self.bulk.map(Item::Bulk))
+            .chain(self.probe.map(Item::Probe))
+            .collect();
         if let [item] = items.as_slice() {
             return item.serialize(serializer);
         }
@@ -92,7 +103,7 @@ impl Workload {
             problems.push(Problem::new("peers need a workload", node.span, "none here").help(help));
             return None;
         }
-        let mut workload = Self { call: None, bulk: None };
+        let mut workload = Self { call: None, bulk: None, probe: None };
         let read: Vec<Option<()>> = nodes.iter().map(|node| workload.add(node, problems)).collect();
         read.into_iter().collect::<Option<()>>().map(|()| workload)
     }
@@ -102,7 +113,8 @@ impl Workload {
         let entry = reader::variant(node, &words::WORKLOADS, problems)?;
         let taken = match entry.key.as_str() {
             "call" => self.call.replace(Call::read(&entry.value, problems)?).is_some(),
-            _ => self.bulk.replace(Bulk::read(&entry.value, problems)?).is_some(),
+            "bulk" => self.bulk.replace(Bulk::read(&entry.value, problems)?).is_some(),
+            _ => self.probe.replace(Probe::read(&entry.value, problems)?).is_some(),
         };
         if taken {
             problems.push(second(&entry.key, entry.key_span));
@@ -157,6 +169,12 @@ impl Bulk {
             None => Some(None),
         };
         Some(Self { direction: direction?, size: size? })
+    }
+}
+
+impl Probe {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+        Table::open(node, &words::PROBE, problems).map(|_| Self {})
     }
 }
 
