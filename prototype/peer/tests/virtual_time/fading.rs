@@ -5,7 +5,7 @@
 //! delivery opportunity that is longer, by more than [`SURPRISE`], than all others of the [`MEMORY`] before it; one of
 //! [`HOPELESS`] or more is a true gap in any case, and foretells nothing. An alarm is true if such a gap makes up at
 //! least half of the pause that raised it; all others are false. When one end has left a path, the other one hears
-//! nothing there any more: of each path, the first alarm counts.
+//! nothing there any more: of alarms of an interface that follow each other at once, the first counts.
 //!
 //! Recordings are Mahimahi's, pairs of files `NAME.down` and `NAME.up` in the directory that TESTBED_TRACES names. None
 //! are shipped; where there are none, that is said.
@@ -148,18 +148,27 @@ fn listen(active: &Radio, standby: Option<&Radio>, duration: Duration) -> Told {
     }
     let mut world = World::new(topology(active, standby), Signal::Rendezvous, 7);
     world.start();
-    let (mut told, mut interfaces, mut left) = (Told::default(), BTreeMap::new(), BTreeSet::new());
+    let (mut told, mut interfaces, mut left) = (Told::default(), BTreeMap::new(), BTreeMap::new());
     let mut t = Duration::ZERO;
     while t < duration {
         t = duration.min(t + MEMORY);
         world.run_until(t);
         for (at, who, event) in world.events.drain(..) {
             match event {
-                Event::Path(view) if who == "laptop" => _ = interfaces.insert(view.path, view.interface),
-                Event::Detected { path: Some(path), by: DetectedBy::ReceiveSilence, pause, .. }
-                    if left.insert(path) =>
-                {
-                    let interface = interfaces.get(&path).cloned().unwrap_or_default();
+                Event::Path(view) => {
+                    // The ends number paths each for itself, and the desktop knows the laptop's addresses only.
+                    let is_home = ["2001:db8:1:", "203.0.113.1:"]
+                        .iter()
+                        .any(|home| view.remote.to_string().contains(home));
+                    let seen = if is_home { "wlan0" } else { "wwan0" };
+                    let interface = if who == "laptop" { view.interface } else { seen.to_owned() };
+                    interfaces.insert((who, view.path), interface);
+                }
+                Event::Detected { path: Some(path), by: DetectedBy::ReceiveSilence, pause, .. } => {
+                    let interface = interfaces.get(&(who.clone(), path)).cloned().unwrap_or_default();
+                    if left.insert(interface.clone(), at).is_some_and(|before| at < before + HOPELESS) {
+                        continue;
+                    }
                     let silence = pause.map(|pause| pause.silence).unwrap_or_default();
                     let gaps = gaps.get(&(who.as_str(), interface.as_str()));
                     if gaps.is_some_and(|gaps| is_explained(gaps, at, silence)) {
