@@ -49,13 +49,13 @@ fn stopped(log: &Log<'_>) -> BTreeMap<u32, (i64, String)> {
                 policies.insert(*pair);
                 stopped.insert(*pair, (event.t_ns, why.to_string()));
             }
-            EventKind::Pair { pair, state: PairState::Failed | PairState::Removed, cause, .. } => {
-                if !policies.contains(pair) {
-                    stopped.insert(*pair, (event.t_ns, cause.clone()));
-                }
+            EventKind::Pair { pair, state: PairState::Failed | PairState::Removed, cause, .. }
+                if !policies.contains(pair) =>
+            {
+                stopped.insert(*pair, (event.t_ns, cause.clone()));
             }
             // One that is not probed is frozen, and stays stopped.
-            EventKind::Pair { state: PairState::Frozen, .. } => {}
+            EventKind::Pair { state: PairState::Failed | PairState::Removed | PairState::Frozen, .. } => {}
             EventKind::Pair { pair, .. } => {
                 policies.remove(pair);
                 stopped.remove(pair);
