@@ -11,18 +11,19 @@
 //! virtual time. It answers neither unknown versions nor packets of connections that are gone (no version negotiation,
 //! no stateless reset): no stranger gets past ICE to here.
 
+mod paths;
 mod slots;
 mod tls;
 
 use super::{
-    Capabilities, CloseReason, ClosedBy, Engine, EngineError, EngineEvent, EnginePath, EngineTransmit, Link,
-    OpenError, PathFigures, Stream, Use,
+    Capabilities, CloseReason, Engine, EngineError, EngineEvent, EnginePath, EngineTransmit, Link, OpenError,
+    PathFigures, Stream, Use,
 };
 use crate::{Fingerprint, Identity, evidence::Collector, identity};
 use boring::ssl::SslContextBuilder;
 use quiche::{
-    Config, Connection, ConnectionError, ConnectionId, Error, Header, PROTOCOL_VERSION, PathEvent, PathStats,
-    RecvInfo, Shutdown, Type,
+    Config, Connection, ConnectionError, ConnectionId, Error, Header, PROTOCOL_VERSION, PathStats, RecvInfo,
+    Shutdown, Type,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -52,10 +53,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const DATAGRAM_QUEUE: usize = 32;
 /// Datagrams in one segmentation-offload batch.
 const BATCH: usize = 16;
-/// A path is validated anew if nothing came of it in this time. quiche takes the answer for a duplicate when more than 128
-/// packets that left later have arrived before it, over a faster path, and does not ask again when its question was
-/// acknowledged there.
-const VALIDATE_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of a stream that are handed on at once.
 const READ: usize = 64 * 1024;
 
@@ -443,60 +440,6 @@ impl Live {
         }
     }
 
-    fn tell_paths(&mut self, is_server: bool, out: &mut VecDeque<EngineEvent>) {
-        while let Some(event) = self.connection.path_event_next() {
-            match event {
-                PathEvent::Validated(local, _) => {
-                    if let Some(place) = Place::of(local) {
-                        self.confirm(place, out);
-                    }
-                }
-                PathEvent::FailedValidation(local, _) | PathEvent::Closed(local, _) => {
-                    self.tell_closed(Place::of(local), ClosedBy::Engine, out);
-                }
-                _ => {}
-            }
-        }
-        self.follow(is_server, out);
-        while let Some(id) = self.connection.retired_scid_next() {
-            self.on_retired(id.to_vec(), is_server, out);
-        }
-    }
-
-    /// A server follows its client; a client learns that quiche left a path that failed.
-    fn follow(&mut self, is_server: bool, out: &mut VecDeque<EngineEvent>) {
-        let active = self.connection.path_stats().find(|path| path.active);
-        let Some(active) = active.and_then(|path| Place::of(path.local_addr)) else { return };
-        let before = std::mem::replace(&mut self.active, active);
-        if before == active {
-            return;
-        }
-        for (place, usage) in [(active, Use::Active), (before, Use::Backup)] {
-            if let Some(slot) = self.slots.get(place).filter(|_| is_server) {
-                out.push_back(EngineEvent::RemoteUse { path: slot.path, usage });
-            }
-        }
-        out.push_back(EngineEvent::Migrated);
-    }
-
-    /// The client gave up the path on which it used this ID.
-    fn on_retired(&mut self, id: Vec<u8>, is_server: bool, out: &mut VecDeque<EngineEvent>) {
-        let place = self.slots.iter().find(|(_, slot)| slot.arrived_at == id).map(|(place, _)| place);
-        self.retired.insert(id);
-        if is_server && place != Some(self.active) {
-            self.tell_closed(place, ClosedBy::Remote, out);
-        }
-    }
-
-    fn tell_closed(&mut self, place: Option<Place>, by: ClosedBy, out: &mut VecDeque<EngineEvent>) {
-        if let Some(slot) = place.and_then(|place| self.slots.get_mut(place))
-            && slot.state != State::Closed
-        {
-            slot.state = State::Closed;
-            out.push_back(EngineEvent::PathClosed { path: slot.path, by });
-        }
-    }
-
     fn read_streams(&mut self, out: &mut VecDeque<EngineEvent>) {
         for id in self.connection.readable() {
             let stream = Stream(id);
@@ -550,69 +493,6 @@ impl Live {
         };
         self.closed = true;
         out.push_back(EngineEvent::Closed(reason));
-    }
-
-    fn open(&mut self, now: Instant, link: Link) -> Result<EnginePath, Error> {
-        let place = self.slots.vacancy(link, self.active).ok_or(Error::OutOfIdentifiers)?;
-        let destination = self.connection.probe_path(place.local(), REMOTE)?;
-        let counts = self.counts(place);
-        let path = self.slots.begin(place, link, counts);
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.destination = Some(destination);
-            slot.validate_again = Some(now + VALIDATE_AGAIN);
-        }
-        Ok(path)
-    }
-
-    fn next_validation(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(|(_, slot)| slot.next_validation()).min()
-    }
-
-    fn validate_again(&mut self, now: Instant) {
-        let due = |slot: &slots::Slot| slot.next_validation().is_some_and(|at| at <= now);
-        let places: Vec<Place> =
-            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(place, _)| place).collect();
-        for place in places {
-            if let Err(error) = self.connection.probe_path(place.local(), REMOTE) {
-                tracing::debug!(%error, "not validated again");
-            }
-            if let Some(slot) = self.slots.get_mut(place) {
-                slot.validate_again = Some(now + VALIDATE_AGAIN);
-            }
-        }
-    }
-
-    fn migrate(&mut self, path: EnginePath) {
-        let Some(place) = self.slots.living(path) else { return };
-        match self.connection.migrate(place.local(), REMOTE) {
-            Ok(destination) => {
-                if let Some(slot) = self.slots.get_mut(place) {
-                    slot.destination = Some(destination);
-                }
-            }
-            Err(error) => tracing::warn!(%path, %error, "not migrated"),
-        }
-    }
-
-    /// The path that quiche sends on cannot be closed: it sends nowhere else. A server forgets it all the same; packets
-    /// of a client that holds on to it bring it back.
-    fn close_path(&mut self, path: EnginePath, is_server: bool) -> bool {
-        let Some(place) = self.slots.living(path) else { return true };
-        let sending = self.connection.path_stats().find(|path| path.active).map(|path| path.local_addr);
-        let is_last = sending == Some(place.local());
-        let Some(slot) = self.slots.get_mut(place) else { return true };
-        if is_server || !is_last {
-            slot.state = State::Closed;
-        }
-        if is_last {
-            return false;
-        }
-        if let Some(destination) = slot.destination.take().filter(|_| !is_server)
-            && let Err(error) = self.connection.retire_dcid(destination)
-        {
-            tracing::debug!(%path, %error, "its connection ID stays in use");
-        }
-        true
     }
 
     fn send_datagram(&mut self, bytes: &[u8]) -> bool {
