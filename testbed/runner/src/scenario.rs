@@ -38,7 +38,7 @@ pub(crate) use links::{Link, phrase as link_phrase};
 pub(crate) use lower::{LowerError, named_in_scenario};
 pub(crate) use nats::Nat;
 pub(crate) use networks::Network;
-pub(crate) use peers::{Peer, Peers, Signal};
+pub(crate) use peers::{IceAgent, Peer, Peers, Signal};
 pub(crate) use policies::Bind;
 pub(crate) use quantity::{format_byte_size, format_duration};
 pub(crate) use servers::{Server, ServerKind};

@@ -8,7 +8,7 @@ use super::{
     programs::{Program, Programs},
     servers::{self, CONTROL_PORT, COTURN_FILES, Listens, RELAY_SECRET, RELAYS, STUN_PORT},
 };
-use crate::scenario::{Call, Direction, Host, Scenario, ServerKind, Signal, Workload};
+use crate::scenario::{Call, Direction, Host, IceAgent, Scenario, ServerKind, Signal, Workload};
 use lab::{Child, ChildSpec, Lab, LabError};
 use netmodel::{Plan, Port};
 use nix::fcntl::OFlag;
@@ -190,9 +190,11 @@ impl Cast<'_> {
         arguments.extend(["--ice".into(), self.scenario.peers.client.ice.name().into()]);
         let peers = &self.scenario.peers;
         let peer = if part == Part::Client { &peers.client } else { &peers.server };
-        arguments.extend(["--policy".into(), peer.policy.to_string().into()]);
-        arguments.extend(["--bind".into(), peer.bind.name().into()]);
-        arguments.extend(peer.disguise.arguments().flat_map(|text| ["--disguise".into(), text.into()]));
+        if peer.ice == IceAgent::Ours {
+            arguments.extend(["--policy".into(), peer.policy.to_string().into()]);
+            arguments.extend(["--bind".into(), peer.bind.name().into()]);
+            arguments.extend(peer.disguise.arguments().flat_map(|text| ["--disguise".into(), text.into()]));
+        }
         let folder = self.directory.host(host)?;
         arguments.extend(self.server_arguments(&folder, password)?);
         arguments.extend(evidence::arguments(&folder));

@@ -114,8 +114,13 @@ impl Peers {
         let workload = workload.unwrap_or_default();
         let engine = agree("engine", client.engine, server.engine, &server, problems)?.unwrap_or(Engine::Noq);
         let ice = agree("ice", client.ice, server.ice, &server, problems)?.unwrap_or(IceAgent::Ours);
+        if ice == IceAgent::WebrtcIce {
+            of_our_agent(&client, problems)?;
+            of_our_agent(&server, problems)?;
+        }
         let policy = client.policy.clone().unwrap_or_else(Policy::multipath);
-        let bind = client.bind;
+        // What webrtc-ice does, and nobody can change.
+        let bind = if ice == IceAgent::WebrtcIce { Some(Bind::Address) } else { client.bind };
         let peer = |draft: Draft<'_>| {
             let policy = draft.policy.unwrap_or_else(|| policy.clone());
             let bind = draft.bind.or(bind).unwrap_or_else(|| Bind::usual(&policy));
@@ -124,6 +129,18 @@ impl Peers {
         };
         Some(Self { client: peer(client), server: peer(server) })
     }
+}
+
+/// None when a peer asks webrtc-ice for what only our agent can do.
+fn of_our_agent(draft: &Draft<'_>, problems: &mut Problems) -> Option<()> {
+    let other_policy = draft.policy.as_ref().is_some_and(|policy| *policy != Policy::multipath());
+    let keys = [other_policy.then_some("policy"), Some("disguise"), Some("bind")];
+    let found = keys.into_iter().flatten().find_map(|key| Some((key, draft.table.get(key)?)));
+    let Some((key, node)) = found else { return Some(()) };
+    let message = format!("`{key}` is for our ICE agent");
+    let problem = Problem::new(message, node.span, "webrtc-ice has nothing like it");
+    problems.push(problem.help(format!("leave out `{key}`, or `ice: webrtc-ice`")));
+    None
 }
 
 /// What one peer says of itself.
