@@ -5,7 +5,7 @@
 #             adds Mahimahi traces, pairs of NAME.down and NAME.up
 # make bench  the figures of the README and of the lab's documents, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
-# make bench-ice   ours beside an ordinary ICE agent: a table, in some five minutes for each of REPEAT (3) runs
+# make bench-ice   ours beside an ordinary ICE agent: a table, in some 7 minutes for each of REPEAT (3) runs
 # make deny   licences, bans and sources of the dependencies (part of `make test`), and known weaknesses where the
 #             database of them can be fetched
 # make man    the manual pages of both programs, in target/man
