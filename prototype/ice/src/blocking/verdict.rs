@@ -328,6 +328,10 @@ impl Way<'_> {
             Route::None => return inconclusive(Why::NoRoute(self.from.at)),
             Route::Right | Route::Unknown => {}
         }
+        // What is heard by it came to an address that is another interface's, too.
+        if self.to.route(seen(self.from)) == Route::Wrong {
+            return inconclusive(Why::WrongRoute(self.to.at));
+        }
         if self.from.link.is_none() || self.to.link.is_none() {
             return inconclusive(Why::Unfinished);
         }
@@ -347,10 +351,8 @@ impl Way<'_> {
         let inconclusive = |why: Why| Verdict::Inconclusive(why);
         let (from, to) = (self.from, self.to);
         // Holes are punched from the receiver's side.
-        match to.route(from.link.and_then(|link| link.seen)) {
-            Route::Wrong => return inconclusive(Why::WrongRoute(to.at)),
-            Route::None => return inconclusive(Why::NoRoute(to.at)),
-            Route::Right | Route::Unknown => {}
+        if to.route(from.link.and_then(|link| link.seen)) == Route::None {
+            return inconclusive(Why::NoRoute(to.at));
         }
         let ipv6 = from.socket.is_ipv6();
         let lives = control_lives(ipv6, [from.report, to.report]);

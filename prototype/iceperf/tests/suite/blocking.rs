@@ -69,7 +69,9 @@ fn the_kernels_filter_of_stun_is_found_and_nothing_else(lab: &Lab) {
 /// As on 06.06, 11:30: the best metric takes it all.
 fn what_routes_send_elsewhere_is_a_wrong_route_and_no_block(lab: &Lab) {
     let found = probe(lab, "--bind none");
-    assert_eq!(verdict(&found, "wwan0", "out"), "inconclusive", "{found:?}");
+    for direction in ["out", "in"] {
+        assert_eq!(verdict(&found, "wwan0", direction), "inconclusive", "{found:?}");
+    }
     let wrong = found.iter().find(|one| one["verdict"] == "inconclusive").unwrap();
     assert!(wrong["why"].as_str().unwrap().contains("wrong route: at this end"), "{wrong}");
     assert_eq!(verdict(&found, "wlan0", "out"), "open", "{found:?}");

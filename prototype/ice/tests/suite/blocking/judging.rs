@@ -96,8 +96,9 @@ fn an_address_of_another_interface_gives_a_wrong_route_away() {
     ends[0].sockets.push(other);
     ends[1].links[0].seen = Some(address("198.18.0.9:77"));
     let found = judge(&ends[0], Some(&ends[1]));
-    assert_eq!(found[0].verdict, Verdict::Inconclusive(Why::WrongRoute(At::Here)));
-    assert_eq!(found[1].verdict, Verdict::Open);
+    for one in &found[..2] {
+        assert_eq!(one.verdict, Verdict::Inconclusive(Why::WrongRoute(At::Here)), "{:?}", one.direction);
+    }
     // The same address on both: two interfaces of one network, or one NAT.
     ends[0].sockets[0].addresses[1] = address("198.18.0.9:5");
     assert_eq!(judge(&ends[0], Some(&ends[1]))[0].verdict, Verdict::Open);
