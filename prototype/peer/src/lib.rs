@@ -19,7 +19,7 @@
 //!
 //! The QUIC client is the ICE controlling agent, because only a QUIC client opens paths.
 //!
-//! Left out in this version: engines other than noq and quiche, workloads other than a call and bulk.
+//! Left out in this version: engines other than noq and quiche, workloads other than a call, bulk and a probe.
 
 mod call;
 mod control;

@@ -4,6 +4,7 @@
 //! what is not. Never how fast. What cannot be tested as the user that runs the tests is said on standard error.
 
 mod baselines;
+mod blocking;
 #[path = "../common/mod.rs"]
 mod common;
 mod evidence;
