@@ -134,7 +134,8 @@ impl Peers {
 /// None when a peer asks webrtc-ice for what only our agent can do.
 fn of_our_agent(draft: &Draft<'_>, problems: &mut Problems) -> Option<()> {
     let other_policy = draft.policy.as_ref().is_some_and(|policy| *policy != Policy::multipath());
-    let keys = [other_policy.then_some("policy"), Some("disguise"), Some("bind")];
+    let other_bind = draft.bind.is_some_and(|bind| bind != Bind::Address);
+    let keys = [other_policy.then_some("policy"), Some("disguise"), other_bind.then_some("bind")];
     let found = keys.into_iter().flatten().find_map(|key| Some((key, draft.table.get(key)?)));
     let Some((key, node)) = found else { return Some(()) };
     let message = format!("`{key}` is for our ICE agent");
