@@ -47,6 +47,18 @@ const LATE_WAKE_UP: Duration = Duration::from_millis(10);
 /// How long the driver then has to hand in what has arrived meanwhile.
 const CATCH_UP: Duration = Duration::from_millis(20);
 
+/// The interfaces at both ends, as far as the other end names its own.
+pub(crate) type Ends = (String, Option<String>);
+
+/// A link with a validated path.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) link: Link,
+    /// How often it is checked by either end.
+    pub(crate) pace: Duration,
+    pub(crate) ends: Ends,
+}
+
 /// Listens on the links of all living paths and judges the active one.
 #[derive(Debug, Default)]
 pub(crate) struct Silence {
@@ -89,23 +101,31 @@ pub(crate) enum Finding {
 
 impl Silence {
     /// Which links have validated paths, how often each is checked, and which of them carries the payload.
-    pub(crate) fn watch(&mut self, now: Instant, active: Option<Link>, links: &[(Link, Duration)]) {
+    pub(crate) fn watch(&mut self, now: Instant, active: Option<Link>, links: &[Heard]) {
         self.ears.retain(|link, ear| {
-            ear.living &= links.iter().any(|(living, _)| living == link);
+            ear.living &= links.iter().any(|living| living.link == *link);
             ear.living || now < ear.last + REMEMBERED
         });
-        for (link, pace) in links {
-            self.ears.entry(*link).or_insert_with(|| Ear::new(now)).live(now, *pace);
+        for Heard { link, pace, ends } in links {
+            self.ears.entry(*link).or_insert_with(|| Ear::new(now, ends.clone())).live(now, *pace);
         }
         if self.watched.as_ref().map(|watched| watched.link) != active {
             if let Some(ear) = self.watched.as_ref().and_then(|watched| self.ears.get_mut(&watched.link)) {
                 ear.duty = Duty::Standby;
             }
+            let known = active.map(|link| self.known_of(now, link)).unwrap_or_default();
             if let Some(ear) = active.and_then(|link| self.ears.get_mut(&link)) {
-                ear.begin(now);
+                ear.begin(now, known);
             }
             self.watched = active.map(|link| Watched { link, doubt: None });
         }
+    }
+
+    /// The longest recent pause between the interfaces of a link, whatever the address family: one channel carries both.
+    fn known_of(&self, now: Instant, link: Link) -> Duration {
+        let Some(ends) = self.ears.get(&link).map(|ear| &ear.ends) else { return Duration::ZERO };
+        let same = self.ears.values().filter(|ear| ear.ends == *ends && ends.1.is_some());
+        same.map(|ear| ear.pauses.recent(now)).max().unwrap_or_default()
     }
 
     /// The other end's address under a path changed; what was learnt of the path stays true.
@@ -210,6 +230,7 @@ impl Silence {
 /// What was heard on one link.
 #[derive(Debug, Clone)]
 struct Ear {
+    ends: Ends,
     last: Instant,
     /// How often it is checked by either end.
     pace: Duration,
@@ -231,8 +252,9 @@ enum Duty {
 }
 
 impl Ear {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, ends: Ends) -> Self {
         Self {
+            ends,
             last: now,
             pace: Duration::ZERO,
             duty: Duty::Standby,
@@ -253,9 +275,9 @@ impl Ear {
     }
 
     /// It carries the payload from now on.
-    fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, now: Instant, known: Duration) {
         self.duty = Duty::Carrying;
-        self.pauses.age(now);
+        self.pauses.add(now, known);
         self.seasoned = now + SEASON;
     }
 
@@ -331,6 +353,13 @@ impl Pauses {
             self.current = Duration::ZERO;
             self.since = now;
         }
+    }
+
+    /// As long as it is not too old.
+    fn recent(&self, now: Instant) -> Duration {
+        let mut aged = self.clone();
+        aged.age(now);
+        aged.longest()
     }
 
     fn longest(&self) -> Duration {

@@ -5,10 +5,10 @@ use crate::{
     DetectedBy, Event,
     engine::{EnginePath, Link},
     event::Pause,
-    silence::{Finding, Trip},
+    silence::{Finding, Heard, Trip},
 };
 use ice::PairView;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How a loss was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,14 @@ impl Peer {
 
     /// Paths, or the pace of their checks, may have changed.
     pub(super) fn listen(&mut self, now: Instant) {
-        let links: Vec<(Link, Duration)> = self
+        let links: Vec<Heard> = self
             .paths
             .usable()
             .filter_map(|path| {
                 let pair = self.agent.pair_of(path.link.socket, path.link.remote)?;
-                Some((path.link, self.agent.liveness_interval(pair)?))
+                let view = self.pair_on(path.link)?;
+                let ends = (view.interface, view.remote_interface);
+                Some(Heard { link: path.link, pace: self.agent.liveness_interval(pair)?, ends })
             })
             .collect();
         let active = self.paths.active().map(|path| path.link);
