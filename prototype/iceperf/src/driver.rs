@@ -54,7 +54,7 @@ pub(crate) struct Driver {
     next_interval: Option<Instant>,
     /// The newest time that the peer was told; it is never told an older one.
     told: Option<Instant>,
-    reach: (UnboundedSender<(SocketId, Reach)>, UnboundedReceiver<(SocketId, Reach)>),
+    reach: (UnboundedSender<Reached>, UnboundedReceiver<Reached>),
     outcome: Option<Outcome>,
 }
 
@@ -82,6 +82,9 @@ enum Phase {
     /// Started.
     Running,
 }
+
+/// What became of the TCP connections that were tried from beside a socket.
+type Reached = (SocketId, Reach);
 
 /// What woke the loop.
 enum Wake {

@@ -81,7 +81,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             probe::nat(&args, machine.clock, machine.events, machine.control).await
         }),
         Mode::Probe { what: Probe::Path(args) } => {
-            let args = args.as_client();
+            let args = args.into_client();
             on_this_machine(&args.common.bed, async |machine| {
                 driver::run(setup::client(&args)?, machine.around(&args.common)).await
             })

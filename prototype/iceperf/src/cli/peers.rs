@@ -122,7 +122,7 @@ pub(crate) struct ProbePathArgs {
 
 impl ProbePathArgs {
     /// A client that does nothing else.
-    pub(crate) fn as_client(self) -> ClientArgs {
+    pub(crate) fn into_client(self) -> ClientArgs {
         ClientArgs {
             ticket: self.ticket,
             time: None,

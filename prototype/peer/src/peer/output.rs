@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 /// What the driver is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Bind a UDP socket to this interface and this address; answer with [`Peer::socket_opened`] or
-    /// [`Peer::socket_failed`].
+    /// Bind a UDP socket to this interface and this address; answer with [`Peer::socket_opened`](crate::Peer::socket_opened) or
+    /// [`Peer::socket_failed`](crate::Peer::socket_failed).
     OpenSocket {
         /// Its number.
         socket: SocketId,
@@ -55,9 +55,9 @@ pub enum Output {
     },
     /// Record.
     Event(Event),
-    /// A line of the TLS key log (NSS format, without its end), when [`Evidence::key_log`] asks for it.
+    /// A line of the TLS key log (NSS format, without its end), when [`Evidence::key_log`](crate::Evidence::key_log) asks for it.
     KeyLog(String),
-    /// More of the engine's log, when [`Evidence::qlog`] asks for it.
+    /// More of the engine's log, when [`Evidence::qlog`](crate::Evidence::qlog) asks for it.
     Qlog {
         /// Counts this peer's connections from 0; each has a log of its own.
         connection: u32,
