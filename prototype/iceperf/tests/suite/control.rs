@@ -74,7 +74,7 @@ fn the_end_of_the_control_descriptor_stops(lab: &Lab) {
 fn bad_commands_end_with_2(lab: &Lab) {
     for (line, why) in [
         ("begin\n", "control line 1"),
-        ("{\"command\":\"policy\"}\n", "policy is not in this version"),
+        ("{\"command\":\"policy\",\"policy\":\"none\"}\n", "no policy `none`"),
         ("{\"command\":\"start\",\"monotonic_ns\":1}\n", "more than an hour away"),
     ] {
         let mut server = lab.start(Host::Server, "server --control-fd 0");
