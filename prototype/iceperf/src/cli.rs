@@ -443,6 +443,7 @@ mod tests {
             ("iceperf server --ice theirs", "ours, webrtc-ice"),
             ("iceperf server --events-fd -3", "-3"),
             ("iceperf server --engine quick", "noq"),
+            ("iceperf server --call-relay 192.0.2.1:3478", "--call-secret-file"),
             ("iceperf server --policy fastest", "multipath, rfc8445, whatsapp, quickshare, prototype-2024"),
             ("iceperf server --policy whatsapp,stop=soon", "`soon` is no value of `stop`"),
             ("iceperf server --disguise wwan0=quic", "no disguise `quic`; there are: plain, first-byte"),
@@ -468,7 +469,8 @@ mod tests {
     fn ice_is_told_of_servers_policy_disguises_and_binding() {
         let line = "iceperf client --ticket-file t --stun 192.0.2.1:3478 --stun [2001:db8::1]:3478 \
                     --turn me:p:a@ss@192.0.2.1:3478 --policy whatsapp,stop=never --disguise xor \
-                    --disguise wwan0=plain --bind address";
+                    --disguise wwan0=plain --bind address --call-relay 192.0.2.3:3478 \
+                    --call-relay [2001:db8::3]:3478 --call-secret-file s";
         let cli = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
         let Mode::Client(ClientArgs { common, .. }) = cli.mode else { panic!("a client") };
         assert_eq!(common.stun.len(), 2);
@@ -477,6 +479,7 @@ mod tests {
         assert!(!format!("{common:?}").contains("p:a@ss"), "{common:?}");
         assert_eq!(common.policy.to_string(), "whatsapp,stop=never");
         assert_eq!(common.disguises.len(), 2);
+        assert_eq!(common.call_relays.len(), 2);
         assert_eq!(common.bind(), Bind::Address);
         for (words, bind) in [
             ("", Bind::Device),
@@ -503,6 +506,7 @@ mod tests {
             ("--stun 192.0.2.1:3478", None),
             ("--policy rfc8445", Some("--policy")),
             ("--disguise wwan0=xor", Some("--disguise")),
+            ("--call-relay 192.0.2.1:3478 --call-secret-file s", Some("--call-relay")),
             ("--bind none", Some("--bind")),
         ] {
             assert_eq!(asked(words), option, "{words}");

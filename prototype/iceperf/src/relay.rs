@@ -248,19 +248,8 @@ fn secret(file: Option<&Path>) -> Result<String, Failure> {
     let fresh = || random_bytes::<16>().map(|bytes| to_hex(&bytes)).map_err(failed);
     let Some(path) = file else { return fresh() };
     match std::fs::read_to_string(path) {
-        Ok(text) => match text.trim() {
-            secret
-                if !secret.is_empty()
-                    && secret.len() <= 128
-                    && secret.chars().all(|c| c.is_ascii_graphic()) =>
-            {
-                Ok(secret.to_owned())
-            }
-            _ => Err(Failure::arguments(format!(
-                "--secret-file: {}: not one line of 1 to 128 ASCII characters",
-                path.display()
-            ))),
-        },
+        Ok(text) => password(&text)
+            .map_err(|why| Failure::arguments(format!("--secret-file: {}: {why}", path.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = fresh()?;
             create(path, format!("{secret}\n").as_bytes()).map_err(failed)?;
@@ -268,6 +257,13 @@ fn secret(file: Option<&Path>) -> Result<String, Failure> {
         }
         Err(error) => Err(Failure::machine(format!("--secret-file: {}: {error}", path.display()))),
     }
+}
+
+/// The line of a file for passwords.
+pub(crate) fn password(text: &str) -> Result<String, &'static str> {
+    let word = text.trim();
+    let fits = (1..=128).contains(&word.len()) && word.chars().all(|c| c.is_ascii_graphic());
+    fits.then(|| word.to_owned()).ok_or("not one line of 1 to 128 ASCII characters")
 }
 
 fn announce(listens: &[SocketAddr], args: &RelayArgs, secret: &str) {

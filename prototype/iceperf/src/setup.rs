@@ -5,9 +5,10 @@ use crate::{
     evidence::Evidence,
     failure::Failure,
     identity::{self, Identity, IdentityError},
+    relay::password,
     webrtc::{self, Meeting},
 };
-use peer::{CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Side, Ticket};
+use peer::{CallRelays, CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Side, Ticket};
 use std::{
     fs, io,
     net::SocketAddr,
@@ -186,6 +187,7 @@ fn config(role: Role, evidence: &Evidence, args: &CommonArgs) -> Result<PeerConf
         // To the peer behind webrtc-ice there are no servers.
         stun: if args.ice == IceAgent::Ours { args.stun.clone() } else { vec![] },
         relays: if args.ice == IceAgent::Ours { relays(args)? } else { vec![] },
+        call_relays: call_relays(args)?,
         disguises: args.disguises.clone(),
         call: Some(CallSpec::new(rate, payload).map_err(Failure::arguments)?),
         bulk: None,
@@ -213,6 +215,17 @@ fn relays(args: &CommonArgs) -> Result<Vec<RelayServer>, Failure> {
         }
     }
     Ok(relays)
+}
+
+/// Relays as WhatsApp has them. The one password is of all of them.
+fn call_relays(args: &CommonArgs) -> Result<Option<CallRelays>, Failure> {
+    let Some(path) = &args.call_secret_file else { return Ok(None) };
+    let failed = |what: &dyn std::fmt::Display| {
+        Failure::arguments(format!("--call-secret-file: {}: {what}", path.display()))
+    };
+    let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let password = password(&text).map_err(|why| failed(&why))?;
+    Ok(Some(CallRelays { addresses: args.call_relays.clone(), password }))
 }
 
 fn peer(config: PeerConfig) -> Result<Peer, Failure> {

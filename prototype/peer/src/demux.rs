@@ -12,6 +12,8 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Stun,
+    /// WhatsApp's relays have methods of STUN whose first byte is beyond those of RFC 9443.
+    CallRelay,
     Rendezvous,
     Quic,
     Unknown,
@@ -20,6 +22,7 @@ pub(crate) enum Protocol {
 pub(crate) fn protocol(datagram: &[u8]) -> Protocol {
     match datagram.first() {
         Some(0..=3) => Protocol::Stun,
+        Some(8) => Protocol::CallRelay,
         // 64 to 79 are TURN channels where a relay is at the other end, and QUIC elsewhere.
         Some(64..=127 | 192..=255) => Protocol::Quic,
         _ if rendezvous::is_rendezvous(datagram) => Protocol::Rendezvous,

@@ -59,7 +59,9 @@ pub use ice::{
 pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};
 pub use object::{BulkDirection, BulkSpec};
-pub use peer::{ConfigError, Outcome, Output, PathStatus, Peer, PeerConfig, ProbeSpec, Role, Transmit};
+pub use peer::{
+    CallRelays, ConfigError, Outcome, Output, PathStatus, Peer, PeerConfig, ProbeSpec, Role, Transmit,
+};
 pub use policy::{ChangeError, Checks, Costs, Disguise, Held, KEYS as POLICY_KEYS, Policy};
 pub use secret::{Secret, Side};
 pub use ticket::{Ticket, TicketError};

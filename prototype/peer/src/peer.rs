@@ -16,7 +16,7 @@ mod streams;
 mod watching;
 
 pub use commands::PathStatus;
-pub use config::{ConfigError, PeerConfig, Role};
+pub use config::{CallRelays, ConfigError, PeerConfig, Role};
 pub use output::{Outcome, Output, Transmit};
 #[cfg(test)]
 pub(crate) use probing::CANDIDATES;
@@ -448,6 +448,9 @@ impl Peer {
         self.tell_findings();
         self.end_bulk(now, if self.farewell.is_some() { "not-confirmed" } else { "interrupted" });
         self.last_samples();
+        self.transmit(now);
+        // After the last that is sent through its relays.
+        self.agent.leave_call(now);
         self.transmit(now);
         while let Some(event) = self.rejections.poll(now, true) {
             self.event(event);

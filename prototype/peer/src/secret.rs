@@ -4,7 +4,7 @@
 //! the rendezvous server carries, and the proof that the QUIC client shows. None of them reveals another.
 
 use base64::Engine as _;
-use ice::Credentials;
+use ice::{Credentials, stun::whatsapp::CallId};
 use ring::{aead, digest, hkdf, hmac};
 use std::fmt;
 
@@ -63,6 +63,11 @@ impl Secret {
     /// Names the rendezvous session. Knowing it admits to the session, so it is as secret as the secret.
     pub(crate) fn session(&self) -> [u8; 16] {
         self.derive(b"rendezvous session", b"")
+    }
+
+    /// Names the call on relays as WhatsApp has them.
+    pub(crate) fn relayed_call(&self) -> CallId {
+        CallId(self.derive(b"relayed call", b""))
     }
 
     /// Encrypts and authenticates what the rendezvous server carries for `from`.
@@ -176,6 +181,8 @@ mod tests {
         assert_ne!(client.pwd(), server.pwd());
         assert_ne!(Secret([2; 16]).session(), secret.session());
         assert_ne!(secret.derived("one").session(), secret.session());
+        assert_ne!(secret.relayed_call().0, secret.session());
+        assert_ne!(Secret([2; 16]).relayed_call(), secret.relayed_call());
         assert_ne!(secret.derived("one"), secret.derived("two"));
         assert!(secret.proves(b"x", &secret.proof(b"x")));
         assert!(!secret.proves(b"y", &secret.proof(b"x")));

@@ -171,6 +171,17 @@ pub(crate) struct CommonArgs {
     /// Read TURN servers from this file, one a line, written as for --turn; # begins a comment (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "ICE")]
     pub(crate) turn_file: Vec<PathBuf>,
+    /// Meet the other end at this relay as WhatsApp has them, `iceperf relay --mimic whatsapp` (repeatable)
+    #[arg(
+        long = "call-relay",
+        value_name = "ADDR:PORT",
+        requires = "call_secret_file",
+        help_heading = "ICE"
+    )]
+    pub(crate) call_relays: Vec<SocketAddr>,
+    /// The password of these relays is the line in this file: the relays' --secret-file
+    #[arg(long, value_name = "FILE", requires = "call_relays", help_heading = "ICE")]
+    pub(crate) call_secret_file: Option<PathBuf>,
     /// Disguise checks to the other peer, so that filters do not take them for STUN: everywhere, or on one interface
     /// (repeatable): plain, first-byte, cookie, first-byte-cookie, scrambled-length, xor. The other peer answers in the
     /// same disguise
@@ -301,6 +312,7 @@ impl CommonArgs {
         let asked = [
             (self.policy != Policy::multipath(), "--policy"),
             (!self.disguises.is_empty(), "--disguise"),
+            (!self.call_relays.is_empty(), "--call-relay"),
             (self.bind.is_some(), "--bind"),
         ];
         asked.into_iter().find_map(|(asked, option)| asked.then_some(option))

@@ -3,7 +3,7 @@
 use super::ProbeSpec;
 use crate::{BulkSpec, CallSpec, Disguise, EngineKind, Evidence, Identity, Policy, Secret, Ticket};
 use ice::RelayServer;
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 use thiserror::Error;
 
 /// What a peer is told once.
@@ -19,6 +19,8 @@ pub struct PeerConfig {
     pub stun: Vec<SocketAddr>,
     /// TURN servers that are asked for relayed candidates on every interface.
     pub relays: Vec<RelayServer>,
+    /// Relays as WhatsApp has them, where both ends meet; both name those that they know.
+    pub call_relays: Option<CallRelays>,
     /// How checks are disguised, and where; the last that names an interface counts for it.
     pub disguises: Vec<Disguise>,
     /// What is sent both ways once connected; both ends name their own. A server calls only a client that calls it.
@@ -39,6 +41,22 @@ pub struct PeerConfig {
     pub evidence: Evidence,
     /// Of everything random here. TLS keys come from the operating system all the same.
     pub seed: u64,
+}
+
+/// Relays as WhatsApp has them, and what lets us in. Which call it is follows from the ticket's secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CallRelays {
+    /// At most 16 are used; more are learnt from the other end.
+    pub addresses: Vec<SocketAddr>,
+    /// Of a user of all of them.
+    pub password: String,
+}
+
+impl fmt::Debug for CallRelays {
+    /// Leaves the password out: this ends up in logs.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("CallRelays").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
 }
 
 /// Which end of the connection.

@@ -59,7 +59,10 @@ impl Peer {
     }
 
     fn on_relay(&mut self, socket: SocketId, server: SocketAddr, news: RelayNews) {
-        if let RelayNews::Allocated { base, .. } = news {
+        // Towards a relay of a call, nothing is wrapped.
+        if let RelayNews::Allocated { base, .. } = news
+            && self.agent.relay_of(base).is_some()
+        {
             self.bases.retain(|base| self.agent.relay_of(*base).is_some());
             self.bases.insert(base);
             self.sockets.note_relayed(base, socket);
@@ -73,7 +76,7 @@ impl Peer {
         self.changed = true;
         self.paths.set_suspect(link, state != PairState::Up);
         // As against a candidate that the other end withdrew.
-        let is_relays = self.bases.contains(&link.socket) && cause.starts_with("relay");
+        let is_relays = cause.starts_with("relay");
         self.event(Event::Pair { view, state, cause });
         match state {
             PairState::Down => self.lose_link(now, link, DetectedBy::CheckSilence),

@@ -45,7 +45,11 @@ impl Peer {
         datagram: &[u8],
     ) -> Result<(), &'static str> {
         let protocol = demux::protocol(datagram);
-        let is_stun = protocol == Protocol::Stun;
+        let is_stun = match protocol {
+            Protocol::Stun => true,
+            Protocol::CallRelay => self.config.call_relays.is_some(),
+            _ => false,
+        };
         if is_stun || self.agent.may_be_disguised(link.remote, datagram) {
             match self.handle_stun(now, link, datagram) {
                 // Not authentic under its disguise: 0x40 is also the first byte of a QUIC packet.
@@ -57,7 +61,7 @@ impl Peer {
             Protocol::Stun => Err(Rejected::NotStun.reason()),
             Protocol::Rendezvous => self.handle_signalling(now, link, datagram),
             Protocol::Quic => self.handle_quic(now, link, ecn, datagram),
-            Protocol::Unknown => Err("unknown-protocol"),
+            Protocol::CallRelay | Protocol::Unknown => Err("unknown-protocol"),
         }
     }
 

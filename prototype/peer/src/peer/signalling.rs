@@ -1,13 +1,13 @@
 //! How the peers learn each other's candidates: from the ticket, over rendezvous servers, and inside the connection.
 
-use super::{Connection, Outcome, Peer, Role, Transmit, probing};
+use super::{CallRelays, Connection, Outcome, Peer, Role, Transmit, probing};
 use crate::{
     Event,
     control::Frame,
     engine::Link,
     rendezvous::{self, DescribedCandidate, Description, Dropped, Version},
 };
-use ice::{Credentials, RemoteCandidate};
+use ice::{Call, Credentials, RemoteCandidate};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -34,12 +34,19 @@ impl Peer {
         for server in self.config.relays.clone() {
             self.agent.add_relay_server(now, server);
         }
+        self.join_call(now);
         if let Some(signalling) = &mut self.signalling {
             for server in signalling.servers().to_vec() {
                 self.agent.add_stun_server(now, server);
             }
             signalling.resume(now);
         }
+    }
+
+    fn join_call(&mut self, now: Instant) {
+        let Some(CallRelays { addresses, password }) = self.config.call_relays.clone() else { return };
+        self.agent.join_call(now, &Call { id: self.secret.relayed_call(), password });
+        addresses.into_iter().for_each(|address| self.agent.add_call_relay(now, address));
     }
 
     pub(super) fn description(&self) -> Description {

@@ -1,6 +1,7 @@
 //! Whole peers over the network model, in virtual time.
 
 mod bulk;
+mod call_relays;
 mod disguises;
 mod evidence;
 mod fading;

@@ -1,6 +1,6 @@
 //! Calls over TURN relays: alone, and beside direct paths that come and go.
 
-use crate::world::{Signal, World, host};
+use crate::world::{Signal, World, addresses, host};
 use netmodel::{
     Dependence, Ipv6Access, LinkSpec, NatKind, NatSpec, NetworkSpec, PortAssignment, ServerSpec, Topology,
 };
@@ -200,5 +200,41 @@ fn who_lost_all_paths_at_once_is_heard_again_on_the_next() {
         world.run_until(secs(5));
         let used = in_use(&world, "laptop").unwrap();
         assert_eq!(used.remote_interface.as_deref(), Some("wlan0"), "seed {seed}: {used:?}");
+    }
+}
+
+/// Both ends meet at relays as WhatsApp has them: the one that carries the call falls silent, and nobody is told.
+#[test]
+fn a_call_moves_to_another_relay_of_its_own_kind() {
+    for seed in 0..4 {
+        let mut topology = symmetric();
+        topology.servers = ["meet", "call-1", "call-2"].map(server).into();
+        let mut world = World::new(topology, Signal::Rendezvous, seed);
+        world.start();
+        world.run_until(secs(10));
+        assert_eq!(world.connections().len(), 2, "{:?}", world.hosts["laptop"].outcome);
+        let carrying = |world: &World, at: &str| {
+            let used = in_use(world, at).unwrap();
+            assert_eq!(used.candidate, CandidateKind::Relay, "seed {seed}, {at}: {used:?}");
+            let servers = ["call-1", "call-2"];
+            let is_its = |name: &&str| {
+                let port = world.plan.server(name).unwrap().id;
+                addresses(&world.plan, port).contains(&used.remote.ip())
+            };
+            servers.into_iter().find(is_its).unwrap_or_else(|| panic!("over neither: {used:?}"))
+        };
+        let first = carrying(&world, "laptop");
+        assert_eq!(carrying(&world, "desktop"), first, "seed {seed}");
+        for at in ["laptop", "desktop"] {
+            assert!(world.longest_gap(at, secs(3), secs(10)) < ms(80), "seed {seed}, {at}");
+        }
+        world.call_relays.kill(first);
+        world.run_until(secs(20));
+        assert_eq!(world.connections().len(), 2, "the same connection");
+        for at in ["laptop", "desktop"] {
+            assert_ne!(carrying(&world, at), first, "seed {seed}, {at}");
+            let gap = world.interruption(at, secs(10));
+            assert!(gap < ms(600), "seed {seed}, {at}: {gap:?}");
+        }
     }
 }

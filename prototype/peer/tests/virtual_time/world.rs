@@ -1,7 +1,10 @@
 //! Two peers, a rendezvous server and the network model in virtual time: the loop that every driver has, with a
 //! clock that jumps from deadline to deadline.
 
-use crate::trouble::{Held, Trouble};
+use crate::{
+    call_relays::CallRelays,
+    trouble::{Held, Trouble},
+};
 use ice::server::{Server, ServerConfig, ServerOutput};
 use netmodel::{
     Block, BlockAnswer, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
@@ -33,6 +36,8 @@ pub(crate) struct World {
     meet: rendezvous::Server,
     /// On the topology's server `relay`, if it has one.
     relay: Option<Relay>,
+    /// On its servers `call-1`, `call-2` and so on.
+    pub(crate) call_relays: CallRelays,
     /// Since the epoch, host, event: in order.
     pub(crate) events: Vec<(Duration, String, Event)>,
     ticket: Ticket,
@@ -135,6 +140,7 @@ pub(crate) fn call_config(role: Role, seed: u64) -> PeerConfig {
         policy: Policy::multipath(),
         stun: vec![],
         relays: vec![],
+        call_relays: None,
         disguises: vec![],
         call: Some(CallSpec::default()),
         bulk: None,
@@ -197,12 +203,14 @@ impl World {
         for config in [&mut server, &mut client] {
             let user = |address| RelayServer { address, username: USER.into(), password: PASSWORD.into() };
             config.relays = relay.iter().copied().map(user).collect();
+            config.call_relays = CallRelays::of(&plan);
             configure(config);
         }
         let mut world = Self {
             epoch,
             now: epoch,
             network: Network::new(&plan, seed),
+            call_relays: CallRelays::new(&plan),
             trouble: Trouble::default(),
             plan,
             hosts: BTreeMap::new(),
@@ -438,6 +446,11 @@ impl World {
             if let Some(answer) = control.answer(udp.source, payload) {
                 self.network.inject(self.now, port, build_udp(udp.destination, udp.source, &answer).unwrap());
             }
+        } else if owner.starts_with("call-") {
+            let answers = self.call_relays.hear(&owner, self.now, &udp, payload);
+            for packet in answers {
+                self.network.inject(self.now, port, packet);
+            }
         } else if owner == "relay" {
             let relay = self.relay.as_mut().unwrap();
             // What a stranger sends is not for it.
@@ -584,7 +597,7 @@ impl Relay {
     }
 }
 
-fn addresses(plan: &Plan, port: PortId) -> Vec<IpAddr> {
+pub(crate) fn addresses(plan: &Plan, port: PortId) -> Vec<IpAddr> {
     let port = plan.port(port).unwrap();
     let v6 = port.ipv6.map(|(ip, _)| IpAddr::from(ip));
     let v4 = port.ipv4.map(|(ip, _)| IpAddr::from(ip));
