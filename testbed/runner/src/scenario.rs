@@ -167,8 +167,9 @@ impl Scenario {
         // An unsound server was told already.
         let has_rendezvous = servers.len() < names.servers.len()
             || servers.values().any(|server| server.kind == ServerKind::Rendezvous);
-        let meeting =
-            peers::Surroundings { names: &names, share_a_network: &share_a_network, has_rendezvous };
+        let has_call_relays = servers.values().any(|server| server.mimic.is_some());
+        let share_a_network = &share_a_network;
+        let meeting = peers::Surroundings { names: &names, share_a_network, has_rendezvous, has_call_relays };
         let peers = table.require("peers", problems);
         let peers = peers.and_then(|node| Peers::read(node, &meeting, problems));
         let backends = read_backends(&table, problems);

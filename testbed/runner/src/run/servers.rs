@@ -29,7 +29,7 @@ const TURN_USER: &str = "iceperf";
 
 /// What a peer is told of the relays.
 pub(super) const RELAYS: &str = "relays";
-/// The password of `iceperf relay`.
+/// The password of `iceperf relay`, in its folder; and in a peer's, if peers need it alone.
 pub(super) const RELAY_SECRET: &str = "secret";
 /// Of coturn: what it is told, and the files that it makes for itself.
 const COTURN_CONFIGURATION: &str = "turnserver.conf";
@@ -76,6 +76,9 @@ impl Cast<'_> {
                     vec!["relay".into(), "--secret-file".into(), secret.into(), "--user".into()];
                 arguments.push(TURN_USER.into());
                 arguments.extend(addresses.iter().flat_map(|ip| ["--bind".into(), ip.to_string().into()]));
+                if let Some(mimic) = server.mimic {
+                    arguments.extend(["--mimic".into(), mimic.name().into()]);
+                }
                 if server.kind == ServerKind::Stun {
                     arguments.extend(["--allocations".into(), "0".into()]);
                 }
@@ -102,12 +105,14 @@ impl Cast<'_> {
         folder: &Path,
         password: &str,
     ) -> Result<Vec<OsString>, ChildError> {
-        let of = |kinds: &[ServerKind]| -> Vec<SocketAddr> {
-            let servers = self.scenario.servers.iter().filter(|(_, server)| kinds.contains(&server.kind));
+        let of_those = |which: &dyn Fn(&Server) -> bool| -> Vec<SocketAddr> {
+            let servers = self.scenario.servers.iter().filter(|(_, server)| which(server));
             // Of each family one: asking the others, too, would find nothing more.
             let firsts = servers.filter_map(|(name, _)| self.plan.server(name)).flat_map(addresses);
             firsts.map(|ip| SocketAddr::new(ip, STUN_PORT)).collect()
         };
+        let of =
+            |kinds: &[ServerKind]| of_those(&|server| server.mimic.is_none() && kinds.contains(&server.kind));
         let stun = of(&[ServerKind::Stun, ServerKind::Relay, ServerKind::Coturn]).into_iter();
         let mut arguments: Vec<OsString> =
             stun.flat_map(|at| ["--stun".into(), at.to_string().into()]).collect();
@@ -117,6 +122,14 @@ impl Cast<'_> {
             let file = folder.join(RELAYS);
             write(&file, lines.collect::<String>().as_bytes())?;
             arguments.extend(["--turn-file".into(), file.into()]);
+        }
+        let call_relays = of_those(&|server| server.mimic.is_some());
+        if !call_relays.is_empty() {
+            let file = folder.join(RELAY_SECRET);
+            write(&file, format!("{password}\n").as_bytes())?;
+            arguments.extend(["--call-secret-file".into(), file.into()]);
+            arguments
+                .extend(call_relays.iter().flat_map(|at| ["--call-relay".into(), at.to_string().into()]));
         }
         Ok(arguments)
     }

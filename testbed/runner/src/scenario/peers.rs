@@ -94,6 +94,8 @@ pub(crate) struct Surroundings<'a> {
     /// Whether two hosts have an interface in one network; none when a host is unsound, and that was told.
     pub(crate) share_a_network: &'a dyn Fn(&str, &str) -> Option<bool>,
     pub(crate) has_rendezvous: bool,
+    /// Relays as WhatsApp has them.
+    pub(crate) has_call_relays: bool,
 }
 
 impl Peers {
@@ -115,6 +117,12 @@ impl Peers {
         let engine = agree("engine", client.engine, server.engine, &server, problems)?.unwrap_or(Engine::Noq);
         let ice = agree("ice", client.ice, server.ice, &server, problems)?.unwrap_or(IceAgent::Ours);
         if ice == IceAgent::WebrtcIce {
+            if around.has_call_relays {
+                let node = client.table.get("ice").or(server.table.get("ice")).unwrap_or(client.node);
+                let message = "a relay with `mimic: whatsapp` is for our ICE agent";
+                let problem = Problem::new(message, node.span, "webrtc-ice has nothing like it");
+                problems.push(problem.help("leave out `mimic`, or `ice: webrtc-ice`"));
+            }
             of_our_agent(&client, problems)?;
             of_our_agent(&server, problems)?;
         }

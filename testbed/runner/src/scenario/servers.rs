@@ -5,7 +5,7 @@ use super::{
     quantity::{self, parse_duration},
     reader::{self, Table},
     words,
-    yaml::{Node, Value},
+    yaml::{Entry, Node, Value},
 };
 use serde::Serialize;
 use std::{num::NonZeroU8, time::Duration};
@@ -19,6 +19,25 @@ pub(crate) struct Server {
     pub(crate) delay: Duration,
     /// How many it has of each family.
     pub(crate) addresses: NonZeroU8,
+    /// Whose relay it is like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mimic: Option<Mimic>,
+}
+
+/// Whose relays peers meet at, in the place of TURN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mimic {
+    WhatsApp,
+}
+
+impl Mimic {
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WhatsApp => "whatsapp",
+        }
+    }
 }
 
 /// What it runs.
@@ -81,9 +100,23 @@ impl Server {
         let delay = delay.and_then(|node| reader::value(node, "a duration", parse_duration, problems));
         let addresses = table.get("addresses").map(|node| read_addresses(node, problems));
         let kind = ServerKind::from_word(kind?);
+        let mimic = match table.entry("mimic") {
+            Some(entry) => Some(read_mimic(entry, kind, problems)?),
+            None => None,
+        };
         let addresses = addresses.unwrap_or(Some(kind.usual_addresses()));
-        Some(Self { kind, delay: delay?, addresses: addresses? })
+        Some(Self { kind, delay: delay?, addresses: addresses?, mimic })
     }
+}
+
+fn read_mimic(entry: &Entry, kind: ServerKind, problems: &mut Problems) -> Option<Mimic> {
+    if kind != ServerKind::Relay {
+        let message = format!("`mimic` is for relays, and this is `kind: {}`", kind.name());
+        let problem = Problem::new(message, entry.key_span, "not of this kind");
+        problems.push(problem.help("leave out `mimic`, or write `kind: relay`"));
+        return None;
+    }
+    reader::word(&entry.value, &words::MIMICS, problems).map(|_| Mimic::WhatsApp)
 }
 
 fn read_addresses(node: &Node, problems: &mut Problems) -> Option<NonZeroU8> {

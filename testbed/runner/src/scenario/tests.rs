@@ -204,6 +204,7 @@ fn the_resolved_form_reads_back_as_the_same() {
         &[
             "servers.turn={kind: coturn, delay: 1ms}",
             "servers.seen={kind: stun, delay: 1ms, addresses: 1}",
+            "servers.like={kind: relay, delay: 1ms, mimic: whatsapp}",
             "networks.spot={link: {delay: 1ms}, nat: {}}",
             "timeline=[{at: 1s, do: {server_down: turn}}, {at: 2s, do: {server_up: turn}}, \
              {at: 3s, do: {hotspot: {host: laptop, interface: wlan0, network: spot}}}]",

@@ -144,10 +144,13 @@ pub(crate) const BLOCK_DIRECTION: Vocabulary = words("a direction", &["in", "out
 
 pub(crate) const BLOCK_ANSWER: Vocabulary = words("an answer", &["silence", "icmp-prohibited"], &[]);
 
-pub(crate) const SERVER: Vocabulary = words("a key of a server", &["kind", "delay", "addresses"], &["mimic"]);
+pub(crate) const SERVER: Vocabulary =
+    words("a key of a server", &["kind", "delay", "addresses", "mimic"], &[]);
 
 pub(crate) const SERVER_KINDS: Vocabulary =
     words("a kind of server", &["rendezvous", "stun", "relay", "control", "coturn", "iperf3"], &[]);
+
+pub(crate) const MIMICS: Vocabulary = words("something that a relay can be like", &["whatsapp"], &[]);
 
 pub(crate) const PEERS: Vocabulary = words("a key of `peers`", &["client", "server"], &[]);
 
