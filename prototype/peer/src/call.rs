@@ -138,3 +138,11 @@ impl Unit {
         })
     }
 }
+
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Some(unit) = Unit::from_bytes(bytes) {
+        let again = Unit::from_bytes(&unit.to_bytes()).expect("a unit");
+        assert_eq!((again.sequence, again.sent, again.bytes), (unit.sequence, unit.sent, unit.bytes));
+    }
+}

@@ -58,6 +58,19 @@ impl Reader {
     }
 }
 
+/// A stream in two pieces.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let (mut whole, mut cut) = (Reader::default(), Reader::default());
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    let Ok(frames) = whole.take_in(bytes) else { return };
+    let again = [first, rest].map(|part| cut.take_in(part)).into_iter().flatten().flatten();
+    assert_eq!(again.collect::<Vec<_>>(), frames);
+    for frame in frames {
+        assert_eq!(Reader::default().take_in(&frame.to_bytes()), Ok(vec![frame]));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,6 +46,21 @@ pub mod fuzzing {
     pub fn object<'input>(inputs: impl Iterator<Item = &'input [u8]>) {
         crate::object::fuzz(inputs);
     }
+
+    /// Everything else that comes from somewhere as bytes: tickets, rendezvous messages and what is sealed in them, frames
+    /// of the control stream, datagrams of a call. What was understood is written again, and read as the same.
+    pub fn words(bytes: &[u8]) {
+        if let Ok(text) = str::from_utf8(bytes) {
+            if let Ok(policy) = text.parse::<crate::Policy>() {
+                assert_eq!(policy.to_string().parse().as_ref(), Ok(&policy));
+            }
+            let _ = text.parse::<crate::Disguise>();
+        }
+        crate::ticket::fuzz(bytes);
+        crate::rendezvous::fuzz(bytes);
+        crate::control::fuzz(bytes);
+        crate::call::fuzz(bytes);
+    }
 }
 
 pub use call::{CallError, CallSpec};

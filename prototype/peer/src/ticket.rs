@@ -91,6 +91,12 @@ impl FromStr for Ticket {
         if checksum(content) != *found {
             return Err(TicketError::Checksum);
         }
+        Ticket::from_content(content)
+    }
+}
+
+impl Ticket {
+    fn from_content(content: &[u8]) -> Result<Self, TicketError> {
         let content: Content = postcard::from_bytes(content).map_err(|_| TicketError::Content)?;
         let count = content.addresses.len() + content.rendezvous.len();
         if !(1..=MAX_ADDRESSES).contains(&count) {
@@ -102,6 +108,15 @@ impl FromStr for Ticket {
             fingerprint: Fingerprint(content.fingerprint),
             secret: Secret(content.secret),
         })
+    }
+}
+
+/// Any text, and any content behind a checksum that is right.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = std::str::from_utf8(bytes).map(str::parse::<Ticket>);
+    if let Ok(ticket) = Ticket::from_content(bytes) {
+        assert_eq!(ticket.to_string().parse().as_ref(), Ok(&ticket));
     }
 }
 

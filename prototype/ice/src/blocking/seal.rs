@@ -6,6 +6,7 @@ use crate::stun;
 
 /// Derived from what both ends share; whoever has it may take part.
 pub struct Key {
+    #[cfg_attr(fuzzing, expect(dead_code, reason = "fuzzers see through seals"))]
     cipher: aead::LessSafeKey,
     nonce: hmac::Key,
     pub(super) stun: stun::Key,
@@ -34,8 +35,21 @@ impl Key {
         }
     }
 
+    /// What fuzzers see in its place: they cannot guess a seal, and have the more time for what lies behind it.
+    #[cfg(fuzzing)]
+    pub(super) fn seal(&self, text: &[u8]) -> Vec<u8> {
+        [&[0; aead::NONCE_LEN], text].concat()
+    }
+
+    #[cfg(fuzzing)]
+    pub(super) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (_, text) = sealed.split_first_chunk::<{ aead::NONCE_LEN }>()?;
+        Some(text.to_vec())
+    }
+
     /// Encrypts and authenticates. What comes out looks random from the first byte to the last. One text has one form
     /// (the idea of RFC 8452), so that a run that begins again never uses a nonce for two texts.
+    #[cfg(not(fuzzing))]
     pub(super) fn seal(&self, text: &[u8]) -> Vec<u8> {
         let nonce: [u8; aead::NONCE_LEN] = self.tag(b"nonce", text);
         let mut sealed = text.to_vec();
@@ -47,6 +61,7 @@ impl Key {
     }
 
     /// Undoes [`seal`](Self::seal); none when it was made with another key, or changed on its way.
+    #[cfg(not(fuzzing))]
     pub(super) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = sealed.split_first_chunk::<{ aead::NONCE_LEN }>()?;
         let mut text = text.to_vec();

@@ -174,3 +174,17 @@ impl Message {
         (first == FIRST_BYTE).then_some(message)
     }
 }
+
+/// Messages of both sides, and descriptions as they come out of their seal.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Some(message) = Message::from_bytes(bytes)
+        && let Some(again) = message.to_bytes()
+    {
+        assert_eq!(Message::from_bytes(&again), Some(message));
+    }
+    if let Some(description) = Description::from_bytes(bytes) {
+        assert_eq!(Description::from_bytes(&description.to_bytes()).as_ref(), Some(&description));
+        let _ = description.candidates.iter().map(DescribedCandidate::to_remote).count();
+    }
+}
