@@ -138,6 +138,9 @@ pub enum Event {
     CheckList(CheckListState),
     /// A role conflict changed our role.
     RoleChanged(Role),
+    /// The policy answers a loss with a restart ([`OnLoss::Restart`](crate::policy::OnLoss::Restart)): draw new
+    /// credentials, hand them to [`Agent::restart`](crate::Agent::restart), and signal them.
+    RestartWanted,
     /// The other end refused our credentials: most likely one side has a stale or wrong secret. Nothing
     /// else follows from it, because anyone on the path could have said so.
     RemoteRefused {

@@ -12,7 +12,7 @@ use crate::candidate::{CandidateKind, SocketId};
 use crate::checklist::Pair;
 use crate::event::{Event, StopReason};
 use crate::pair::{PairId, PairState};
-use crate::policy::{Answers, Cadence, Interfaces, Keeping, Policy, Reach, Scope, Standby, Stop};
+use crate::policy::{Answers, Cadence, Interfaces, Keeping, OnLoss, Policy, Reach, Scope, Standby, Stop};
 use crate::transaction::Repeat;
 
 /// What the policy has to remember.
@@ -83,6 +83,7 @@ impl Agent {
                 self.policing.reached = None;
                 self.policing.lost = true;
                 self.resume();
+                self.ask_for_restart();
             }
             _ => {}
         }
@@ -92,9 +93,31 @@ impl Agent {
         self.repace(now);
     }
 
-    /// The aim of probing, once it is reached.
+    /// A new session has an aim of its own; what the one before lost counts no more.
+    pub(crate) fn police_anew(&mut self) {
+        self.policing.reached = None;
+        self.policing.lost = false;
+        self.policing.late.clear();
+        self.resume();
+    }
+
+    /// A session that was restarted and found nothing leads to another one.
+    pub(crate) fn on_failed(&mut self) {
+        if self.session.number > 0 && !self.policing.lost {
+            self.ask_for_restart();
+        }
+    }
+
+    fn ask_for_restart(&mut self) {
+        if self.config.policy.on_loss == OnLoss::Restart {
+            self.tell(Event::RestartWanted);
+        }
+    }
+
+    /// The aim of probing, once it is reached in this session.
     fn aim(&self) -> Option<StopReason> {
-        let usable = || self.checklist.iter().filter(|pair| pair.state.is_usable());
+        let is_usable = |pair: &&Pair| pair.state.is_usable() && self.is_current(pair.session);
+        let usable = || self.checklist.iter().filter(is_usable);
         match self.config.policy.stop {
             Stop::Never => None,
             Stop::Direct(wanted) => {
@@ -136,8 +159,12 @@ impl Agent {
             return true;
         }
         let policy = &self.config.policy;
-        let late = self.policing.late.contains(&pair.socket);
-        match if late { policy.on_return } else { policy.on_loss } {
+        let scope = match policy.on_loss {
+            _ if self.policing.late.contains(&pair.socket) => policy.on_return,
+            OnLoss::Probe(scope) => scope,
+            OnLoss::Restart => Scope::Nothing,
+        };
+        match scope {
             Scope::Everything => true,
             Scope::Relays => self.is_relayed(pair),
             Scope::Nothing => false,
@@ -286,8 +313,9 @@ impl Agent {
             _ => 0,
         };
         let mut surplus = Vec::new();
-        for pair in self.checklist.iter().filter(|pair| pair.state.is_usable() && !active.contains(&pair.id))
-        {
+        // What is nominated is about to be used.
+        let is_in_use = |pair: &Pair| active.contains(&pair.id) || self.nominated == Some(pair.id);
+        for pair in self.checklist.iter().filter(|pair| pair.state.is_usable() && !is_in_use(pair)) {
             let forced = self.is_forced(pair.socket, pair.remote.address);
             // One that waits on a costlier interface, since a policy before this one found it, is no standby.
             let relay = self.config.policy.standby == Standby::Relays

@@ -34,8 +34,8 @@ pub struct Policy {
     pub consent: bool,
     /// Which pairs are kept alive beside the one in use: a warm standby. The rest is let go, and is cold.
     pub standby: Standby,
-    /// What is probed once [`stop`](Self::stop) was reached and then lost.
-    pub on_loss: Scope,
+    /// What is done once [`stop`](Self::stop) was reached and then lost.
+    pub on_loss: OnLoss,
     /// What is probed on an interface that appeared after that.
     pub on_return: Scope,
     /// Which checks of the other agent are answered.
@@ -142,6 +142,16 @@ pub enum Scope {
     Nothing,
 }
 
+/// What a loss leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnLoss {
+    /// These pairs are probed.
+    Probe(Scope),
+    /// None of them: a restart (RFC 8445 section 9), which [`Event::RestartWanted`](crate::Event::RestartWanted) asks
+    /// for, looks for a path anew, and another one follows it if it fails.
+    Restart,
+}
+
 /// Checks that are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answers {
@@ -169,7 +179,7 @@ impl Policy {
             idle: Keeping::every(Duration::from_millis(100)),
             consent: true,
             standby: Standby::All,
-            on_loss: Scope::Everything,
+            on_loss: OnLoss::Probe(Scope::Everything),
             on_return: Scope::Everything,
             answers: Answers::All,
         }
@@ -185,7 +195,7 @@ impl Policy {
             active: Keeping::every(Duration::from_secs(5)),
             idle: Keeping::every(Duration::from_secs(5)),
             standby: Standby::Nothing,
-            on_loss: Scope::Nothing,
+            on_loss: OnLoss::Restart,
             on_return: Scope::Nothing,
             ..Policy::multipath()
         }
@@ -215,7 +225,7 @@ impl Policy {
             idle: Keeping::every(Duration::from_secs(1)),
             consent: false,
             standby: Standby::Relays,
-            on_loss: Scope::Relays,
+            on_loss: OnLoss::Probe(Scope::Relays),
             on_return: Scope::Relays,
             answers: Answers::KnownAfterLoss,
             ..Policy::multipath()
@@ -242,7 +252,7 @@ impl Policy {
             idle: Keeping::every(Duration::from_secs(1)),
             consent: false,
             standby: Standby::Nothing,
-            on_loss: Scope::Nothing,
+            on_loss: OnLoss::Probe(Scope::Nothing),
             on_return: Scope::Nothing,
             ..Policy::multipath()
         }

@@ -62,6 +62,11 @@ impl Agent {
         self.begin_due(now);
     }
 
+    /// Whether every server has answered or was given up (see [`Event::GatheringComplete`]).
+    pub fn is_gathering_complete(&self) -> bool {
+        self.progress.gathering_told
+    }
+
     /// State of the check list (RFC 8445 section 6.1.2.1).
     pub fn check_list_state(&self) -> CheckListState {
         self.progress.state
@@ -78,6 +83,9 @@ impl Agent {
         let state = self.derive_state();
         if std::mem::replace(&mut self.progress.state, state) != state {
             self.tell(Event::CheckList(state));
+            if state == CheckListState::Failed {
+                self.on_failed();
+            }
         }
     }
 

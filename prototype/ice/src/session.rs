@@ -70,6 +70,7 @@ impl Agent {
         self.previous_heard = Some(now);
         self.last_nomination = None;
         self.progress.restart();
+        self.police_anew();
         self.begin_due(now);
     }
 
@@ -133,6 +134,8 @@ impl Agent {
         let unfinished = heard || self.checklist.iter().any(|pair| pair.is_unfinished() || pair.renewing);
         if works && (!unfinished || self.progress.is_patience_over(now)) {
             self.end_previous_session("not found again after a restart");
+            // Of candidates that the other agent still has; the next try may find them.
+            self.form_pairs();
         }
     }
 

@@ -84,6 +84,7 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
                 peer::IceRole::Controlled => record::IceRole::Controlled,
             },
         },
+        From::Restarted { session, cause } => EventKind::IceRestart { session, cause: cause.to_owned() },
         From::RemoteRefused { code } => EventKind::RemoteRefused { code },
         From::Policy { policy } => EventKind::Policy { policy },
         From::Disguise(peer::Disguise { interface, rung }) => {

@@ -13,8 +13,9 @@ const MAX_FRAME: usize = 8 * 1024;
 pub(crate) enum Frame {
     /// First of the client: proves that it holds the secret.
     Hello { proof: [u8; 32] },
-    /// All candidates of the sender, in the state that `version` numbers.
-    Candidates { version: Version, candidates: Vec<DescribedCandidate> },
+    /// All candidates of the sender, in the state that `version` numbers; the ICE session that they are of; whether no
+    /// more are being gathered (RFC 8838 section 13).
+    Candidates { version: Version, session: u32, complete: bool, candidates: Vec<DescribedCandidate> },
     /// What the sender has seen of a probe.
     Probe(ProbeWords),
 }
@@ -80,7 +81,7 @@ mod tests {
     fn frames_survive_being_cut_anywhere() {
         let hello = Frame::Hello { proof: [3; 32] };
         let version = Version { instance: 1, number: 2 };
-        let candidates = Frame::Candidates { version, candidates: vec![] };
+        let candidates = Frame::Candidates { version, session: 0, complete: true, candidates: vec![] };
         let bytes = [hello.to_bytes(), candidates.to_bytes()].concat();
         for cut in 0..bytes.len() {
             let (mut reader, mut frames) = (Reader::default(), vec![]);

@@ -155,6 +155,13 @@ pub enum Event {
     },
     /// A role conflict changed our role (RFC 8445 section 7.3.1.1).
     RoleChanged(ice::Role),
+    /// A new ICE session begins (RFC 8445 section 9).
+    Restarted {
+        /// Counts the sessions of both peers, from 0; this one has credentials of its own.
+        session: u32,
+        /// What led to it.
+        cause: &'static str,
+    },
     /// The other end refused our credentials.
     RemoteRefused {
         /// STUN error code, 400 or 401.

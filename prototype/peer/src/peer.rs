@@ -10,6 +10,7 @@ mod output;
 mod policing;
 mod probing;
 mod receive;
+mod restarting;
 mod send;
 mod signalling;
 mod streams;
@@ -64,6 +65,7 @@ pub struct Peer {
     bases: BTreeSet<SocketId>,
     wishes: Wishes,
     signalling: Option<rendezvous::Client>,
+    session: restarting::IceSession,
     /// Our candidates as last told, and the number of that state.
     told_candidates: Vec<rendezvous::DescribedCandidate>,
     told_version: rendezvous::Version,
@@ -139,7 +141,7 @@ impl Peer {
             Side::Client => ice::Role::Controlling,
             Side::Server => ice::Role::Controlled,
         };
-        let ice_config = ice::Config::new(ice_role, secret.ice_credentials(side), rng.random());
+        let ice_config = ice::Config::new(ice_role, secret.ice_credentials(side, 0), rng.random());
         let agent = ice::Agent::new(ice::Config { policy: config.policy.ice.clone(), ..ice_config });
         let sockets = Sockets::new(config.port);
         let mut peer = Self {
@@ -152,6 +154,7 @@ impl Peer {
             bases: BTreeSet::new(),
             wishes: Wishes::new(&config),
             signalling: None,
+            session: restarting::IceSession::default(),
             told_candidates: vec![],
             told_version: rendezvous::Version { instance: rng.random(), number: 0 },
             newest_taken: None,

@@ -45,12 +45,14 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// ICE username fragment and password of one side: 48 and 144 bits, above the minimum of RFC 8445 section 5.3.
-    pub(crate) fn ice_credentials(&self, side: Side) -> Credentials {
+    /// ICE username fragment and password of one side: 48 and 144 bits, above the minimum of RFC 8445 section 5.3. Each
+    /// session has its own (section 9).
+    pub(crate) fn ice_credentials(&self, side: Side, session: u32) -> Credentials {
         // Base64 of whole triplets has no padding, and its alphabet is that of `ice-char` (RFC 8839 section 5.4).
         let text = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
-        let ufrag = text(&self.derive::<6>(b"ice ufrag", side.label()));
-        let pwd = text(&self.derive::<18>(b"ice pwd", side.label()));
+        let context = [side.label(), &session.to_be_bytes()].concat();
+        let ufrag = text(&self.derive::<6>(b"ice ufrag", &context));
+        let pwd = text(&self.derive::<18>(b"ice pwd", &context));
         Credentials::new(&ufrag, &pwd).expect("lengths and alphabet are those of RFC 8839")
     }
 
@@ -176,9 +178,11 @@ mod tests {
     #[test]
     fn everything_derived_differs() {
         let secret = Secret([1; 16]);
-        let (client, server) = (secret.ice_credentials(Side::Client), secret.ice_credentials(Side::Server));
-        assert_ne!(client.ufrag(), server.ufrag());
-        assert_ne!(client.pwd(), server.pwd());
+        let client = secret.ice_credentials(Side::Client, 0);
+        for other in [secret.ice_credentials(Side::Server, 0), secret.ice_credentials(Side::Client, 1)] {
+            assert_ne!(client.ufrag(), other.ufrag());
+            assert_ne!(client.pwd(), other.pwd());
+        }
         assert_ne!(Secret([2; 16]).session(), secret.session());
         assert_ne!(secret.derived("one").session(), secret.session());
         assert_ne!(secret.relayed_call().0, secret.session());

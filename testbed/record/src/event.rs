@@ -262,6 +262,13 @@ pub enum EventKind {
         /// New role.
         role: IceRole,
     },
+    /// A new ICE session begins (RFC 8445 section 9).
+    IceRestart {
+        /// Counts the sessions of both peers, from 0; this one has credentials of its own.
+        session: u32,
+        /// What led to it.
+        cause: String,
+    },
     /// The other end refused our credentials.
     RemoteRefused {
         /// STUN error code, 400 or 401.

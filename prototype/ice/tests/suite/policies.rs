@@ -5,8 +5,8 @@ use std::time::Duration;
 use ice::policy::{Keeping, Standby};
 use ice::stun::NetworkInfo;
 use ice::{
-    CandidateKind, CheckPurpose, Event, PairState, Policy, Rejected, RemoteCandidate, Role, Rule, SocketId,
-    StopReason, Target,
+    CandidateKind, CheckPurpose, Credentials, Event, PairState, Policy, Rejected, RemoteCandidate, Role,
+    Rule, SocketId, StopReason, Target,
 };
 
 use crate::byhand::{Hand, SOCKET};
@@ -184,6 +184,65 @@ fn rfc8445_keeps_the_nominated_pair_alone_and_needs_a_restart_after_a_loss() {
     assert!(stops(&world).contains(&StopReason::AfterLoss));
     let probes = requests(&world, SocketId(1), PROBES);
     assert!(probes.iter().all(|at| *at < SECOND * 2), "nothing is probed after the loss: {probes:?}");
+    assert_eq!(restarts_wanted(&world).len(), 1);
+    let restarted = world.now - world.epoch;
+    restart(&mut world, 1);
+    world.run_for(SECOND * 10);
+    assert!(world.usable(A).all(|pair| pair.remote != address("192.0.2.20:2000")), "it is gone");
+    assert_eq!(world.usable(A).count(), 2, "the rest is found in the new session");
+    assert!(requests(&world, SocketId(1), PROBES).iter().any(|at| *at >= restarted));
+    assert_eq!(
+        restarts_wanted(&world).len(),
+        1,
+        "the new session has nothing to lose before it has found a pair"
+    );
+}
+
+#[test]
+fn a_restart_that_finds_nothing_is_followed_by_another() {
+    let mut world = two_by_two(&Policy::rfc8445());
+    world.introduce();
+    world.run_for(SECOND);
+    let chosen = world.usable(A).next().unwrap().id;
+    world.agents[A].nominate(world.now, chosen);
+    world.drain();
+    world.run_for(SECOND);
+    for socket in [2, 3] {
+        world.port(SocketId(socket)).up = false;
+    }
+    world.run_for(SECOND * 60);
+    assert_eq!(restarts_wanted(&world).len(), 1);
+    restart(&mut world, 1);
+    // RFC 8863 has it wait so long.
+    world.run_for(ms(39_000));
+    assert_eq!(restarts_wanted(&world).len(), 1);
+    world.run_for(SECOND * 30);
+    assert_eq!(restarts_wanted(&world).len(), 2);
+    for socket in [2, 3] {
+        world.port(SocketId(socket)).up = true;
+    }
+    restart(&mut world, 2);
+    world.run_for(SECOND * 10);
+    assert_eq!(world.usable(A).count(), 4);
+}
+
+fn restarts_wanted(world: &World) -> Vec<Duration> {
+    let wanted = world.events[A].iter().filter(|(_, event)| *event == Event::RestartWanted);
+    wanted.map(|(at, _)| *at).collect()
+}
+
+/// Both ends, as signalling makes them.
+fn restart(world: &mut World, session: u8) {
+    let ours = [A, B].map(|me| Credentials::from_entropy(&[100 + 2 * session + me as u8; 32]));
+    for me in [A, B] {
+        world.agents[me].restart(world.now, ours[me].clone());
+    }
+    for (me, other) in [(A, B), (B, A)] {
+        let told: Vec<_> = world.agents[other].told_candidates().cloned().collect();
+        told.iter().for_each(|one| world.agents[me].add_remote_candidate(world.now, crate::net::remote(one)));
+        world.agents[me].set_remote_credentials(world.now, ours[other].clone());
+    }
+    world.drain();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The QUIC connection: when it is begun, how the client proves itself, what travels in it, how it ends.
 
-use super::{Connection, Outcome, Peer, new_engine};
+use super::{Connection, Outcome, Peer, new_engine, signalling::Told};
 use crate::{
     Event, Side,
     call::Unit,
@@ -126,11 +126,15 @@ impl Peer {
     pub(super) fn on_frame(&mut self, now: Instant, frame: Frame) {
         match frame {
             Frame::Hello { proof } if self.side == Side::Server => self.on_hello(now, &proof),
-            Frame::Candidates { version, candidates } if self.is_open() => {
+            Frame::Candidates { version, session, complete, candidates } if self.is_open() => {
                 if !std::mem::replace(&mut self.confirmed, true) {
                     self.begin_bulk(now);
                 }
-                self.take_candidates(now, version, &candidates);
+                let told = Told { version, session, complete, candidates: &candidates };
+                if self.take_candidates(now, told) {
+                    let credentials = self.secret.ice_credentials(self.side.other(), session);
+                    self.agent.set_remote_credentials(now, credentials);
+                }
             }
             Frame::Probe(words) if self.is_open() => self.take_probe_words(now, words),
             // A server's Hello, or anything before the client's, means nothing.

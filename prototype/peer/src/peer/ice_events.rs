@@ -37,16 +37,23 @@ impl Peer {
             }
             ice::Event::Pair { state, cause, view, .. } => self.on_pair(now, view, state, cause.into_owned()),
             ice::Event::Nominated { pair } => self.event(Event::Nominated { pair: pair.0 }),
-            ice::Event::FirstUsable { pair } => self.event(Event::FirstUsable { pair: pair.0 }),
+            ice::Event::FirstUsable { pair } => {
+                self.session_works();
+                self.event(Event::FirstUsable { pair: pair.0 });
+            }
             ice::Event::ProbingStopped { pair, why } => {
                 let Some(view) = self.agent.pair(pair) else { return };
                 let (interface, remote) = (view.interface, view.remote);
                 self.event(Event::ProbingStopped { pair: pair.0, interface, remote, why });
             }
             ice::Event::ConsentExpired { pair } => self.event(Event::ConsentExpired { pair: pair.0 }),
-            ice::Event::GatheringComplete => self.event(Event::GatheringComplete),
+            ice::Event::GatheringComplete => {
+                self.event(Event::GatheringComplete);
+                self.tell_candidates_again(now);
+            }
             ice::Event::CheckList(state) => self.event(Event::CheckList(state)),
             ice::Event::Relay { socket, server, news } => self.on_relay(socket, server, news),
+            ice::Event::RestartWanted => self.restart_ice(now),
             ice::Event::RoleChanged(role) => self.event(Event::RoleChanged(role)),
             ice::Event::RemoteRefused { code } => {
                 if code == 401 {

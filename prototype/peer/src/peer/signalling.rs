@@ -7,12 +7,20 @@ use crate::{
     engine::Link,
     rendezvous::{self, DescribedCandidate, Description, Dropped, Version},
 };
-use ice::{Call, Credentials, RemoteCandidate};
+use ice::{Call, Credentials, RemoteCandidate, policy::OnLoss};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
+
+/// What the other peer tells of itself, on whichever channel.
+pub(super) struct Told<'a> {
+    pub(super) version: Version,
+    pub(super) session: u32,
+    pub(super) complete: bool,
+    pub(super) candidates: &'a [DescribedCandidate],
+}
 
 impl Peer {
     pub(super) fn new_signalling(&mut self, servers: Vec<SocketAddr>) -> rendezvous::Client {
@@ -27,7 +35,7 @@ impl Peer {
         }
         // Both derive them from the ticket's secret, so that checks are answered before any signalling arrives. After
         // the candidates, because checks begin with the credentials.
-        self.agent.set_remote_credentials(now, self.secret.ice_credentials(self.side.other()));
+        self.agent.set_remote_credentials(now, self.secret.ice_credentials(self.side.other(), 0));
         for server in self.config.stun.clone() {
             self.agent.add_stun_server(now, server);
         }
@@ -50,7 +58,7 @@ impl Peer {
     }
 
     pub(super) fn description(&self) -> Description {
-        let credentials = self.secret.ice_credentials(self.side);
+        let credentials = self.secret.ice_credentials(self.side, self.session.number);
         let fingerprint = match &self.config.role {
             Role::Client { .. } => None,
             Role::Server { identity, .. } => Some(identity.fingerprint().0),
@@ -62,6 +70,8 @@ impl Peer {
             pwd: credentials.pwd().to_owned(),
             fingerprint,
             version: self.told_version,
+            session: self.session.number,
+            complete: self.agent.is_gathering_complete(),
             candidates: self.told_candidates.iter().take(room).cloned().collect(),
             probe,
         }
@@ -87,6 +97,10 @@ impl Peer {
             return;
         }
         self.told_candidates = candidates;
+        self.tell_candidates_again(now);
+    }
+
+    pub(super) fn tell_candidates_again(&mut self, now: Instant) {
         self.told_version.number += 1;
         self.tell_candidates_inside();
         let description = self.description();
@@ -97,8 +111,8 @@ impl Peer {
 
     pub(super) fn tell_candidates_inside(&mut self) {
         if self.is_open() {
-            let Description { version, candidates, .. } = self.description();
-            self.send_frame(&Frame::Candidates { version, candidates });
+            let Description { version, session, complete, candidates, .. } = self.description();
+            self.send_frame(&Frame::Candidates { version, session, complete, candidates });
         }
     }
 
@@ -107,13 +121,16 @@ impl Peer {
         if self.started.is_none() || self.done {
             return;
         }
-        let inside = self.is_open() && self.paths.is_connected() && !self.is_probing();
+        let needed = self.needs_rendezvous() || self.is_restarting();
+        let restarts = self.config.policy.ice.on_loss == OnLoss::Restart;
         let Some(signalling) = &mut self.signalling else { return };
-        // Candidates travel inside the connection while there is one with a path that works.
-        if inside {
-            signalling.pause();
-        } else {
+        if needed {
             signalling.resume(now);
+        } else if restarts {
+            // The other end may lose the last path first, and nothing else could tell us.
+            signalling.stay(now);
+        } else {
+            signalling.pause();
         }
         let Some(message) = signalling.poll(now) else { return };
         let servers = signalling.servers().to_vec();
@@ -126,28 +143,29 @@ impl Peer {
         }
     }
 
+    /// Candidates travel inside the connection while there is one with a path that works.
+    fn needs_rendezvous(&self) -> bool {
+        !self.is_open() || !self.paths.is_connected() || self.is_probing()
+    }
+
     pub(super) fn handle_signalling(
         &mut self,
         now: Instant,
         Link { socket, remote: from }: Link,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
-        let needed = !self.is_open() || !self.paths.is_connected() || self.is_probing();
+        let needed = self.needs_rendezvous();
         let signalling = self.signalling.as_mut().ok_or("no-rendezvous")?;
-        // A second holder of the ticket must not disturb the call that is there.
-        if !needed && signalling.servers().contains(&from) {
-            return Ok(());
-        }
         let description = signalling.handle(now, from, datagram).map_err(|dropped| match dropped {
             Dropped::UnexpectedSource => "unexpected-source",
             Dropped::Malformed => "malformed",
             Dropped::BadSeal => "bad-seal",
         })?;
         self.probe_hears_server(socket);
-        if let Some(description) = description {
-            self.take_description(now, description)?;
-        }
-        Ok(())
+        let Some(description) = description else { return Ok(()) };
+        // A second holder of the ticket must not disturb the call that is there.
+        let known = self.newest_taken.is_some_and(|taken| taken.instance == description.version.instance);
+        if needed || known { self.take_description(now, description) } else { Ok(()) }
     }
 
     fn take_description(&mut self, now: Instant, description: Description) -> Result<(), &'static str> {
@@ -163,23 +181,31 @@ impl Peer {
         if self.is_open() && taken.is_some_and(|instance| instance != description.version.instance) {
             return Err("another-instance");
         }
-        self.take_candidates(now, description.version, &description.candidates);
+        let told = Told {
+            version: description.version,
+            session: description.session,
+            complete: description.complete,
+            candidates: &description.candidates,
+        };
+        let is_of_session = self.take_candidates(now, told);
         if let Some(words) = description.probe {
             self.take_probe_words(now, words);
         }
-        self.agent.set_remote_credentials(now, credentials);
+        if is_of_session {
+            self.agent.set_remote_credentials(now, credentials);
+        }
         Ok(())
     }
 
-    /// The list is whole: what it no longer holds is gone. It may have been under way for long, on either channel.
-    pub(super) fn take_candidates(
-        &mut self,
-        now: Instant,
-        version: Version,
-        candidates: &[DescribedCandidate],
-    ) {
+    /// The list is whole: what it no longer holds is gone. It may have been under way for long, on either channel. False
+    /// when it is of a session that is over.
+    pub(super) fn take_candidates(&mut self, now: Instant, told: Told<'_>) -> bool {
+        let Told { version, session, complete, candidates } = told;
+        if !self.follow_session(now, session) {
+            return false;
+        }
         if !version.is_news_after(self.newest_taken) {
-            return;
+            return true;
         }
         self.newest_taken = Some(version);
         let new: BTreeMap<SocketAddr, RemoteCandidate> =
@@ -195,6 +221,10 @@ impl Peer {
             }
         }
         self.remote_candidates = new;
+        if complete {
+            self.agent.remote_candidates_complete(now);
+        }
+        true
     }
 
     /// Why a client has no connection, as far as it can tell.

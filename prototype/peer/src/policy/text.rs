@@ -3,7 +3,7 @@
 //! Every field of a policy has a key; what a value means is said by the field.
 
 use super::{Checks, Disguise, Policy};
-use ice::policy::{Answers, Cadence, Interfaces, Keeping, Reach, Relays, Scope, Standby, Stop};
+use ice::policy::{Answers, Cadence, Interfaces, Keeping, OnLoss, Reach, Relays, Scope, Standby, Stop};
 use std::{str::FromStr, time::Duration};
 use thiserror::Error;
 
@@ -22,7 +22,7 @@ pub const KEYS: [(&str, &str); 19] = [
     ("idle", "a duration"),
     ("consent", "true or false"),
     ("standby", "all, relays, nothing, or spares:N"),
-    ("on_loss", "everything, relays or nothing"),
+    ("on_loss", "everything, relays, nothing or restart"),
     ("on_return", "everything, relays or nothing"),
     ("answers", "all or known-after-loss"),
     ("paths", "a number, 1 to 8"),
@@ -113,7 +113,8 @@ impl Policy {
             }
             "consent" => ice.consent = truth(value)?,
             "standby" => ice.standby = standby(value)?,
-            "on_loss" => ice.on_loss = scope(value)?,
+            "on_loss" if value == "restart" => ice.on_loss = OnLoss::Restart,
+            "on_loss" => ice.on_loss = OnLoss::Probe(scope(value)?),
             "on_return" => ice.on_return = scope(value)?,
             "answers" => {
                 let known = ("known-after-loss", Answers::KnownAfterLoss);
@@ -234,7 +235,7 @@ mod tests {
             ("idle", "1s"),
             ("consent", "false"),
             ("standby", "spares:1"),
-            ("on_loss", "relays"),
+            ("on_loss", "restart"),
             ("on_return", "nothing"),
             ("answers", "known-after-loss"),
             ("paths", "1"),

@@ -13,6 +13,9 @@ const FIRST_REPEAT: Duration = Duration::from_millis(100);
 /// While there is no connection, a candidate that the other peer finds late is heard of within this time even when
 /// the server's own message about it was lost.
 const SLOWEST: Duration = Duration::from_millis(500);
+/// While there is one, and a restart is to be heard of all the same: shorter than NATs forget (RFC 8445 section 11) and
+/// than servers do.
+const KEPT_OPEN: Duration = Duration::from_secs(15);
 
 /// The signalling of one peer over any number of rendezvous servers and sockets.
 #[derive(Debug)]
@@ -25,7 +28,14 @@ pub struct Client {
     known: Option<Version>,
     wait: Duration,
     next: Option<Instant>,
-    active: bool,
+    pace: Pace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Quiet,
+    Slow,
+    Busy,
 }
 
 /// Why a message was dropped.
@@ -51,7 +61,7 @@ impl Client {
             known: None,
             wait: FIRST_REPEAT,
             next: None,
-            active: false,
+            pace: Pace::Quiet,
         }
     }
 
@@ -60,18 +70,32 @@ impl Client {
         &self.servers
     }
 
-    /// Begins to tell and ask; [`Client::pause`] ends it.
+    /// Begins to tell and ask; [`Client::pause`] and [`Client::stay`] end it.
     pub fn resume(&mut self, now: Instant) {
-        if !self.active {
-            self.active = true;
+        if self.pace != Pace::Busy {
+            self.pace = Pace::Busy;
             self.hurry(now);
+        }
+    }
+
+    /// There is a connection, in which candidates travel from now on; the server shall find us all the same.
+    pub fn stay(&mut self, now: Instant) {
+        if self.pace != Pace::Slow {
+            self.pace = Pace::Slow;
+            self.wait = KEPT_OPEN;
+            self.next = Some(now + KEPT_OPEN);
         }
     }
 
     /// There is a connection, in which candidates travel from now on.
     pub fn pause(&mut self) {
-        self.active = false;
+        self.pace = Pace::Quiet;
         self.next = None;
+    }
+
+    /// Whether a server has what was described last.
+    pub fn is_told(&self) -> bool {
+        self.stored == Some(self.description.version)
     }
 
     /// New candidates of this peer.
@@ -84,7 +108,7 @@ impl Client {
 
     fn hurry(&mut self, now: Instant) {
         self.wait = FIRST_REPEAT;
-        if self.active {
+        if self.pace != Pace::Quiet {
             self.next = Some(now);
         }
     }
@@ -100,9 +124,9 @@ impl Client {
             return None;
         }
         self.next = Some(now + self.wait);
-        self.wait = (self.wait * 2).min(SLOWEST);
-        let sealed = (self.stored != Some(self.description.version))
-            .then(|| self.secret.seal(self.side, &self.description.to_bytes()));
+        let slowest = if self.pace == Pace::Busy { SLOWEST } else { KEPT_OPEN };
+        self.wait = (self.wait * 2).min(slowest);
+        let sealed = (!self.is_told()).then(|| self.secret.seal(self.side, &self.description.to_bytes()));
         let session = self.secret.session();
         let update = |sealed| Message::Update {
             session,

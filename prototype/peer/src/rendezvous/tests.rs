@@ -33,14 +33,7 @@ fn address(side: Side) -> SocketAddr {
 
 fn description(instance: u64, number: u32, ufrag: &str) -> Description {
     let version = Version { instance, number };
-    Description {
-        version,
-        ufrag: ufrag.into(),
-        pwd: "x".repeat(24),
-        fingerprint: None,
-        candidates: vec![],
-        probe: None,
-    }
+    Description::new(version, ufrag.into(), "x".repeat(24))
 }
 
 fn client(side: Side, instance: u64, ufrag: &str) -> Client {

@@ -44,6 +44,10 @@ pub(super) enum Message {
 pub struct Description {
     /// Numbers the state, inside the seal: what is older than the newest taken is not taken again.
     pub version: Version,
+    /// ICE session that this is of; a restart begins the next one (RFC 8445 section 9).
+    pub session: u32,
+    /// No more candidates are being gathered (RFC 8838 section 13).
+    pub complete: bool,
     /// ICE username fragment (RFC 8445 section 5.3).
     pub ufrag: String,
     /// ICE password.
@@ -125,7 +129,16 @@ impl DescribedCandidate {
 impl Description {
     /// Credentials alone, of an agent that probes nothing: neither a certificate nor candidates yet.
     pub fn new(version: Version, ufrag: String, pwd: String) -> Self {
-        Self { version, ufrag, pwd, fingerprint: None, candidates: vec![], probe: None }
+        Self {
+            version,
+            session: 0,
+            complete: false,
+            ufrag,
+            pwd,
+            fingerprint: None,
+            candidates: vec![],
+            probe: None,
+        }
     }
 
     pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {

@@ -11,6 +11,7 @@ mod proofs_and_strays;
 mod quiche;
 mod relays;
 mod resilience;
+mod restarts;
 mod silence;
 mod trouble;
 mod wifi_off_in_call;

@@ -220,4 +220,8 @@ fn what_agents_and_policies_do_is_on_disk() {
         EventKind::RoleChanged { role: IceRole::Controlled },
         r#""kind":"role_changed","fields":{"role":"controlled"}"#,
     );
+    on_disk(
+        EventKind::IceRestart { session: 1, cause: "the last path was lost".into() },
+        r#""kind":"ice_restart","fields":{"session":1,"cause":"the last path was lost"}"#,
+    );
 }

@@ -57,3 +57,27 @@ fn the_same_scenario_takes_our_agent() {
     assert_eq!(run["metrics"]["disturbances"][0]["how"], "multipath", "{run}");
     assert_eq!(states(&stage.path(run["run_dir"].as_str().unwrap()), "laptop"), Vec::<String>::new());
 }
+
+/// Our agent as RFC 8445 asks for and no more: the loss leads to a new session, of which the other end hears from the
+/// rendezvous server.
+#[test]
+fn a_call_under_rfc8445_restarts_ice_and_goes_on() {
+    let stage = Stage::for_one_user();
+    let file = stage.take_scenario("baselines/rfc8445-wifi-off.yaml");
+    let sets = ["duration=8s", "timeline.0.at=3s", "expect=[]"].map(|set| ["--set", set]).concat();
+    let told = stage.run_file(&file, &[&sets[..], &["--json"]].concat());
+    let run = &results(&told.stdout)[0];
+    assert_valid_but_for_timing(run);
+    let step = &run["metrics"]["disturbances"][0];
+    assert_eq!(
+        (&step["how"], &step["detected_by"]),
+        (&"migrated".into(), &"interface-down".into()),
+        "{step}"
+    );
+    let text = fs::read_to_string(stage.path(run["run_dir"].as_str().unwrap()).join("events.jsonl")).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let restarts = events.filter(|event| event["kind"] == "ice_restart");
+    let told: Vec<_> =
+        restarts.map(|event| (event["host"].clone(), event["fields"]["session"].clone())).collect();
+    assert_eq!(told, [("laptop".into(), 1.into()), ("desktop".into(), 1.into())]);
+}
