@@ -125,6 +125,9 @@ pub struct Server {
     relayed: BTreeMap<SocketAddr, (SocketAddr, SocketAddr)>,
     /// Sockets that were asked for.
     opening: BTreeMap<u64, Opening>,
+    /// Those that are there, while another of the same request is not yet. `turn-server-proto` forgets a request whose
+    /// last socket cannot be opened, and would never close the first: failures are told first.
+    opened: Vec<(Opening, SocketAddr)>,
     next_ticket: u64,
     calls: Option<Calls>,
     outputs: VecDeque<ServerOutput>,
@@ -163,6 +166,7 @@ impl Server {
             clients: BTreeMap::new(),
             relayed: BTreeMap::new(),
             opening: BTreeMap::new(),
+            opened: Vec::new(),
             next_ticket: 0,
             calls: config.mimic.map(|mimic| calls(&config, mimic)),
             outputs: VecDeque::new(),
@@ -212,10 +216,18 @@ impl Server {
     /// The driver has bound a socket that it was asked for, or could not.
     pub fn opened(&mut self, now: Instant, ticket: u64, relayed: Option<SocketAddr>) {
         let Some(opening) = self.opening.remove(&ticket) else { return };
-        if let Some(relayed) = relayed {
-            self.relayed.insert(relayed, (opening.listens, opening.client));
+        match relayed {
+            Some(relayed) => {
+                self.relayed.insert(relayed, (opening.listens, opening.client));
+                self.opened.push((opening, relayed));
+            }
+            None => self.tell_allocated(now, opening, None),
         }
-        self.tell_allocated(now, opening, relayed);
+        let alike = |one: &Opening| (one.listens, one.client) == (opening.listens, opening.client);
+        if !self.opening.values().any(alike) {
+            let all: Vec<_> = self.opened.extract_if(.., |(one, _)| alike(one)).collect();
+            all.into_iter().for_each(|(one, relayed)| self.tell_allocated(now, one, Some(relayed)));
+        }
         self.poll_turn(now, opening.listens);
     }
 

@@ -60,7 +60,7 @@ struct World {
     listens: Vec<SocketAddr>,
     /// Relayed addresses among them.
     open: BTreeSet<SocketAddr>,
-    /// Sockets can be opened: all, none, or only those of IPv4.
+    /// Sockets can be opened: all, none, or only those of one family.
     opens: u8,
     next_port: u16,
     /// What each client was told last, and whether SHA-256 was offered.
@@ -137,7 +137,7 @@ impl World {
                 }
                 ServerOutput::Open { ticket, ip } => {
                     left.opened += 1;
-                    let can = self.opens != 1 && (self.opens != 2 || ip.is_ipv4());
+                    let can = [true, false, ip.is_ipv4(), ip.is_ipv6()][usize::from(self.opens)];
                     let relayed = can.then_some(SocketAddr::new(ip, self.next_port));
                     self.next_port += 1;
                     self.open.extend(relayed);

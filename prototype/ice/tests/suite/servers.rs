@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ice::server::{Server, ServerConfig, ServerOutput, ServerRejected};
-use ice::stun::{BINDING, Builder, Class, Message, TransactionId, attribute};
+use ice::stun::turn::{self, PasswordAlgorithm, method};
+use ice::stun::{BINDING, Builder, Class, Key, Message, TransactionId, attribute};
 use ice::{Agent, CandidateKind, Config, Event, RelayNews, RelayServer, Role, SocketId, SocketInfo};
 use proptest::prelude::*;
 
@@ -22,6 +23,8 @@ struct Place {
     now: Instant,
     server: Server,
     open: BTreeSet<SocketAddr>,
+    /// Sockets of IPv4 for relaying can be opened.
+    opens_ipv4: bool,
     next_port: u16,
     sent: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
 }
@@ -35,7 +38,14 @@ impl Place {
         #[expect(clippy::disallowed_methods, reason = "the epoch of virtual time; nothing depends on it")]
         let now = Instant::now();
         let open = config.listens.iter().copied().collect();
-        Place { now, server: Server::new(config), open, next_port: 50_000, sent: Vec::new() }
+        Place {
+            now,
+            server: Server::new(config),
+            open,
+            opens_ipv4: true,
+            next_port: 50_000,
+            sent: Vec::new(),
+        }
     }
 
     fn drain(&mut self) {
@@ -44,6 +54,9 @@ impl Place {
                 ServerOutput::Transmit { from, to, bytes } => {
                     assert!(self.open.contains(&from), "{from} is not open");
                     self.sent.push((from, to, bytes));
+                }
+                ServerOutput::Open { ticket, ip } if ip.is_ipv4() && !self.opens_ipv4 => {
+                    self.server.opened(self.now, ticket, None);
                 }
                 ServerOutput::Open { ticket, ip } => {
                     let relayed = SocketAddr::new(ip, self.next_port);
@@ -195,14 +208,45 @@ fn an_allocation_that_nobody_refreshes_ends() {
     let mut place = Place::new(&FOUR);
     drop(allocate(&mut place, CLIENT, 1));
     assert_eq!(place.server.relayed().count(), 1);
+    forget(&mut place);
+    assert_eq!(place.server.relayed().count(), 0);
+    assert_eq!(place.open.len(), 4);
+}
+
+/// Of the two that one request may ask for (RFC 8656 section 7.2).
+#[test]
+fn an_allocation_of_two_families_ends_as_well_when_only_one_could_be_had() {
+    let mut place = Place::new(&[FOUR[0], "[2001:db8::1]:3478"]);
+    place.opens_ipv4 = false;
+    let both = |message: Builder| message.requested_udp().attribute(0x8000, &[2, 0, 0, 0]).unwrap();
+    let request = |id: u8| both(Builder::new(Class::Request, method::ALLOCATE, TransactionId([id; 12])));
+    place.hear(address(FOUR[0]), address(CLIENT), &request(1).finish(None)).unwrap();
+    let challenge = place.sent.pop().unwrap().2;
+    let challenge = Message::parse(&challenge).unwrap();
+    let realm = challenge.realm().unwrap();
+    let signed = request(2)
+        .username(USER)
+        .attribute(turn::attribute::REALM, realm.as_bytes())
+        .and_then(|message| message.attribute(turn::attribute::NONCE, challenge.nonce().unwrap()))
+        .unwrap();
+    let key = Key::long_term(USER, realm, PASSWORD, PasswordAlgorithm::Md5);
+    place.hear(address(FOUR[0]), address(CLIENT), &signed.finish(Some(&key))).unwrap();
+    let answer = place.sent.pop().unwrap().2;
+    assert!(Message::parse(&answer).unwrap().relayed_address().unwrap().is_ipv6());
+    assert_eq!(place.server.relayed().count(), 1);
+    forget(&mut place);
+    assert_eq!(place.server.relayed().count(), 0);
+    assert_eq!(place.open.len(), 2);
+}
+
+/// Time goes by.
+fn forget(place: &mut Place) {
     for _ in 0..10_000 {
         let Some(next) = place.server.poll_timeout() else { break };
         place.now = place.now.max(next);
         place.server.handle_timeout(place.now);
         place.drain();
     }
-    assert_eq!(place.server.relayed().count(), 0);
-    assert_eq!(place.open.len(), 4);
 }
 
 #[test]
