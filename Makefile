@@ -2,7 +2,7 @@
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
 # make fuzz   SECONDS=30 for each parser of foreign bytes (part of `make test`)
 # make test-long   hours of jitter and of fading radio links in virtual time, without a false alarm; TESTBED_TRACES=DIR
-#             adds Mahimahi traces, pairs of NAME.down and NAME.up
+#             adds Mahimahi traces, pairs of NAME.down and NAME.up. Then CASES=300 of every property of the ICE agent
 # make bench  the figures of the README and of the lab's documents, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
 # make bench-ice   ours beside an ordinary ICE agent: a table, in some 7 minutes for each of REPEAT (3) runs
@@ -18,6 +18,7 @@ SCENARIO ?= scenarios/whatsapp/wifi-off-in-call.yaml
 DURATION ?= 25s
 REPEAT ?= 20
 SECONDS ?= 30
+CASES ?= 300
 
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
@@ -48,6 +49,7 @@ fuzz:
 test-long:
 	@testbed/setup test
 	cargo test --release --locked --package peer --test virtual_time -- --ignored an_hour_of
+	PROPTEST_CASES=$(CASES) cargo test --release --locked --package ice --test suite
 
 bench: build
 	cargo bench --locked --package runner --bench first_light

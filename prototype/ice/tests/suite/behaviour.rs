@@ -12,6 +12,7 @@ use ice::behaviour::{
 use netmodel::{Ipv6Access, NatKind, NatSpec, Refresh};
 use proptest::prelude::*;
 
+use crate::cases;
 use crate::net::ms;
 use world::{Reply, Servers, World, topology};
 
@@ -342,7 +343,7 @@ fn tell(lie: &Lie, (socket, from, bytes): &Reply) -> Reply {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn lies_change_no_verdict(

@@ -304,7 +304,7 @@ fn is_just(found: Verdict, right: Verdict) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(64))]
 
     /// However much is lost, all the time or for a while.
     #[test]

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use crate::cases;
 use crate::nat::{Class, Dependence, can_meet, classes};
 use crate::net::{A, B, Border, World, address, ms};
 
@@ -99,7 +100,7 @@ fn nats() -> impl Strategy<Value = Vec<Class>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn one_to_three_interfaces_a_side_find_every_pair_that_can_meet(

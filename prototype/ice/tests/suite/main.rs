@@ -21,3 +21,11 @@ mod relays;
 mod servers;
 mod sessions;
 mod turn;
+
+/// So many cases of a property, or as many as PROPTEST_CASES says: `make test-long` asks for more than there is time for
+/// every day.
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let default = proptest::test_runner::Config::default();
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(usual, |_| default.cases);
+    proptest::test_runner::Config { cases, ..default }
+}

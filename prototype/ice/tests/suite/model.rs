@@ -2,12 +2,17 @@
 //! fall silent, are renumbered and NATs forget. When peace returns there is a path wherever theory says so, and
 //! nobody believes in a pair that the other end does not believe in.
 
+mod relayed;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ice::server::{Server, ServerConfig, ServerOutput};
 use ice::stun::{Builder, Class, Message};
-use ice::{Agent, Event, PairState, Role, SocketId, SocketInfo};
+use ice::{
+    Agent, Config, Credentials, Event, PairState, RelayServer, RemoteCandidate, Role, SocketId, SocketInfo,
+};
 use netmodel::{
     Block, BlockAnswer, BlockDirection, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind,
     NatSpec, Network, NetworkSpec, Output, Plan, PortAssignment, PortId, ServerSpec, Topology, build_udp,
@@ -15,10 +20,13 @@ use netmodel::{
 };
 use proptest::prelude::*;
 
+use crate::cases;
 use crate::nat::{self, Dependence, can_meet, classes};
 use crate::net::{A, B, config, credentials, ms, remote};
+use crate::turn::{PASSWORD, USER};
 
-const STUN_PORT: u16 = 3478;
+/// Of STUN and TURN servers.
+const SERVER_PORT: u16 = 3478;
 const SIGNAL_DELAY: Duration = Duration::from_millis(30);
 
 struct Model {
@@ -29,7 +37,11 @@ struct Model {
     agents: [Agent; 2],
     sockets: BTreeMap<SocketId, Bound>,
     next_socket: u32,
-    signals: BTreeMap<(Instant, u64), (usize, Event)>,
+    /// Where the topology has one.
+    relay: Option<Relay>,
+    signals: BTreeMap<(Instant, u64), (usize, Signal)>,
+    /// Credentials so far.
+    restarts: u8,
     count: u64,
     /// Every so many-th packet that arrives is lost.
     lose_every: Option<u64>,
@@ -43,33 +55,60 @@ struct Bound {
     local: SocketAddr,
 }
 
+/// A TURN server in the network.
+struct Relay {
+    server: Server,
+    port: PortId,
+    next_port: u16,
+}
+
+/// What one end tells the other, beside the network.
+enum Signal {
+    Candidate(Event),
+    /// Whoever is told of another's restart restarts too, and says so.
+    Restart {
+        credentials: Credentials,
+        candidates: Vec<RemoteCandidate>,
+        is_answer: bool,
+    },
+}
+
 const HOSTS: [&str; 2] = ["a", "b"];
 
 impl Model {
     fn new(topology: Topology, seed: u64) -> Model {
+        Model::with(topology, seed, [config(A, Role::Controlling), config(B, Role::Controlled)])
+    }
+
+    fn with(topology: Topology, seed: u64, configs: [Config; 2]) -> Model {
         #[expect(clippy::disallowed_methods, reason = "the epoch of virtual time; nothing depends on it")]
         let epoch = Instant::now();
         let plan = Plan::new(topology).unwrap();
         let network = Network::new(&plan, seed);
-        let agents =
-            [(A, Role::Controlling), (B, Role::Controlled)].map(|(me, role)| Agent::new(config(me, role)));
         let mut model = Model {
+            relay: relay(&plan),
             epoch,
             now: epoch,
             plan,
             network,
-            agents,
+            agents: configs.map(Agent::new),
             sockets: BTreeMap::new(),
             next_socket: 0,
             signals: BTreeMap::new(),
+            restarts: 0,
             count: 0,
             lose_every: None,
         };
         for me in [A, B] {
             model.agents[me].set_remote_credentials(model.now, credentials(1 - me));
             for address in model.plan.server("stun").unwrap().addresses().iter() {
-                let server = SocketAddr::new(address.0, STUN_PORT);
+                let server = SocketAddr::new(address.0, SERVER_PORT);
                 model.agents[me].add_stun_server(model.now, server);
+            }
+            for (ip, _) in model.plan.server("turn").iter().flat_map(|server| server.addresses().iter()) {
+                let address = SocketAddr::new(ip, SERVER_PORT);
+                let server = RelayServer { address, username: USER.into(), password: PASSWORD.into() };
+                model.agents[me].add_relay_server(model.now, server);
             }
             model.agents[me].start(model.now);
         }
@@ -128,21 +167,15 @@ impl Model {
 
     fn next(&self) -> Option<Instant> {
         let signal = self.signals.keys().next().map(|(at, _)| *at);
-        self.agents.iter().filter_map(Agent::poll_timeout).chain(self.network.deadline()).chain(signal).min()
+        let relay = self.relay.as_ref().and_then(|relay| relay.server.poll_timeout());
+        let agents = self.agents.iter().filter_map(Agent::poll_timeout);
+        agents.chain(self.network.deadline()).chain(signal).chain(relay).min()
     }
 
     fn step(&mut self) {
         while let Some(entry) = self.signals.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let (me, event) = entry.remove();
-            match event {
-                Event::LocalCandidate(local) => {
-                    self.agents[me].add_remote_candidate(self.now, remote(&local))
-                }
-                Event::LocalCandidateRemoved { address, .. } => {
-                    self.agents[me].remove_remote_candidate(self.now, address)
-                }
-                _ => unreachable!("only candidates are signalled"),
-            }
+            let (me, signal) = entry.remove();
+            self.hear(me, signal);
         }
         while let Some(output) = self.network.poll(self.now) {
             if let Output::Deliver { port, packet, .. } = output {
@@ -154,7 +187,45 @@ impl Model {
                 agent.handle_timeout(self.now);
             }
         }
+        if let Some(relay) = &mut self.relay {
+            relay.server.handle_timeout(self.now);
+        }
         self.drain();
+    }
+
+    fn hear(&mut self, me: usize, signal: Signal) {
+        let now = self.now;
+        match signal {
+            Signal::Candidate(Event::LocalCandidate(local)) => {
+                self.agents[me].add_remote_candidate(now, remote(&local));
+            }
+            Signal::Candidate(Event::LocalCandidateRemoved { address, .. }) => {
+                self.agents[me].remove_remote_candidate(now, address);
+            }
+            Signal::Candidate(_) => unreachable!("only candidates are signalled"),
+            Signal::Restart { credentials, candidates, is_answer } => {
+                if !is_answer {
+                    self.restart(me, true);
+                }
+                self.agents[me].set_remote_credentials(now, credentials);
+                candidates.into_iter().for_each(|one| self.agents[me].add_remote_candidate(now, one));
+            }
+        }
+    }
+
+    fn restart(&mut self, me: usize, is_answer: bool) {
+        self.restarts += 1;
+        let credentials = Credentials::from_entropy(&[100 + self.restarts; 32]);
+        self.agents[me].restart(self.now, credentials.clone());
+        // What was told before comes before.
+        self.drain();
+        let candidates = self.agents[me].told_candidates().map(remote).collect();
+        self.tell(1 - me, Signal::Restart { credentials, candidates, is_answer });
+    }
+
+    fn tell(&mut self, to: usize, signal: Signal) {
+        self.count += 1;
+        self.signals.insert((self.now + SIGNAL_DELAY, self.count), (to, signal));
     }
 
     fn deliver(&mut self, port: PortId, packet: &[u8]) {
@@ -170,9 +241,33 @@ impl Model {
             self.network.inject(self.now, port, build_udp(to, from, &answer).unwrap());
             return;
         }
+        if self.relay.as_ref().is_some_and(|relay| relay.port == port) {
+            return self.relay(to, from, data);
+        }
         let bound = self.sockets.iter().find(|(_, bound)| bound.port == port && bound.local == to);
         if let Some((socket, owner)) = bound.map(|(socket, bound)| (*socket, bound.owner)) {
             let _ = self.agents[owner].handle_datagram(self.now, socket, from, data);
+        }
+    }
+
+    fn relay(&mut self, at: SocketAddr, from: SocketAddr, data: &[u8]) {
+        let Some(relay) = &mut self.relay else { return };
+        let _ = relay.server.handle_datagram(self.now, at, from, data);
+        while let Some(output) = relay.server.poll() {
+            match output {
+                // From one relayed address to another it never leaves the host.
+                ServerOutput::Transmit { from, to, bytes } if from.ip() == to.ip() => {
+                    let _ = relay.server.handle_datagram(self.now, to, from, &bytes);
+                }
+                ServerOutput::Transmit { from, to, bytes } => {
+                    self.network.inject(self.now, relay.port, build_udp(from, to, &bytes).unwrap());
+                }
+                ServerOutput::Open { ticket, ip } => {
+                    relay.next_port += 1;
+                    relay.server.opened(self.now, ticket, Some(SocketAddr::new(ip, relay.next_port)));
+                }
+                ServerOutput::Close { .. } => {}
+            }
         }
     }
 
@@ -190,8 +285,7 @@ impl Model {
                     _ => false,
                 };
                 if told {
-                    self.count += 1;
-                    self.signals.insert((self.now + SIGNAL_DELAY, self.count), (1 - me, event));
+                    self.tell(1 - me, Signal::Candidate(event));
                 }
             }
         }
@@ -226,6 +320,14 @@ impl Model {
         }
         None
     }
+}
+
+fn relay(plan: &Plan) -> Option<Relay> {
+    let turn = plan.server("turn")?;
+    let listens = turn.addresses().iter().map(|(ip, _)| SocketAddr::new(ip, SERVER_PORT)).collect();
+    let mut config = ServerConfig::new(listens, "example.org");
+    config.users.push((USER.into(), PASSWORD.into()));
+    Some(Relay { server: Server::new(config), port: turn.id, next_port: 50_000 })
 }
 
 #[derive(Debug, Clone)]
@@ -321,9 +423,12 @@ fn nat_spec(kind: NatKind, (mapping, filtering): nat::Class) -> NatSpec {
     NatSpec { mapping, filtering, ports: PortAssignment::Random, ..NatSpec::new(kind) }
 }
 
+fn nat_kind() -> impl Strategy<Value = NatKind> {
+    prop::sample::select(vec![NatKind::Home, NatKind::CarrierGrade])
+}
+
 fn land() -> impl Strategy<Value = Land> {
-    let kind = prop::sample::select(vec![NatKind::Home, NatKind::CarrierGrade]);
-    let nat = prop::option::weighted(0.7, (kind, prop::sample::select(classes())));
+    let nat = prop::option::weighted(0.7, (nat_kind(), prop::sample::select(classes())));
     let ipv6 = prop_oneof![Just(Ipv6Access::None), Just(Ipv6Access::Firewalled), Just(Ipv6Access::Open)];
     let direction =
         prop_oneof![Just(BlockDirection::In), Just(BlockDirection::Out), Just(BlockDirection::Both)];
@@ -453,7 +558,7 @@ fn every_nat_against_every_nat_through_the_network_model() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20))]
+    #![proptest_config(cases(20))]
 
     #[test]
     fn in_peace_every_pair_of_interfaces_that_can_meet_does(world in world(), seed: u64) {
