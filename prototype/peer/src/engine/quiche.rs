@@ -7,6 +7,11 @@
 //! What was in flight on a path when the connection leaves it is never sent again by quiche 0.30.
 //! [`EngineEvent::Migrated`] says when that happens, and whoever wrote it tells it again on another stream.
 //!
+//! A client that lost its only path goes on over one that is not validated yet. quiche pads every packet there, so that
+//! ten of them fill the initial congestion window (RFC 9002 section 7.2): a fast call loses a part of what it sends until
+//! the path is validated. What answers a path challenge is dropped there, too, and a server hears nothing more of its
+//! question; it asks again for as long as something arrives.
+//!
 //! quiche reads the clock itself: the times that are handed in only decide when it is asked, so it cannot run in
 //! virtual time. It answers neither unknown versions nor packets of connections that are gone (no version negotiation,
 //! no stateless reset): no stranger gets past ICE to here.
@@ -22,12 +27,12 @@ use super::{
 use crate::{Fingerprint, Identity, evidence::Collector, identity};
 use boring::ssl::SslContextBuilder;
 use quiche::{
-    Config, Connection, ConnectionError, ConnectionId, Error, Header, PROTOCOL_VERSION, PathStats, RecvInfo,
-    Shutdown, Type,
+    Config, Connection, ConnectionError, ConnectionId, Error, Header, PROTOCOL_VERSION, PathStats, Shutdown,
+    Type,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use slots::{Counts, PATHS, Place, REMOTE, Slots, State};
+use slots::{Counts, PATHS, Place, REMOTE, Slots};
 use std::{
     cell::Cell,
     collections::{BTreeSet, VecDeque},
@@ -181,7 +186,7 @@ impl Engine for QuicheEngine {
         Ok(())
     }
 
-    fn handle_datagram(&mut self, _now: Instant, link: Link, _ecn: Option<u8>, datagram: &[u8]) -> bool {
+    fn handle_datagram(&mut self, now: Instant, link: Link, _ecn: Option<u8>, datagram: &[u8]) -> bool {
         let mut bytes = datagram.to_vec();
         let Ok(header) = Header::from_slice(&mut bytes, ID_LENGTH) else { return false };
         let ours = self.live.as_ref().map_or(Ours::No, |live| live.owns(&header.dcid, self.is_server));
@@ -199,7 +204,7 @@ impl Engine for QuicheEngine {
         }
         let id = header.dcid.to_vec();
         if let Some(live) = &mut self.live {
-            live.take_in(link, id, &mut bytes, self.is_server, &mut self.events);
+            live.take_in(now, link, id, &mut bytes, self.is_server, &mut self.events);
         }
         self.pump();
         true
@@ -212,7 +217,7 @@ impl Engine for QuicheEngine {
             live.connection.on_timeout();
         }
         if let Some(live) = &mut self.live {
-            live.validate_again(now);
+            live.validate_again(now, self.is_server);
         }
         self.pump();
     }
@@ -345,62 +350,8 @@ impl Live {
         }
     }
 
-    fn take_in(
-        &mut self,
-        link: Link,
-        id: Vec<u8>,
-        bytes: &mut [u8],
-        is_server: bool,
-        out: &mut VecDeque<EngineEvent>,
-    ) {
-        // Only clients open paths, so a client hears nothing where it opened none.
-        let known = self.slots.find(link);
-        let Some(place) = known.or_else(|| self.slots.vacancy(link, self.active).filter(|_| is_server))
-        else {
-            return;
-        };
-        let before = self.connection.stats().recv;
-        let counts = self.counts(place);
-        if let Err(error) = self.connection.recv(bytes, RecvInfo { from: REMOTE, to: place.local() }) {
-            tracing::debug!(%error, "a packet ended the connection");
-        }
-        // Only an authentic packet may claim a place, or bring a closed path back.
-        let has_path = self.connection.is_path_validated(place.local(), REMOTE).is_ok();
-        if self.connection.stats().recv == before || !has_path {
-            return;
-        }
-        let closed =
-            self.slots.get(place).is_none_or(|slot| slot.link != link || slot.state == State::Closed);
-        if closed && is_server {
-            let path = self.slots.begin(place, link, counts);
-            self.confirm(place, out);
-            if place == self.active {
-                out.push_back(EngineEvent::RemoteUse { path, usage: Use::Active });
-            }
-        } else {
-            self.confirm(place, out);
-        }
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.arrived_at = id;
-        }
-        self.take_datagrams(link, out);
-    }
-
-    /// quiche validates a pair of addresses once. When another link has it since, or the same one again, then a packet
-    /// that came over it in answer to our challenge says that it works.
-    fn confirm(&mut self, place: Place, out: &mut VecDeque<EngineEvent>) {
-        let validated = self.connection.is_path_validated(place.local(), REMOTE) == Ok(true);
-        if let Some(slot) = self.slots.get_mut(place)
-            && validated
-            && slot.state == State::Opening
-        {
-            slot.state = State::Validated;
-            out.push_back(EngineEvent::PathValidated { path: slot.path, link: slot.link });
-        }
-    }
-
     /// Datagrams carry no path; those that come out right after a UDP datagram went in came with it.
-    fn take_datagrams(&mut self, link: Link, out: &mut VecDeque<EngineEvent>) {
+    pub(super) fn take_datagrams(&mut self, link: Link, out: &mut VecDeque<EngineEvent>) {
         let mut buffer = [0; MAX_PAYLOAD + 512];
         while let Ok(length) = self.connection.dgram_recv(&mut buffer) {
             out.push_back(EngineEvent::Datagram { link: Some(link), bytes: buffer[..length].to_vec() });

@@ -9,6 +9,8 @@ mod policies;
 mod probing;
 mod proofs_and_strays;
 mod quiche;
+#[cfg(feature = "quiche")]
+mod quiche_relays;
 mod relays;
 mod resilience;
 mod restarts;

@@ -2,7 +2,7 @@
 //! what is to happen, with long limits, and assert no durations.
 
 #[cfg(feature = "quiche")]
-mod with_the_feature {
+pub(crate) mod with_the_feature {
     use crate::world::{Signal, World, host};
     use netmodel::{BitRate, LinkSpec, NetworkSpec, Topology};
     use peer::{
@@ -48,7 +48,16 @@ mod with_the_feature {
         change: impl Fn(&mut peer::Ticket),
         configure: impl Fn(&mut PeerConfig),
     ) -> World {
-        let mut world = World::with(topology, Signal::InBand, 1, change, |config| {
+        started(topology, Signal::InBand, change, configure)
+    }
+
+    pub(crate) fn started(
+        topology: Topology,
+        signal: Signal,
+        change: impl Fn(&mut peer::Ticket),
+        configure: impl Fn(&mut PeerConfig),
+    ) -> World {
+        let mut world = World::with(topology, signal, 1, change, |config| {
             config.call = Some(CallSpec::new(200, 58).unwrap());
             config.evidence = Evidence { key_log: true, qlog: true };
             configure(config);
@@ -80,7 +89,7 @@ mod with_the_feature {
     }
 
     /// Payload of both ends arrives that was sent after now.
-    fn expect_payload(world: &mut World, what: &str) {
+    pub(crate) fn expect_payload(world: &mut World, what: &str) {
         let newest = |world: &World, at: &str| world.arrivals(at).iter().map(|(_, number)| *number).max();
         let sent = |world: &World, by: &str| {
             let sent = |(_, host, event): &(Duration, String, Event)| match event {
@@ -96,7 +105,7 @@ mod with_the_feature {
         assert!(arrived, "{what}: payload both ways; at {:?}: {:#?}", world.now - world.epoch, tail(world));
     }
 
-    fn tail(world: &World) -> Vec<&(Duration, String, Event)> {
+    pub(crate) fn tail(world: &World) -> Vec<&(Duration, String, Event)> {
         let loud = |event: &Event| {
             !matches!(
                 event,
@@ -111,12 +120,12 @@ mod with_the_feature {
         all[all.len().saturating_sub(60)..].to_vec()
     }
 
-    fn expect(world: &mut World, what: &str, done: impl Fn(&World) -> bool) {
+    pub(crate) fn expect(world: &mut World, what: &str, done: impl Fn(&World) -> bool) {
         let limit = world.now - world.epoch + LIMIT;
         assert!(world.run_until_done(limit, done), "{what}: {:#?}", tail(world));
     }
 
-    fn expect_one_connection(world: &World) {
+    pub(crate) fn expect_one_connection(world: &World) {
         let names: BTreeSet<_> = world.connections().into_iter().map(|(_, name)| name).collect();
         assert_eq!((world.connections().len(), names.len()), (2, 1), "one connection, two ends, one name");
     }

@@ -22,7 +22,12 @@ pub(crate) struct Trouble {
     number: u64,
     /// These hosts' processes do not run before then; what arrives waits in their sockets.
     frozen: BTreeMap<String, (Instant, Vec<Held>)>,
+    /// Whether a datagram that a host sends is lost.
+    thief: Option<Thief>,
 }
+
+/// Sees which host sends what, in order.
+type Thief = Box<dyn FnMut(&str, &[u8]) -> bool>;
 
 pub(crate) struct Held {
     pub(crate) host: String,
@@ -32,8 +37,9 @@ pub(crate) struct Held {
 }
 
 impl Trouble {
-    pub(crate) fn mutes(&self, port: PortId) -> bool {
-        self.mute.contains(&port)
+    /// Whether a datagram that a host sends is lost.
+    pub(crate) fn swallows(&mut self, port: PortId, host: &str, datagram: &[u8]) -> bool {
+        self.mute.contains(&port) || self.thief.as_mut().is_some_and(|thief| thief(host, datagram))
     }
 
     pub(crate) fn deafens(&self, port: PortId) -> bool {
@@ -106,6 +112,12 @@ impl World {
     pub(crate) fn unmute(&mut self, host: &str, interface: &str) {
         let port = self.port(host, interface);
         self.trouble.mute.remove(&port);
+    }
+
+    /// From now on those of the sent datagrams are lost for which this says so; it sees the sender and all bytes.
+    #[cfg(feature = "quiche")]
+    pub(crate) fn lose(&mut self, thief: impl FnMut(&str, &[u8]) -> bool + 'static) {
+        self.trouble.thief = Some(Box::new(thief));
     }
 
     /// Everything arrives later from now on.

@@ -517,11 +517,11 @@ impl World {
                 }
                 Output::Transmit(transmit) => {
                     let (port, local) = host.sockets[&transmit.socket];
-                    if self.trouble.mutes(port) {
-                        continue;
-                    }
                     for datagram in transmit.bytes.chunks(transmit.segment_size.unwrap_or(usize::MAX)) {
-                        self.network.inject(self.now, port, build_udp(local, transmit.to, datagram).unwrap());
+                        if !self.trouble.swallows(port, name, datagram) {
+                            let packet = build_udp(local, transmit.to, datagram).unwrap();
+                            self.network.inject(self.now, port, packet);
+                        }
                     }
                 }
                 Output::Event(event) => {

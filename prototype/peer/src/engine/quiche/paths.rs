@@ -5,18 +5,74 @@ use super::{
     Live,
     slots::{Place, REMOTE, Slot, State},
 };
-use quiche::{Error, PathEvent};
+use quiche::{Error, PathEvent, RecvInfo};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// A path is validated anew if nothing came of it in this time. quiche takes the answer for a duplicate when more than 128
-/// packets that left later have arrived before it, over a faster path, and does not ask again when its question was
-/// acknowledged there.
+/// A path is validated anew if nothing came of it in this time. quiche asks again by itself only when a loss detection
+/// timer fires, which it does not while acknowledgements of other packets come in. Then a question that is lost stays
+/// lost, and so does an answer: one that does not fit into the congestion window is dropped (soon full on a path that is
+/// not validated, where every packet is padded), and one that arrives after more than 128 packets that left later is
+/// taken for a duplicate.
 const VALIDATE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Live {
+    /// A datagram that quiche knows, on whichever path it came.
+    pub(super) fn take_in(
+        &mut self,
+        now: Instant,
+        link: Link,
+        id: Vec<u8>,
+        bytes: &mut [u8],
+        is_server: bool,
+        out: &mut VecDeque<EngineEvent>,
+    ) {
+        // Only clients open paths, so a client hears nothing where it opened none.
+        let known = self.slots.find(link);
+        let Some(place) = known.or_else(|| self.slots.vacancy(link, self.active).filter(|_| is_server))
+        else {
+            return;
+        };
+        let before = self.connection.stats().recv;
+        let counts = self.counts(place);
+        if let Err(error) = self.connection.recv(bytes, RecvInfo { from: REMOTE, to: place.local() }) {
+            tracing::debug!(%error, "a packet ended the connection");
+        }
+        // Only an authentic packet may claim a place, or bring a closed path back.
+        let has_path = self.connection.is_path_validated(place.local(), REMOTE).is_ok();
+        if self.connection.stats().recv == before || !has_path {
+            return;
+        }
+        let closed =
+            self.slots.get(place).is_none_or(|slot| slot.link != link || slot.state == State::Closed);
+        let begun = (closed && is_server).then(|| self.slots.begin(place, link, counts));
+        self.confirm(place, out);
+        if let Some(path) = begun.filter(|_| place == self.active) {
+            out.push_back(EngineEvent::RemoteUse { path, usage: Use::Active });
+        }
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.arrived_at = id;
+            // A server asks only where its client still is: nobody may tell it that the client gave the path up.
+            slot.validate_again.get_or_insert(now + VALIDATE_AGAIN);
+        }
+        self.take_datagrams(link, out);
+    }
+
+    /// quiche validates a pair of addresses once. When another link has it since, or the same one again, then a packet
+    /// that came over it in answer to our challenge says that it works.
+    fn confirm(&mut self, place: Place, out: &mut VecDeque<EngineEvent>) {
+        let validated = self.connection.is_path_validated(place.local(), REMOTE) == Ok(true);
+        if let Some(slot) = self.slots.get_mut(place)
+            && validated
+            && slot.state == State::Opening
+        {
+            slot.state = State::Validated;
+            out.push_back(EngineEvent::PathValidated { path: slot.path, link: slot.link });
+        }
+    }
+
     pub(super) fn tell_paths(&mut self, is_server: bool, out: &mut VecDeque<EngineEvent>) {
         while let Some(event) = self.connection.path_event_next() {
             match event {
@@ -92,7 +148,7 @@ impl Live {
         self.slots.iter().filter_map(|(_, slot)| slot.next_validation()).min()
     }
 
-    pub(super) fn validate_again(&mut self, now: Instant) {
+    pub(super) fn validate_again(&mut self, now: Instant, is_server: bool) {
         let due = |slot: &Slot| slot.next_validation().is_some_and(|at| at <= now);
         let places: Vec<Place> =
             self.slots.iter().filter(|(_, slot)| due(slot)).map(|(place, _)| place).collect();
@@ -101,7 +157,7 @@ impl Live {
                 tracing::debug!(%error, "not validated again");
             }
             if let Some(slot) = self.slots.get_mut(place) {
-                slot.validate_again = Some(now + VALIDATE_AGAIN);
+                slot.validate_again = (!is_server).then_some(now + VALIDATE_AGAIN);
             }
         }
     }

@@ -58,7 +58,7 @@ pub(super) struct Slot {
     pub(super) destination: Option<u64>,
     /// The connection ID of ours that the newest packet was sent to.
     pub(super) arrived_at: Vec<u8>,
-    /// When to ask again whether the path works, where it is we who ask.
+    /// When to ask again whether the path works.
     pub(super) validate_again: Option<Instant>,
     /// What quiche had counted before the path began.
     pub(super) before: Counts,
