@@ -6,7 +6,7 @@ use crate::{
     console::say,
     exit::Exit,
     scenario::{
-        Bind, Call, Direction, LowerError, Nat, Network, Peers, Scenario, ServerKind, Workload,
+        Bind, Call, Direction, LowerError, Mimic, Nat, Network, Peers, Scenario, ServerKind, Workload,
         format_byte_size, format_duration, link_phrase,
     },
 };
@@ -78,6 +78,8 @@ struct PlannedNetwork<'a> {
 #[derive(Debug, Serialize)]
 struct PlannedServer {
     kind: ServerKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mimic: Option<Mimic>,
     delay: String,
     addresses: Vec<String>,
 }
@@ -114,10 +116,9 @@ impl<'a> Planned<'a> {
         let servers = scenario.servers.iter().map(|(name, server)| {
             let addresses = plan.server(name).into_iter().flat_map(Port::all_addresses);
             let addresses = addresses.map(|(address, prefix)| format!("{address}/{prefix}")).collect();
-            (
-                name.as_str(),
-                PlannedServer { kind: server.kind, delay: format_duration(server.delay), addresses },
-            )
+            let (kind, mimic) = (server.kind, server.mimic);
+            let delay = format_duration(server.delay);
+            (name.as_str(), PlannedServer { kind, mimic, delay, addresses })
         });
         Ok(Self {
             scenario: &scenario.name,
@@ -254,7 +255,9 @@ fn network_row(name: &str, planned: &PlannedNetwork<'_>) -> Vec<String> {
 }
 
 fn server_row(name: &str, planned: &PlannedServer) -> Vec<String> {
-    let mut cells = row([name, planned.kind.name(), &format!("{} away", planned.delay)]);
+    let like = planned.mimic.map(|mimic| format!(" like {}'s", mimic.name())).unwrap_or_default();
+    let kind = format!("{}{like}", planned.kind.name());
+    let mut cells = row([name, &kind, &format!("{} away", planned.delay)]);
     cells.extend(planned.addresses.iter().cloned());
     cells
 }

@@ -41,7 +41,7 @@ pub(crate) use networks::Network;
 pub(crate) use peers::{IceAgent, Peer, Peers, Signal};
 pub(crate) use policies::Bind;
 pub(crate) use quantity::{format_byte_size, format_duration};
-pub(crate) use servers::{Server, ServerKind};
+pub(crate) use servers::{Mimic, Server, ServerKind};
 pub(crate) use tellings::Telling;
 pub(crate) use timeline::{Action, Step};
 use traces::TraceSource;
@@ -173,6 +173,7 @@ impl Scenario {
         let peers = table.require("peers", problems);
         let peers = peers.and_then(|node| Peers::read(node, &meeting, problems));
         let backends = read_backends(&table, problems);
+        let peers_are_deaf = peers.as_ref().is_some_and(|peers| peers.client.ice == IceAgent::WebrtcIce);
         let timeline = match table.get("timeline") {
             Some(node) => {
                 let (networks, hosts) = (networks.clone(), hosts.clone());
@@ -180,7 +181,16 @@ impl Scenario {
                 let peers =
                     peers.as_ref().map(|peers| [&peers.client, &peers.server].map(|peer| peer.host.as_str()));
                 let (names, around) = (&names, &around);
-                let stage = timeline::Stage { duration, names, around, networks, hosts, visited, peers };
+                let stage = timeline::Stage {
+                    duration,
+                    names,
+                    around,
+                    networks,
+                    hosts,
+                    visited,
+                    peers,
+                    peers_are_deaf,
+                };
                 Step::read_all(node, stage, problems)
             }
             None => Some(Vec::new()),

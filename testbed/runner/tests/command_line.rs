@@ -90,6 +90,9 @@ fn a_plan_tells_topology_addresses_and_steps() {
     assert_eq!(plan["hosts"]["laptop"]["role"], "client");
     assert_eq!(plan["hosts"]["laptop"]["interfaces"]["wlan0"]["network"], "home");
     assert_eq!(plan["networks"]["o2"]["preset"], "o2-2024");
+    let told = testbed(&["plan", "scenarios/whatsapp/call-relays.yaml"]);
+    let row = told.stdout.lines().find(|line| line.trim_start().starts_with("far "));
+    assert!(row.is_some_and(|row| row.contains("relay like whatsapp's")), "{}", told.stdout);
     let told = testbed(&["plan", EXAMPLE, "--set", "duration=1"]);
     assert_eq!((told.code, told.stdout.as_str()), (Some(2), ""));
 }

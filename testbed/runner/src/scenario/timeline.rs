@@ -232,6 +232,8 @@ pub(super) struct Stage<'a> {
     pub(super) visited: BTreeSet<String>,
     /// The hosts of client and server; none when the peers are unsound.
     pub(super) peers: Option<[&'a str; 2]>,
+    /// Peers cannot be told anything while they run: their ICE agent is not ours.
+    pub(super) peers_are_deaf: bool,
 }
 
 impl Step {
@@ -292,6 +294,12 @@ impl Stage<'_> {
             return None;
         }
         let value = &entry.value;
+        if let (true, word @ ("policy" | "priority" | "path")) = (self.peers_are_deaf, entry.key.as_str()) {
+            let message = format!("a step `{word}` is for our ICE agent");
+            let problem = Problem::new(message, entry.key_span, "webrtc-ice has nothing like it");
+            problems.push(problem.help("leave it out, or `ice: webrtc-ice`"));
+            return None;
+        }
         match entry.key.as_str() {
             "nat_rebind" => return self.network_with_nat(value, problems).map(Action::NatRebind),
             "nat_flush" => return self.network_with_nat(value, problems).map(Action::NatFlush),

@@ -20,6 +20,18 @@ const fn words(
     Vocabulary { what, known, not_yet }
 }
 
+/// All `N` words of both.
+const fn joined<const N: usize>(first: &[&'static str], second: &[&'static str]) -> [&'static str; N] {
+    assert!(first.len() + second.len() == N);
+    let mut all = [""; N];
+    let mut place = 0;
+    while place < N {
+        all[place] = if place < first.len() { first[place] } else { second[place - first.len()] };
+        place += 1;
+    }
+    all
+}
+
 pub(crate) const COMMANDS: Vocabulary = words(
     "a command",
     &["check", "compare", "completions", "doctor", "list", "plan", "run"],
@@ -167,33 +179,31 @@ pub(crate) const ENGINES: Vocabulary = words("an engine", &["noq", "quiche"], &[
 pub(crate) const POLICIES: Vocabulary =
     words("a policy", &["multipath", "rfc8445", "whatsapp", "quickshare", "prototype-2024"], &[]);
 
-/// What may be changed of one, as `iceperf --policy` names it.
-pub(crate) const POLICY: Vocabulary = words(
-    "a key of a policy",
-    &[
-        "preset",
-        "interfaces",
-        "reach",
-        "relays",
-        "stop",
-        "cadence",
-        "budget",
-        "retry",
-        "active_first",
-        "active",
-        "idle_first",
-        "idle",
-        "consent",
-        "standby",
-        "on_loss",
-        "on_return",
-        "answers",
-        "paths",
-        "relayed_paths",
-        "move_to_preferred",
-    ],
-    &[],
-);
+/// The preset, and what may be changed of it, as `iceperf --policy` names it.
+const POLICY_KEYS: [&str; 20] = [
+    "preset",
+    "interfaces",
+    "reach",
+    "relays",
+    "stop",
+    "cadence",
+    "budget",
+    "retry",
+    "active_first",
+    "active",
+    "idle_first",
+    "idle",
+    "consent",
+    "standby",
+    "on_loss",
+    "on_return",
+    "answers",
+    "paths",
+    "relayed_paths",
+    "move_to_preferred",
+];
+
+pub(crate) const POLICY: Vocabulary = words("a key of a policy", &POLICY_KEYS, &[]);
 
 pub(crate) const RUNGS: Vocabulary = words(
     "a disguise",
@@ -277,34 +287,8 @@ pub(crate) const HOTSPOT: Vocabulary =
 pub(crate) const METRIC: Vocabulary = words("a key of a metric step", &["interface", "value"], &[]);
 
 /// [`POLICY`], whose preset may be left out where only disguises change.
-pub(crate) const POLICY_STEP: Vocabulary = words(
-    "a key of a policy step",
-    &[
-        "peer",
-        "disguise",
-        "preset",
-        "interfaces",
-        "reach",
-        "relays",
-        "stop",
-        "cadence",
-        "budget",
-        "retry",
-        "active_first",
-        "active",
-        "idle_first",
-        "idle",
-        "consent",
-        "standby",
-        "on_loss",
-        "on_return",
-        "answers",
-        "paths",
-        "relayed_paths",
-        "move_to_preferred",
-    ],
-    &[],
-);
+pub(crate) const POLICY_STEP: Vocabulary =
+    words("a key of a policy step", &joined::<22>(&["peer", "disguise"], &POLICY_KEYS), &[]);
 
 pub(crate) const PEER_NAMES: Vocabulary = words("a peer", &["client", "server", "both"], &[]);
 
