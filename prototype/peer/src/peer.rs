@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod engines;
 mod ice_events;
+mod leaving;
 mod output;
 mod policing;
 mod probing;
@@ -103,6 +104,8 @@ pub struct Peer {
     probing: Option<probing::Probing>,
     /// Both ends are agreeing on what arrived, until then at the latest.
     farewell: Option<Instant>,
+    /// The connection is closed at this end, and the other one may not have been told yet: until then at the latest.
+    leaving: Option<(Instant, Outcome)>,
     rejections: Rejections,
     /// When a check was first answered with 401.
     refused: Option<Instant>,
@@ -180,6 +183,7 @@ impl Peer {
             bulk: None,
             probing: None,
             farewell: None,
+            leaving: None,
             rejections: Rejections::default(),
             refused: None,
             send_errors: BTreeMap::new(),
@@ -211,8 +215,9 @@ impl Peer {
     }
 
     /// Ends in an orderly way: the other end is told, then [`Output::Done`] comes; before that, within a second, the
-    /// ends agree on what arrived of an object. A peer that has nobody to tell,
-    /// because a client never connected or no path is left, ends as [`Outcome::Unreachable`].
+    /// ends agree on what arrived of an object. An engine that has no room to tell the other end at once gets another
+    /// second. A peer that has nobody to tell, because a client never connected or no path is left, ends as
+    /// [`Outcome::Unreachable`].
     pub fn stop(&mut self, now: Instant) {
         if self.done {
             return;
@@ -222,25 +227,6 @@ impl Peer {
         } else {
             self.stop_at_once(now);
         }
-    }
-
-    fn stop_at_once(&mut self, now: Instant) {
-        let outcome = self.outcome_of_stopping(now);
-        self.close(now, connection::FINISHED, "finished");
-        self.finish(now, outcome);
-    }
-
-    fn outcome_of_stopping(&self, now: Instant) -> Outcome {
-        if let Some(outcome) = self.outcome_of_probing() {
-            return outcome;
-        }
-        if self.started.is_some() && self.side == Side::Client && !self.is_open() {
-            return self.why_not_connected(now);
-        }
-        if self.is_open() && !self.paths.is_connected() {
-            return Outcome::Unreachable { why: "no path to the other peer was left at the end".into() };
-        }
-        Outcome::Finished
     }
 
     /// An interface is there, changed, or is gone.
@@ -330,8 +316,10 @@ impl Peer {
             self.agent.handle_timeout(now);
         }
         self.engine.handle_timeout(now);
-        self.act_on_silence(now);
-        self.check_limits(now);
+        if self.leaving.is_none() {
+            self.act_on_silence(now);
+            self.check_limits(now);
+        }
         self.pump(now);
     }
 
@@ -364,6 +352,9 @@ impl Peer {
         if self.done {
             return None;
         }
+        if self.leaving.is_some() {
+            return self.leaving_deadline();
+        }
         let sending = (self.is_open() && self.calling).then_some(self.call.as_ref()).flatten();
         [
             self.agent.poll_timeout(),
@@ -394,7 +385,7 @@ impl Peer {
 
     /// Moves everything between the parts until none has anything left.
     fn pump(&mut self, now: Instant) {
-        while !self.done {
+        while !self.done && !self.go_on_leaving(now) {
             let mut moved = false;
             while let Some(event) = self.agent.poll_event() {
                 self.on_ice(now, event);

@@ -177,4 +177,6 @@ pub(crate) trait Engine {
     /// Keying material of the connection (RFC 8446 section 7.5); none before it is complete.
     fn export(&mut self, label: &[u8]) -> Option<[u8; 32]>;
     fn close(&mut self, now: Instant, code: u64, reason: &str);
+    /// Closed at this end, and the word of it cannot leave yet.
+    fn is_closing(&self) -> bool;
 }

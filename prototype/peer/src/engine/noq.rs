@@ -312,6 +312,11 @@ impl Engine for NoqEngine {
             live.connection.close(now, code, Bytes::copy_from_slice(reason.as_bytes()));
         }
     }
+
+    /// It leaves whatever the congestion window.
+    fn is_closing(&self) -> bool {
+        false
+    }
 }
 
 impl Live {

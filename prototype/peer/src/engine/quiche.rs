@@ -313,6 +313,14 @@ impl Engine for QuicheEngine {
             let _ = live.connection.close(true, code, reason.as_bytes());
         }
     }
+
+    /// quiche sends it only where the congestion window has room, and drains from then on.
+    fn is_closing(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| {
+            let connection = &live.connection;
+            connection.local_error().is_some() && !connection.is_draining() && !connection.is_closed()
+        })
+    }
 }
 
 /// Whether a packet is for the connection that there is.

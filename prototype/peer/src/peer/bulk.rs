@@ -17,8 +17,8 @@ const OBJECT: u32 = 0;
 /// An unanswered request is repeated this often.
 const REPEAT_ASK: Duration = Duration::from_millis(100);
 const SENT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the ends may take to agree on what arrived once either wants to end.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the ends may take to agree on what arrived once either wants to end, and then one to tell the other.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// A path of which the engine tells nothing yet: the initial window of RFC 9002 section 7.2.
 const INITIAL_WINDOW: u64 = 12_000;
 

@@ -208,6 +208,7 @@ impl Peer {
     }
 
     pub(super) fn on_path_closed(&mut self, now: Instant, engine: EnginePath, by: ClosedBy) {
+        self.used_early.take_if(|early| *early == engine);
         let Some(path) = self.paths.by_engine(engine).filter(|path| !path.abandoned) else {
             if let Some(number) = self.paths.by_engine(engine).map(|path| path.number) {
                 self.paths.remove(number);
@@ -389,6 +390,7 @@ impl Peer {
     }
 
     pub(super) fn close_all_paths(&mut self, why: &str) {
+        self.used_early = None;
         let numbers: Vec<u64> = self.paths.living().map(|path| path.number).collect();
         for number in numbers {
             if let Some(mut path) = self.paths.remove(number) {

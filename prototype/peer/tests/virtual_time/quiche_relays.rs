@@ -52,7 +52,11 @@ fn quiche(topology: Topology, policy: &str, call: CallSpec) -> World {
 /// No relayed path in reserve: the first one after a loss of the direct one is not validated when it begins to carry the
 /// call.
 fn cold() -> World {
-    let mut world = quiche(one_wlan_and_relays(), "multipath,relayed_paths=0", CallSpec::default());
+    cold_with(CallSpec::default())
+}
+
+fn cold_with(call: CallSpec) -> World {
+    let mut world = quiche(one_wlan_and_relays(), "multipath,relayed_paths=0", call);
     expect_way_out(&mut world);
     expect_direct(&mut world);
     world
@@ -230,4 +234,25 @@ fn a_path_challenge_whose_answer_is_lost_is_repeated() {
     lose_interface(&mut world, "wlan0");
     assert_eq!(lost.get(), LOST, "they were lost");
     expect_a_good_end(&mut world, "desktop");
+}
+
+/// The path is not validated at the server, which is heard and hears; and its congestion window is full, so that the last
+/// word has to wait for an acknowledgement.
+#[test]
+fn a_server_that_stops_right_after_its_client_moved_says_so() {
+    let mut world = cold_with(CallSpec::new(1000, 58).unwrap());
+    let asked = Cell::new(0);
+    world.lose(move |host, datagram| {
+        asked.set(asked.get() + u64::from(host == "desktop" && datagram.len() > LARGE));
+        host == "desktop" && asked.get() == 1
+    });
+    world.down("laptop", "wlan0");
+    expect_payload(&mut world, "over a relay");
+    assert!(!is_on_a_validated_relay(&world, [None; 2]), "{:#?}", tail(&world));
+    world.stop("desktop");
+    assert_eq!(world.hosts["desktop"].outcome, None, "not before the client is told");
+    expect(&mut world, "both end", |world| world.hosts.values().all(|host| host.outcome.is_some()));
+    for (name, host) in &world.hosts {
+        assert_eq!(host.outcome, Some(Outcome::Finished), "{name}");
+    }
 }
