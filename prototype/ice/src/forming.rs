@@ -20,7 +20,7 @@ impl Agent {
     pub(crate) fn register_socket(&mut self, socket: SocketId, mut info: SocketInfo) -> bool {
         let address = canonical(info.local);
         let kind = self.base_kind(socket);
-        info.preference = self.unique_preference(kind, info.preference);
+        info.preference = self.unique_preference(socket, info.preference);
         if self.sockets.contains_key(&socket) || !candidate::is_usable(address) {
             return false;
         }
@@ -41,15 +41,28 @@ impl Agent {
         true
     }
 
-    /// RFC 8445 section 5.1.2.1: every address has a local preference of its own. The next free one below, or else
-    /// above.
-    pub(crate) fn unique_preference(&self, kind: CandidateKind, wanted: u16) -> u16 {
-        let is_free = |preference: &u16| {
-            let mut others = self.sockets.iter().filter(|(socket, _)| self.base_kind(**socket) == kind);
-            others.all(|(_, known)| known.preference != *preference)
+    /// RFC 8445 section 5.1.2.1: every base has a local preference of its own.
+    pub(crate) fn unique_preference(&self, socket: SocketId, wanted: u16) -> u16 {
+        let kind = self.base_kind(socket);
+        nearest_free(wanted, |preference| {
+            let mut others = self.sockets.iter().filter(|(other, _)| **other != socket);
+            !others.any(|(other, known)| self.base_kind(*other) == kind && known.preference == preference)
+        })
+    }
+
+    /// Priority of one more gathered candidate of this kind on this socket. No two candidates have the same (RFC 8445
+    /// section 5.1.2): where the socket's own preference is taken, by what another server saw, say, a preference that
+    /// is no socket's takes its place.
+    pub(crate) fn unique_priority(&self, kind: CandidateKind, socket: SocketId) -> Option<u32> {
+        let own = self.sockets.get(&socket)?.preference;
+        let alike = |other: SocketId| other != socket && self.base_kind(other) == self.base_kind(socket);
+        let is_free = |preference| {
+            let priority = candidate::priority(kind, preference);
+            let mut sockets = self.sockets.iter();
+            let reserved = sockets.any(|(other, info)| alike(*other) && info.preference == preference);
+            !reserved && self.local_candidates.iter().all(|local| local.priority != priority)
         };
-        let mut below = (0..=wanted).rev();
-        below.find(is_free).or_else(|| (wanted..=u16::MAX).find(is_free)).unwrap_or(wanted)
+        Some(candidate::priority(kind, nearest_free(own, is_free)))
     }
 
     pub(crate) fn forget_socket(&mut self, socket: SocketId) {
@@ -254,4 +267,10 @@ impl Agent {
             }
         }
     }
+}
+
+/// What is wanted, or else the next free one below, or else above.
+fn nearest_free(wanted: u16, is_free: impl Fn(u16) -> bool) -> u16 {
+    let mut nearest = (0..=wanted).rev().chain(wanted..=u16::MAX);
+    nearest.find(|preference| is_free(*preference)).unwrap_or(wanted)
 }

@@ -151,7 +151,7 @@ impl Agent {
     }
 
     pub(crate) fn add_server_reflexive(&mut self, socket: SocketId, server: SocketAddr, mapped: SocketAddr) {
-        let Some(info) = self.sockets.get(&socket) else { return };
+        let Some(info) = self.sockets.get(&socket).cloned() else { return };
         let base = canonical(info.local);
         // Redundant with the host candidate or with what another server saw (RFC 8445 section 5.1.3).
         let is_known = |local: &LocalCandidate| {
@@ -160,17 +160,18 @@ impl Agent {
         if self.local_candidates.iter().any(is_known) || !candidate::is_usable(mapped) {
             return;
         }
+        // It was peer reflexive until now; once is enough.
+        self.local_candidates.retain(|local| local.socket != socket || local.address != mapped);
+        let Some(priority) = self.unique_priority(CandidateKind::Srflx, socket) else { return };
         let new = LocalCandidate {
             kind: CandidateKind::Srflx,
             address: mapped,
             socket,
             base,
-            priority: candidate::priority(CandidateKind::Srflx, info.preference),
+            priority,
             foundation: candidate::foundation(CandidateKind::Srflx, base.ip(), Some(server.ip())),
-            interface: info.interface.clone(),
+            interface: info.interface,
         };
-        // It was peer reflexive until now; once is enough.
-        self.local_candidates.retain(|local| local.socket != socket || local.address != mapped);
         self.add_local(new);
     }
 }

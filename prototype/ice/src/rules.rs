@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::agent::Agent;
-use crate::candidate::{self, RemoteCandidate, SocketId, canonical};
+use crate::candidate::{self, CandidateKind, LocalCandidate, RemoteCandidate, SocketId, canonical};
 use crate::checklist::Pair;
-use crate::event::Event;
 
 /// What a rule applies to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,29 +73,35 @@ impl Agent {
     /// Gives a socket another local preference (RFC 8445 section 5.1.2.1). Its candidates are told again with their
     /// new priorities.
     pub fn set_preference(&mut self, now: Instant, socket: SocketId, preference: u16) {
-        if self.sockets.get(&socket).is_none_or(|info| info.preference == preference) {
+        let preference = self.unique_preference(socket, preference);
+        let Some(info) = self.sockets.get_mut(&socket).filter(|info| info.preference != preference) else {
             return;
-        }
+        };
+        info.preference = preference;
+        self.renumber_candidates(socket, preference);
         let kind = self.base_kind(socket);
-        let preference = self.unique_preference(kind, preference);
-        if let Some(info) = self.sockets.get_mut(&socket) {
-            info.preference = preference;
-        }
-        let of_socket = self.local_candidates.iter_mut().filter(|local| local.socket == socket);
-        let changed: Vec<_> = of_socket
-            .map(|local| {
-                local.priority = candidate::priority(local.kind, preference);
-                local.clone()
-            })
-            .collect();
-        if !self.is_hidden(socket) {
-            changed.into_iter().for_each(|local| self.tell(Event::LocalCandidate(local)));
-        }
         for pair in self.checklist.iter_mut().filter(|pair| pair.socket == socket) {
             pair.local_priority = candidate::priority(kind, preference);
         }
         self.update_priorities();
         self.begin_due(now);
+    }
+
+    /// Tells the candidates of a socket again, each with its new priority.
+    fn renumber_candidates(&mut self, socket: SocketId, preference: u16) {
+        let (of_socket, others) =
+            std::mem::take(&mut self.local_candidates).into_iter().partition(|local| local.socket == socket);
+        self.local_candidates = others;
+        let of_socket: Vec<LocalCandidate> = of_socket;
+        for mut local in of_socket {
+            let priority = match local.kind {
+                // Not told, and what the checks on its socket say of it (section 7.1.1).
+                CandidateKind::Prflx => Some(candidate::priority(local.kind, preference)),
+                kind => self.unique_priority(kind, socket),
+            };
+            local.priority = priority.unwrap_or(local.priority);
+            self.add_local(local);
+        }
     }
 
     /// Gives a candidate of the other agent another priority, whatever it said itself. Both ends then order their

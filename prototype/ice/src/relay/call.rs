@@ -363,7 +363,7 @@ impl Agent {
     /// Both ends are at the relay's address for each other.
     fn meet_at(&mut self, socket: SocketId, relay: SocketAddr) {
         let Some(info) = self.sockets.get(&socket).cloned() else { return };
-        let priority = candidate::priority(CandidateKind::Relay, info.preference);
+        let Some(priority) = self.unique_priority(CandidateKind::Relay, socket) else { return };
         let base = canonical(info.local);
         let foundation = candidate::foundation(CandidateKind::Relay, base.ip(), Some(relay.ip()));
         let (kind, address, interface) = (CandidateKind::Relay, relay, info.interface);

@@ -107,6 +107,17 @@ impl Hand {
         }
     }
 
+    /// A STUN server answers what it was asked so far: this is how it sees each socket.
+    pub(crate) fn answer_from_server(&mut self, server: SocketAddr, seen: impl Fn(SocketId) -> SocketAddr) {
+        for (socket, _, bytes) in self.sent.extract_if(.., |(_, to, _)| *to == server).collect::<Vec<_>>() {
+            let request = Message::parse(&bytes).unwrap();
+            let response = Builder::response(Class::Success, &request).xor_mapped_address(seen(socket));
+            let answer = response.finish(None);
+            assert_eq!(self.agent.handle_datagram(self.now, socket, server, &answer), Ok(()));
+            self.drain();
+        }
+    }
+
     /// Makes a pair with `remote` valid, by a check of the other agent's and our triggered one.
     pub(crate) fn make_valid(&mut self, remote: SocketAddr, role: Role) -> PairId {
         let check = self.check(role);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::byhand::Hand;
 use crate::net::{A, B, Border, World, address, config, ms};
 use ice::{CandidateKind, CheckPurpose, Event, PairState, Role, Timing};
 
@@ -448,4 +449,36 @@ fn the_timeout_grows_with_the_number_of_unfinished_pairs() {
         };
         assert_eq!(sent(2) - sent(1), expected, "{pairs} pairs");
     }
+}
+
+/// RFC 8445 section 5.1.2: no two candidates have the same priority, even if one socket has two mappings.
+#[test]
+fn what_two_servers_see_of_one_socket_has_two_priorities() {
+    let servers = [address("198.51.100.1:3478"), address("198.51.100.2:3478")];
+    let mut hand = Hand::new(Role::Controlling);
+    let info =
+        ice::SocketInfo { interface: "wwan0".into(), local: address("192.0.2.11:1000"), preference: 65_534 };
+    hand.agent.add_socket(hand.now, ice::SocketId(1), info);
+    for server in servers {
+        hand.agent.add_stun_server(hand.now, server);
+    }
+    hand.pass(ms(300));
+    for (port, server) in (4000..).zip(servers) {
+        hand.answer_from_server(server, |socket| ([203, 0, 113, socket.0 as u8], port).into());
+    }
+    let unique = |hand: &Hand| {
+        let candidates: Vec<_> = hand.agent.local_candidates().cloned().collect();
+        assert_eq!(candidates.len(), 6, "{candidates:#?}");
+        let priorities: std::collections::BTreeSet<u32> =
+            candidates.iter().map(|candidate| candidate.priority).collect();
+        assert_eq!(priorities.len(), candidates.len(), "{candidates:#?}");
+    };
+    unique(&hand);
+    // A priority that is another's is given to nobody.
+    hand.agent.set_preference(hand.now, ice::SocketId(1), 65_535);
+    unique(&hand);
+    hand.agent.set_preference(hand.now, ice::SocketId(0), 3);
+    unique(&hand);
+    hand.agent.set_preference(hand.now, ice::SocketId(1), 3);
+    unique(&hand);
 }
