@@ -4,7 +4,7 @@
 //! Relayed candidates are gathered by `relay`. Left out: alternate servers (RFC 8489 section 10).
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::candidate::{self, CandidateKind, LocalCandidate, SocketId, canonical};
@@ -117,14 +117,17 @@ impl Agent {
     pub(crate) fn send_gather(&mut self, now: Instant, socket: SocketId, server: SocketAddr) {
         let id = self.ids.transaction();
         let bytes = Builder::new(Class::Request, stun::BINDING, id).finish(None);
-        // RFC 8445 section 14.3, for gathering.
-        let timing = self.config.timing;
-        let repeat =
-            Repeat::Backoff { rto: timing.min_rto.max(timing.ta * self.gathering.unsettled()), most: None };
+        let repeat = Repeat::Backoff { rto: self.gather_rto(), most: None };
         #[rustfmt::skip]
         self.begin(now, Request {
             id, pair: None, relay: None, session: 0, purpose: CheckPurpose::Gather, socket, to: server, bytes, role: self.role, repeat,
         });
+    }
+
+    /// RFC 8445 section 14.3, for gathering: by the number of reflexive and relayed candidates that are expected.
+    pub(crate) fn gather_rto(&self) -> Duration {
+        let timing = self.config.timing;
+        timing.min_rto.max(timing.ta * (self.gathering.unsettled() + self.relays.unsettled()))
     }
 
     /// A server told what it sees.

@@ -87,6 +87,16 @@ pub struct Received {
 pub(crate) struct Task {
     pub(crate) base: SocketId,
     pub(crate) what: What,
+    /// Which nonce it carried.
+    nonce: u32,
+    /// It was challenged before.
+    again: bool,
+}
+
+impl Task {
+    fn new(base: SocketId, what: What) -> Task {
+        Task { base, what, nonce: 0, again: false }
+    }
 }
 
 /// All relays.
@@ -104,6 +114,8 @@ const FIRST_BASE: u32 = 1 << 31;
 const MOST_SERVERS: usize = 16;
 /// Most datagrams that wait to be taken. One comes out of each that goes in.
 const MOST_RECEIVED: usize = 1024;
+/// Allocation mismatch: there is one already, or there is none (RFC 8656 section 18.4).
+const MISMATCH: u16 = 437;
 /// What a server that says nothing means (RFC 8656 section 3.2).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -129,6 +141,11 @@ impl Relays {
     pub(crate) fn is_believable(&self, task: &Task, response: &Message<'_>) -> bool {
         // Nothing follows from an answer about one that is gone.
         self.by_base(task.base).is_none_or(|allocation| allocation.is_believable(response))
+    }
+
+    /// Allocations that are being gathered, or will be.
+    pub(crate) fn unsettled(&self) -> u32 {
+        self.allocations.iter().filter(|one| !one.settled).count() as u32
     }
 
     pub(crate) fn is_settled(&self, may: impl Fn(SocketId) -> bool) -> bool {
@@ -169,7 +186,7 @@ impl Agent {
         let bases: Vec<SocketId> = of_server.map(|one| one.base).collect();
         for base in bases {
             if self.relays.by_base(base).is_some_and(|one| one.relayed().is_some()) {
-                self.ask_relay(now, Task { base, what: What::Release });
+                self.ask_relay(now, Task::new(base, What::Release));
             }
             self.drop_base(base, "relay given up");
             self.relays.allocations.retain(|one| one.base != base);
@@ -257,7 +274,7 @@ impl Agent {
     pub(crate) fn allocate(&mut self, now: Instant, base: SocketId) {
         if let Some(allocation) = self.relays.by_base_mut(base) {
             allocation.state = State::Asking;
-            self.ask_relay(now, Task { base, what: What::Allocate });
+            self.ask_relay(now, Task::new(base, What::Allocate));
         }
     }
 
@@ -287,7 +304,7 @@ impl Agent {
             while let Some(what) =
                 self.relays.by_base_mut(base).and_then(|one| one.next_request(now, &peers, &in_use))
             {
-                self.ask_relay(now, Task { base, what });
+                self.ask_relay(now, Task::new(base, what));
             }
         }
     }
@@ -313,9 +330,10 @@ impl Agent {
     fn ask_relay(&mut self, now: Instant, task: Task) {
         let id = self.ids.transaction();
         let Some(allocation) = self.relays.by_base(task.base) else { return };
+        let task = Task { nonce: allocation.nonce(), ..task };
         let (socket, to) = (allocation.socket, allocation.server);
         let bytes = allocation.request(id, &task.what);
-        let repeat = Repeat::Backoff { rto: self.config.timing.min_rto, most: None };
+        let repeat = Repeat::Backoff { rto: self.gather_rto(), most: None };
         self.begin(
             now,
             Request {
@@ -354,6 +372,7 @@ impl Agent {
                 }
                 self.relay_news(task.base, RelayNews::Bound(*peer));
             }
+            What::Clear => self.ask_relay(now, Task::new(task.base, What::Allocate)),
             What::Release => {}
         }
     }
@@ -386,8 +405,10 @@ impl Agent {
 
     /// A check that followed a request in vain is repeated at once.
     fn permitted(&mut self, now: Instant, ended: &Transaction, base: SocketId, peers: &[IpAddr]) {
-        let challenged = self.relays.by_base_mut(base).is_some_and(|one| one.permitted(now, peers));
-        if challenged || ended.attempt > 1 {
+        if let Some(allocation) = self.relays.by_base_mut(base) {
+            allocation.permitted(now, peers);
+        }
+        if ended.attempt > 1 || ended.relay.as_ref().is_some_and(|task| task.again) {
             self.transactions.hasten(now, |open| {
                 open.socket == base && peers.contains(&open.to.ip()) && open.makes_valid()
             });
@@ -398,20 +419,29 @@ impl Agent {
         let code = response.error_code().unwrap_or(500);
         let Some(allocation) = self.relays.by_base_mut(task.base) else { return };
         let again = match code {
-            401 | 438 => allocation.challenged(code, response),
+            401 | 438 => allocation.challenged(code, task.nonce, response),
             300 if task.what == What::Allocate => {
                 response.alternate_server().is_some_and(|other| allocation.redirect(canonical(other)))
             }
             _ => false,
         };
         if again {
-            return self.ask_relay(now, task.clone());
+            return self.ask_relay(now, Task { again: true, ..task.clone() });
         }
-        self.relay_failed(now, task, code);
+        match (&task.what, code) {
+            (What::Allocate, MISMATCH) if allocation.may_clear() => {
+                self.ask_relay(now, Task::new(task.base, What::Clear));
+            }
+            // There is nothing to release any more.
+            (What::Clear, MISMATCH) => self.ask_relay(now, Task::new(task.base, What::Allocate)),
+            _ => self.relay_failed(now, task, code),
+        }
     }
 
     fn relay_failed(&mut self, now: Instant, task: &Task, code: u16) {
         match &task.what {
+            // What stands in the way is not ours to release.
+            What::Clear => self.lose_relay(now, task.base, RelayNews::Refused(MISMATCH)),
             What::Allocate | What::Refresh => self.lose_relay(now, task.base, RelayNews::Refused(code)),
             What::Permit(peers) => {
                 if let Some(allocation) = self.relays.by_base_mut(task.base) {
@@ -434,7 +464,9 @@ impl Agent {
     /// All transmissions of a request to a relay went unanswered, or it could not be sent.
     pub(crate) fn relay_unanswered(&mut self, now: Instant, task: &Task) {
         match task.what {
-            What::Allocate | What::Refresh => self.lose_relay(now, task.base, RelayNews::Unanswered),
+            What::Allocate | What::Refresh | What::Clear => {
+                self.lose_relay(now, task.base, RelayNews::Unanswered);
+            }
             _ => {
                 if let Some(allocation) = self.relays.by_base_mut(task.base) {
                     allocation.unanswered(now, &task.what);

@@ -20,7 +20,7 @@ const CHANNEL_GRACE: Duration = Duration::from_secs(60);
 const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
 /// Most addresses in one request for permissions.
 const PER_REQUEST: usize = 8;
-/// Challenges in a row without an answer that counts: more would be a server that never agrees.
+/// Nonces in a row that were refused without an answer that counts: more would be a server that never agrees.
 const MOST_CHALLENGES: u32 = 4;
 /// A request that was refused for another reason than credentials is repeated so much later.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
@@ -39,6 +39,8 @@ pub(super) struct Allocation {
     /// Asked for once, with whatever result.
     pub(super) settled: bool,
     redirected: bool,
+    /// What was in the way of an allocation (437) was asked to be released.
+    cleared: bool,
     auth: Auth,
     permissions: BTreeMap<IpAddr, Grant>,
     channels: BTreeMap<SocketAddr, Channel>,
@@ -63,8 +65,21 @@ pub(crate) enum What {
     Allocate,
     Refresh,
     Release,
+    /// Releases what the server says is there and we know nothing of, to allocate again.
+    Clear,
     Permit(Vec<IpAddr>),
     Bind(SocketAddr, u16),
+}
+
+impl What {
+    pub(crate) fn method(&self) -> u16 {
+        match self {
+            What::Allocate => method::ALLOCATE,
+            What::Refresh | What::Release | What::Clear => method::REFRESH,
+            What::Permit(_) => method::CREATE_PERMISSION,
+            What::Bind(..) => method::CHANNEL_BIND,
+        }
+    }
 }
 
 /// Leave to hear from an address, or a channel to it.
@@ -90,6 +105,9 @@ struct Auth {
     nonce: Vec<u8>,
     algorithms: Option<Vec<u8>>,
     key: Option<Key>,
+    /// Which nonce this is, the one that there is none yet counted.
+    nonces: u32,
+    /// Nonces that were refused in a row.
     challenges: u32,
 }
 
@@ -103,6 +121,7 @@ impl Allocation {
             state: State::Due(now),
             settled: false,
             redirected: false,
+            cleared: false,
             auth: Auth::new(server),
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
@@ -119,15 +138,15 @@ impl Allocation {
 
     /// The bytes of a request.
     pub(super) fn request(&self, id: TransactionId, what: &What) -> Vec<u8> {
-        let new = |method| Builder::new(Class::Request, method, id);
+        let new = Builder::new(Class::Request, what.method(), id);
         let request = match what {
-            What::Allocate => new(method::ALLOCATE).requested_udp().requested_family(self.server.is_ipv6()),
-            What::Refresh => new(method::REFRESH),
-            What::Release => new(method::REFRESH).lifetime(0),
-            What::Permit(peers) => peers.iter().fold(new(method::CREATE_PERMISSION), |request, peer| {
-                request.peer_address(SocketAddr::new(*peer, 0))
-            }),
-            What::Bind(peer, number) => new(method::CHANNEL_BIND).channel_number(*number).peer_address(*peer),
+            What::Allocate => new.requested_udp().requested_family(self.server.is_ipv6()),
+            What::Refresh => new,
+            What::Release | What::Clear => new.lifetime(0),
+            What::Permit(peers) => {
+                peers.iter().fold(new, |request, peer| request.peer_address(SocketAddr::new(*peer, 0)))
+            }
+            What::Bind(peer, number) => new.channel_number(*number).peer_address(*peer),
         };
         self.auth.sign(request)
     }
@@ -142,9 +161,23 @@ impl Allocation {
         }
     }
 
-    /// A 401 or 438 came (RFC 8489 section 9.2.5). False when asking again would not help.
-    pub(super) fn challenged(&mut self, code: u16, response: &Message<'_>) -> bool {
-        self.auth.challenged(code, response)
+    /// Which nonce a request carries that is made now.
+    pub(super) fn nonce(&self) -> u32 {
+        self.auth.nonces
+    }
+
+    /// A 401 or 438 came (RFC 8489 section 9.2.5) to a request with this nonce. False when asking again would not
+    /// help.
+    pub(super) fn challenged(&mut self, code: u16, nonce: u32, response: &Message<'_>) -> bool {
+        // Several requests were under way with a nonce that is replaced by now.
+        nonce != self.auth.nonces || self.auth.challenged(code, response)
+    }
+
+    /// The server says that there is an allocation on this address and port already (437, RFC 8656 section 7.4).
+    /// True when it may be released, once: a client of before was here, or an answer of the server's was lost. The
+    /// other way out, another port, is not an agent's to take.
+    pub(super) fn may_clear(&mut self) -> bool {
+        !std::mem::replace(&mut self.cleared, true)
     }
 
     /// The server names another (RFC 8489 section 10). Followed once.
@@ -159,6 +192,7 @@ impl Allocation {
 
     pub(super) fn held(&mut self, now: Instant, relayed: SocketAddr, lifetime: Duration) {
         self.auth.challenges = 0;
+        self.cleared = false;
         self.state = State::Held { relayed, refresh_at: Some(now + refresh_after(lifetime)) };
     }
 
@@ -171,6 +205,7 @@ impl Allocation {
     /// Gone, and asked for again then.
     pub(super) fn lost(&mut self, again: Instant) {
         self.state = State::Due(again);
+        self.cleared = false;
         self.permissions.clear();
         self.channels.clear();
         self.auth.challenges = 0;
@@ -234,12 +269,11 @@ impl Allocation {
         permissions.chain(channels).chain(refresh_at).min()
     }
 
-    /// True when the first request for it was refused because of its credentials.
-    pub(super) fn permitted(&mut self, now: Instant, peers: &[IpAddr]) -> bool {
+    pub(super) fn permitted(&mut self, now: Instant, peers: &[IpAddr]) {
         for (_, grant) in self.permissions.iter_mut().filter(|(peer, _)| peers.contains(peer)) {
             *grant = Grant { granted: true, due: Some(now + PERMISSION_REFRESH) };
         }
-        std::mem::take(&mut self.auth.challenges) > 0
+        self.auth.challenges = 0;
     }
 
     pub(super) fn bound(&mut self, now: Instant, peer: SocketAddr) {
@@ -268,7 +302,7 @@ impl Allocation {
             What::Bind(peer, _) => {
                 self.channels.get_mut(peer).into_iter().for_each(|channel| change(&mut channel.grant));
             }
-            What::Allocate | What::Refresh | What::Release => {}
+            What::Allocate | What::Refresh | What::Release | What::Clear => {}
         }
     }
 
@@ -312,6 +346,7 @@ impl Auth {
             nonce: Vec::new(),
             algorithms: None,
             key: None,
+            nonces: 0,
             challenges: 0,
         }
     }
@@ -325,6 +360,7 @@ impl Auth {
             return false;
         }
         self.nonce = nonce.to_vec();
+        self.nonces = self.nonces.wrapping_add(1);
         let algorithm =
             if response.offers_sha256() { PasswordAlgorithm::Sha256 } else { PasswordAlgorithm::Md5 };
         if code == 401 {

@@ -19,6 +19,8 @@ pub(crate) struct Site {
     /// One way, to the middle of the network.
     pub(crate) delay: Duration,
     pub(crate) up: bool,
+    /// It hears, and nobody hears it.
+    pub(crate) mute: bool,
     server: Kind,
     /// Relayed addresses and their clients.
     relayed: BTreeMap<SocketAddr, SocketAddr>,
@@ -63,6 +65,7 @@ impl Site {
             listens,
             delay,
             up: true,
+            mute: false,
             server,
             relayed: BTreeMap::new(),
             next_port: 50_000,
@@ -126,6 +129,9 @@ impl Site {
         }
         while let Some(transmit) = server.poll_transmit(now) {
             out.push((transmit.from, transmit.to, transmit.data));
+        }
+        if self.mute {
+            out.clear();
         }
         out
     }
