@@ -66,6 +66,8 @@ pub struct Agent {
     pub(crate) gathering: Gathering,
     pub(crate) transactions: Transactions,
     pub(crate) nominated: Option<PairId>,
+    /// Chosen, and its check has not left yet.
+    pub(crate) to_nominate: Option<PairId>,
     /// The count that our newest nomination carried, and the highest that the other agent's carried.
     pub(crate) nominations: u32,
     pub(crate) last_nomination: Option<u32>,
@@ -87,7 +89,8 @@ const LATE_WAKE_UP: Duration = Duration::from_millis(10);
 const CATCH_UP: Duration = Duration::from_millis(20);
 
 impl Agent {
-    /// An agent without sockets, that sends nothing until [`start`](Self::start).
+    /// An agent without sockets, that sends nothing until [`start`](Self::start). [`Timing::ta`] below 5 ms and
+    /// [`Timing::min_rto`] below 500 ms are raised to these (RFC 8445 sections 14.2, 14.3).
     pub fn new(config: Config) -> Agent {
         Agent {
             role: config.role,
@@ -115,6 +118,7 @@ impl Agent {
             gathering: Gathering::default(),
             transactions: Transactions::default(),
             nominated: None,
+            to_nominate: None,
             nominations: 0,
             last_nomination: None,
             next_start: None,
@@ -123,7 +127,7 @@ impl Agent {
             last_refusal: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
-            config,
+            config: Config { timing: config.timing.at_least_as_the_standard(), ..config },
         }
     }
 
@@ -229,14 +233,16 @@ impl Agent {
         self.begin_due(now);
     }
 
-    /// Nominates a valid pair by a check with USE-CANDIDATE (RFC 8445 section 8.1.1); a later call replaces
-    /// the choice. Ignored when controlled, or when the pair is not valid.
+    /// Nominates a valid pair by a check with USE-CANDIDATE (RFC 8445 section 8.1.1), which goes before all others
+    /// but keeps Ta from the one before; a later call replaces the choice. Ignored when controlled, or when the pair
+    /// is not valid.
     pub fn nominate(&mut self, now: Instant, pair: PairId) {
         if self.role == Role::Controlling
             && self.checklist.get(pair).is_some_and(|pair| pair.state.is_valid())
         {
             self.nominations = self.nominations.saturating_add(1);
-            self.send_check(now, pair, CheckPurpose::Nomination);
+            self.to_nominate = Some(pair);
+            self.begin_due(now);
         }
     }
 
@@ -492,7 +498,7 @@ impl Agent {
         }
     }
 
-    fn valid_pairs(&self) -> Vec<PairId> {
+    pub(crate) fn valid_pairs(&self) -> Vec<PairId> {
         self.checklist.iter().filter(|pair| pair.liveness.is_some()).map(|pair| pair.id).collect()
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::agent::Agent;
 use crate::candidate::{self, CandidateKind, SocketId};
 use crate::checklist::Pair;
+use crate::config::Role;
 use crate::event::{CheckError, CheckPurpose, Event};
 use crate::pair::{PairId, PairState};
 use crate::relay::What;
@@ -33,10 +34,21 @@ impl Agent {
     }
 
     fn begin_next(&mut self, now: Instant) -> bool {
+        if let Some(chosen) = self.next_nomination() {
+            self.send_check(now, chosen, CheckPurpose::Nomination);
+            return true;
+        }
         // Some NATs make triggered checks beget each other; the rest shall have its turn all the same.
         let fair = self.triggered_in_turn < MOST_IN_TURN && self.begin_triggered(now);
         self.triggered_in_turn = if fair { self.triggered_in_turn + 1 } else { 0 };
         fair || self.begin_other(now) || self.begin_triggered(now)
+    }
+
+    /// RFC 8445 section 8.1.1. One that went down, was removed or is another's to nominate meanwhile is none.
+    fn next_nomination(&mut self) -> Option<PairId> {
+        let chosen = self.to_nominate.take()?;
+        let is_valid = self.checklist.get(chosen).is_some_and(|pair| pair.state.is_valid());
+        (is_valid && self.role == Role::Controlling).then_some(chosen)
     }
 
     fn begin_triggered(&mut self, now: Instant) -> bool {
@@ -65,7 +77,10 @@ impl Agent {
     /// When [`begin_due`](Self::begin_due) has something to do.
     pub(crate) fn next_beginning(&self) -> Option<Instant> {
         let check = self.checkable().is_some_and(|list| {
-            list.has_triggered() || list.next_fresh().is_some() || list.next_retry().is_some()
+            self.to_nominate.is_some()
+                || list.has_triggered()
+                || list.next_fresh().is_some()
+                || list.next_retry().is_some()
         });
         // Whatever could begin earlier has begun: every input tries.
         let check = self.next_start.filter(|_| check);

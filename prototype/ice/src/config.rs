@@ -136,9 +136,11 @@ impl std::fmt::Debug for Credentials {
 /// When things are sent and given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// Least time between two new transactions, checks and gathering together (RFC 8445 section 14.2).
+    /// Least time between two new transactions, checks and gathering together; 5 ms or more (RFC 8445 section 14.2:
+    /// the path and NATs on the way have to keep up). An agent raises less to that.
     pub ta: Duration,
-    /// Least retransmission timeout (RFC 8445 section 14.3).
+    /// Least retransmission timeout; 500 ms or more (RFC 8445 section 14.3: a longer round trip must not make every
+    /// check be sent twice). An agent raises less to that.
     pub min_rto: Duration,
     /// Transmissions of a request before it is given up: Rc of RFC 8489 section 6.2.1.
     pub transmissions: u32,
@@ -169,6 +171,14 @@ pub struct Timing {
     pub patience: Duration,
     /// How often a server-reflexive mapping is refreshed (RFC 8445 section 11 names 15 s as least).
     pub gather_refresh: Duration,
+}
+
+impl Timing {
+    /// Whatever is wanted, other traffic on the way is owed the least that RFC 8445 sections 14.2 and 14.3 allow.
+    pub(crate) fn at_least_as_the_standard(self) -> Timing {
+        let (ta, min_rto) = (Duration::from_millis(5), Duration::from_millis(500));
+        Timing { ta: self.ta.max(ta), min_rto: self.min_rto.max(min_rto), ..self }
+    }
 }
 
 impl Default for Timing {

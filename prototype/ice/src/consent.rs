@@ -22,13 +22,28 @@ impl Agent {
         }
     }
 
+    /// A policy that asked for no consent asks for it from now on: it counts anew, and is fetched in time.
+    pub(crate) fn begin_consent(&mut self, now: Instant) {
+        let until = now + self.config.timing.consent_timeout;
+        for pair in self.checklist.iter_mut().filter(|pair| pair.consent_until.is_some()) {
+            pair.consent_until = Some(until);
+        }
+        for id in self.valid_pairs() {
+            self.keep_consent_fresh(now, id);
+        }
+    }
+
     pub(crate) fn next_consent_expiry(&self) -> Option<Instant> {
-        self.checklist.iter().filter_map(|pair| pair.consent_until).min()
+        let granted = self.checklist.iter().filter(|_| self.config.policy.consent);
+        granted.filter_map(|pair| pair.consent_until).min()
     }
 
     /// Takes pairs down whose consent ran out. They are probed on, since a check is no data and its answer is
     /// consent again: an interface that returns does so here as well.
     pub(crate) fn expire_consent(&mut self, now: Instant) {
+        if !self.config.policy.consent {
+            return;
+        }
         let expired = |pair: &&crate::checklist::Pair| pair.consent_until.is_some_and(|until| until <= now);
         let ids: Vec<PairId> = self.checklist.iter().filter(expired).map(|pair| pair.id).collect();
         for id in ids {

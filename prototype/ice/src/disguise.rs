@@ -51,8 +51,12 @@ pub enum Rung {
 }
 
 const HEADER: usize = 20;
-/// Checks and their answers are shorter; what is longer is not searched for a disguise.
-const LONGEST: usize = 600;
+/// Two fragments of 256 characters and a colon (RFC 8839 section 5.4), padded and with their header.
+const LONGEST_USERNAME: usize = 4 + 516;
+/// The other attributes of checks and answers, with room for some of other agents'.
+const OTHER_ATTRIBUTES: usize = 200;
+/// Checks and their answers are no longer; what is longer is not searched for a disguise.
+const LONGEST: usize = HEADER + LONGEST_USERNAME + OTHER_ATTRIBUTES;
 const FLAG: u8 = 0x40;
 const COOKIE: [u8; 2] = [0x21, 0x12];
 /// Hides the transaction id, from which the rest of the mask is drawn.

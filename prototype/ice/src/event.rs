@@ -225,6 +225,9 @@ pub enum CheckError {
     /// The response said success but not which address it saw.
     #[error("answered without a mapped address")]
     NoMappedAddress,
+    /// The response has an attribute that must be understood and is not (RFC 8489 section 6.3).
+    #[error("answered with an unknown attribute")]
+    BadAttributes,
     /// The socket or candidate went away.
     #[error("pair removed")]
     Removed,
@@ -258,13 +261,13 @@ pub enum Rejected {
     #[error("wrong integrity")]
     BadIntegrity,
     /// Authentic, but with an attribute that must be understood and is not, or without one that must be
-    /// there.
+    /// there. A request that was so answered has failed.
     #[error("unacceptable attributes")]
     BadAttributes,
     /// Authentic, but from an address that cannot be a candidate of a pair on this socket.
     #[error("unusable source address")]
     UnusableSource,
-    /// A response to no request of ours, or to one that is over.
+    /// A response to no request of ours, to one of another method, or to one that is over.
     #[error("unknown transaction")]
     UnknownTransaction,
     /// A response from another address than the request went to, or on another socket.

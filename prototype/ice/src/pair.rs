@@ -81,7 +81,7 @@ pub struct PairView {
     /// When something authenticated last arrived on it.
     pub last_heard: Option<Instant>,
     /// The other agent agrees to receive data on it until then (RFC 7675); None before the first answer and
-    /// after consent expired.
+    /// after consent expired. Under a policy without consent nothing follows when it is past.
     pub consent_until: Option<Instant>,
     /// Requests sent on it, retransmissions included.
     pub checks_sent: u32,

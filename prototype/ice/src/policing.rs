@@ -38,7 +38,10 @@ const STEADY_PROBES: u32 = 20;
 impl Agent {
     /// Replaces the path policy; living pairs keep their next check, the rest follows at once.
     pub fn set_policy(&mut self, now: Instant, policy: Policy) {
-        self.config.policy = policy;
+        let before = std::mem::replace(&mut self.config.policy, policy);
+        if self.config.policy.consent && !before.consent {
+            self.begin_consent(now);
+        }
         self.policing.reached = None;
         self.policing.lost = false;
         self.resume();

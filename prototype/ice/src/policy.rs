@@ -30,7 +30,7 @@ pub struct Policy {
     pub active: Keeping,
     /// How closely the other living pairs are checked.
     pub idle: Keeping,
-    /// Whether consent is kept fresh and ends (RFC 7675).
+    /// Whether consent is kept fresh and ends (RFC 7675). Without it a pair goes down by its unanswered checks alone.
     pub consent: bool,
     /// Which pairs are kept alive beside the one in use: a warm standby. The rest is let go, and is cold.
     pub standby: Standby,

@@ -323,6 +323,9 @@ impl Agent {
     ) -> Result<(), Rejected> {
         let id = response.transaction();
         let open = self.transactions.get_mut(id).ok_or(Rejected::UnknownTransaction)?;
+        if response.method() != open.method() {
+            return Err(Rejected::UnknownTransaction);
+        }
         let symmetric = open.socket == socket && open.to == from;
         let (of_pair, session) = (open.pair.is_some(), open.session);
         if of_pair {
@@ -332,15 +335,16 @@ impl Agent {
         } else if open.relay.clone().is_some_and(|task| !self.relays.is_believable(&task, response)) {
             return Err(Rejected::BadIntegrity);
         }
-        // RFC 8489 section 6.3.3.
-        if !response.unknown_required(KNOWN_IN_RESPONSES).is_empty() {
-            return Err(Rejected::BadAttributes);
-        }
         let Some(ended) = self.transactions.end(id) else { return Ok(()) };
         if !symmetric {
             // RFC 8445 section 7.2.5.2.1.
             self.fail_check(now, &ended, CheckError::UnexpectedSource);
             return Err(Rejected::UnexpectedSource);
+        }
+        // RFC 8489 sections 6.3.3 and 6.3.4: the transaction has failed.
+        if !response.unknown_required(KNOWN_IN_RESPONSES).is_empty() {
+            self.fail_check(now, &ended, CheckError::BadAttributes);
+            return Err(Rejected::BadAttributes);
         }
         if ended.relay.is_some() {
             self.relay_answered(now, &ended, response);

@@ -13,7 +13,7 @@ use crate::config::{Role, Timing};
 use crate::event::CheckPurpose;
 use crate::pair::PairId;
 use crate::relay::Task;
-use crate::stun::TransactionId;
+use crate::stun::{self, TransactionId};
 
 /// An answer that comes later than this says nothing of the path now. Bounds how long a request that is
 /// not retransmitted any more is remembered.
@@ -186,6 +186,11 @@ impl Transaction {
     /// Whether it is to make its pair valid, rather than to learn more of a valid one.
     pub(crate) fn makes_valid(&self) -> bool {
         matches!(self.purpose, CheckPurpose::Ordinary | CheckPurpose::Triggered)
+    }
+
+    /// What an answer has to be an answer to.
+    pub(crate) fn method(&self) -> u16 {
+        self.relay.as_ref().map_or(stun::BINDING, |task| task.what.method())
     }
 }
 

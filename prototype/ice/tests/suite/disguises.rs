@@ -202,3 +202,35 @@ fn the_narrowest_setting_counts() {
         assert!(rung.undo(sent).is_some(), "{rung}");
     }
 }
+
+/// The longest credentials there may be (RFC 8839 section 5.4) make the longest checks.
+#[test]
+fn the_longest_credentials_can_be_disguised() {
+    let long = |of: usize| {
+        let letter = ["a", "b"][of];
+        ice::Credentials::new(&letter.repeat(256), &letter.repeat(256)).unwrap()
+    };
+    let configs = [(A, Role::Controlling), (B, Role::Controlled)]
+        .map(|(me, role)| ice::Config::new(role, long(me), me as u64));
+    let [a, b] = configs;
+    let mut world = World::with(a, b);
+    world.socket(A, "wwan0", "192.0.2.10:1000", Border::Firewall, ms(10));
+    world.socket(B, "wwan0", "192.0.2.20:2000", Border::Firewall, ms(10));
+    for (me, other) in [(A, B), (B, A)] {
+        world.agents[me].set_network_info("wwan0", ice::stun::NetworkInfo { id: 1, cost: 900 });
+        world.agents[me].set_disguise(Target::Interface("wwan0".into()), Rung::Xor);
+        let candidates: Vec<_> = world.agents[other].told_candidates().cloned().collect();
+        for candidate in candidates {
+            world.agents[me].add_remote_candidate(world.now, crate::net::remote(&candidate));
+        }
+        world.agents[me].set_remote_credentials(world.now, long(other));
+        world.agents[me].start(world.now);
+    }
+    world.drain();
+    assert!(world.run_until_usable(ms(3000)));
+    let pair = world.usable(A).next().unwrap().id;
+    world.agents[A].nominate(world.now, pair);
+    world.drain();
+    world.run_for(ms(200));
+    assert_eq!(world.agents[A].nominated(), Some(pair), "the longest check of all carries a nomination");
+}

@@ -6,16 +6,18 @@ use std::time::Duration;
 use ice::stun::whatsapp::CallId;
 use ice::stun::{self, Builder, Class, Key, Message, RoleClaim, TransactionId};
 use ice::{
-    Agent, Call, CandidateKind, Credentials, Event, PairState, PairView, Policy, Rejected, RelayServer,
-    RemoteCandidate, Role, Rule, Rung, SocketId, Target,
+    Agent, Call, CandidateKind, CheckError, Credentials, Event, PairState, PairView, Policy, Rejected,
+    RelayServer, RemoteCandidate, Role, Rule, Rung, SocketId, Target,
 };
 use proptest::prelude::*;
 
+use crate::byhand::Hand;
 use crate::cases;
 use crate::net::{A, B, Border, World, address, config, credentials, ms};
 use crate::turn::{PASSWORD, Site, USER};
 
 const STRANGER: &str = "198.51.100.66:6666";
+const REMOTE: &str = "192.0.2.20:2000";
 
 /// Two agents in the middle of things: one pair up, one being checked, a server asked.
 fn busy_world(answer_unauthenticated: bool) -> World {
@@ -614,5 +616,61 @@ proptest! {
             }
         }
         prop_assert!(world.now - world.epoch < Duration::from_secs(200));
+    }
+}
+
+/// RFC 8489 section 6.3: the id alone does not make an answer.
+#[test]
+fn an_answer_of_another_method_is_none() {
+    let mut hand = Hand::new(Role::Controlling);
+    let (remote, server) = (address(REMOTE), address("198.51.100.1:3478"));
+    let check = hand.check(Role::Controlled);
+    hand.hear_check(remote, check);
+    hand.agent.add_stun_server(hand.now, server);
+    hand.pass(ms(100));
+    let key = Key::short_term(hand.theirs.pwd());
+    for (to, key) in [(remote, Some(&key)), (server, None)] {
+        let request = hand.sent.iter().find(|(_, at, bytes)| {
+            *at == to && Message::parse(bytes).is_ok_and(|message| message.class() == Class::Request)
+        });
+        let request = request.unwrap().2.clone();
+        let request = Message::parse(&request).unwrap();
+        for class in [Class::Success, Class::Error] {
+            let answer = Builder::new(class, 3, request.transaction()).xor_mapped_address(remote).finish(key);
+            let before = format!("{:?}", hand.agent);
+            assert_eq!(hand.hear(to, &answer), Err(Rejected::UnknownTransaction));
+            assert_eq!(before, format!("{:?}", hand.agent));
+        }
+        let answer = Builder::response(Class::Success, &request).xor_mapped_address(remote).finish(key);
+        assert_eq!(hand.hear(to, &answer), Ok(()));
+    }
+}
+
+/// RFC 8489 sections 6.3.3 and 6.3.4: the transaction has failed, at once.
+#[test]
+fn an_answer_with_what_must_be_understood_and_is_not_ends_its_request() {
+    for class in [Class::Success, Class::Error] {
+        let mut hand = Hand::new(Role::Controlling);
+        let remote = address(REMOTE);
+        let check = hand.check(Role::Controlled);
+        hand.hear_check(remote, check);
+        hand.pass(ms(100));
+        let key = Key::short_term(hand.theirs.pwd());
+        let sent = hand.taken();
+        let requests: Vec<Message> = sent
+            .iter()
+            .filter_map(|(_, _, bytes)| Message::parse(bytes).ok())
+            .filter(|message| message.class() == Class::Request)
+            .collect();
+        let strange = Builder::response(class, &requests[0]).xor_mapped_address(remote);
+        let strange = strange.attribute(0x7f01, b"what?").unwrap().finish(Some(&key));
+        assert_eq!(hand.hear(remote, &strange), Err(Rejected::BadAttributes));
+        assert_eq!(hand.pair(remote).state, PairState::Failed);
+        let why = hand.events.iter().find_map(|event| match event {
+            Event::CheckFailed { why, .. } => Some(*why),
+            _ => None,
+        });
+        assert_eq!(why, Some(CheckError::BadAttributes));
+        assert_eq!(hand.hear(remote, &strange), Err(Rejected::UnknownTransaction), "it is over");
     }
 }

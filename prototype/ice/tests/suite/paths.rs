@@ -143,6 +143,58 @@ fn new_transactions_keep_their_distance() {
     }
 }
 
+/// A nomination is a new transaction as well (RFC 8445 section 14.2), and the newest choice counts.
+#[test]
+fn nominations_wait_for_their_turn() {
+    let mut world = two_ends([Border::Open, Border::Open], ms(10));
+    world.socket(A, "wwan0", "192.0.2.11:1000", Border::Open, ms(10));
+    add_decoys(&mut world, 20);
+    world.introduce();
+    world.run_for(ms(1500));
+    let pairs: Vec<_> = world.usable(A).map(|pair| pair.id).collect();
+    assert_eq!(pairs.len(), 2);
+    add_decoys_of(&mut world, 200..220, 65_535);
+    for pair in [pairs[0], pairs[1], pairs[0], pairs[1]] {
+        world.agents[A].nominate(world.now, pair);
+        world.drain();
+    }
+    world.run_for(ms(70));
+    world.agents[A].nominate(world.now, pairs[0]);
+    world.drain();
+    world.run_for(ms(500));
+    assert_eq!(world.agents[A].nominated(), Some(pairs[0]));
+    let begun: Vec<_> = world.events[A]
+        .iter()
+        .filter_map(|(at, event)| match event {
+            Event::CheckSent { attempt: 1, purpose, pair, .. } if *purpose != CheckPurpose::Liveness => {
+                Some((*at, *purpose, *pair))
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(begun.windows(2).all(|two| two[1].0 - two[0].0 >= Timing::default().ta), "{begun:?}");
+    let nominated: Vec<_> =
+        begun.iter().filter(|one| one.1 == CheckPurpose::Nomination).map(|one| one.2.unwrap()).collect();
+    assert_eq!(nominated, [pairs[1], pairs[0]], "of several choices in one moment the last");
+}
+
+/// RFC 8445 sections 14.2 and 14.3.
+#[test]
+fn no_timing_goes_below_the_least_of_the_standard() {
+    let mut hasty = config(A, Role::Controlling);
+    hasty.timing.ta = ms(1);
+    hasty.timing.min_rto = ms(10);
+    let mut world = World::with(hasty, config(B, Role::Controlled));
+    world.socket(A, "eth0", "192.0.2.10:1000", Border::Open, ms(1));
+    add_decoys(&mut world, 20);
+    world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+    world.agents[A].start(world.now);
+    world.drain();
+    world.run_for(ms(499));
+    let sent: Vec<Duration> = world.sent[A].iter().map(|(at, ..)| *at).collect();
+    assert_eq!(sent, (0..20).map(|number| ms(5) * number).collect::<Vec<_>>());
+}
+
 #[test]
 fn an_unanswered_check_is_repeated_seven_times_then_fails_and_is_tried_again() {
     let mut world = World::new();

@@ -387,3 +387,36 @@ fn a_policy_can_be_replaced_while_running() {
     world.run_for(SECOND * 3);
     assert_eq!(world.usable(A).count(), 4);
 }
+
+/// A policy without consent keeps a healthy pair however seldom it is checked.
+#[test]
+fn without_consent_a_pair_that_is_seldom_checked_stays() {
+    for consent in [false, true] {
+        let policy = Policy { consent, active: Keeping::every(SECOND * 40), ..Policy::whatsapp() };
+        let mut world = two_by_two(&policy);
+        world.introduce();
+        world.run_for(SECOND * 200);
+        assert_eq!(world.times(A, PairState::Down), 0, "{consent}");
+        let expired = |(_, event): &&(Duration, Event)| matches!(event, Event::ConsentExpired { .. });
+        assert_eq!(world.events[A].iter().filter(expired).count(), 0, "{consent}");
+        let checks = requests(&world, SocketId(0), &[CheckPurpose::Liveness]);
+        let seldom = checks.windows(2).any(|two| two[1] - two[0] > SECOND * 30);
+        assert_eq!(seldom, !consent, "{checks:?}");
+    }
+}
+
+/// Consent counts from when a policy asks for it.
+#[test]
+fn consent_that_is_asked_for_later_is_fetched_in_time() {
+    let relaxed = Policy { consent: false, active: Keeping::every(SECOND * 40), ..Policy::whatsapp() };
+    let mut world = two_by_two(&relaxed);
+    world.introduce();
+    world.run_for(SECOND * 79);
+    world.agents[A].set_policy(world.now, Policy { consent: true, ..relaxed });
+    world.run_for(SECOND * 100);
+    assert_eq!(world.times(A, PairState::Down), 0);
+    // And is lost with the other end.
+    world.port(SocketId(2)).up = false;
+    world.run_for(SECOND * 40);
+    assert_eq!(world.usable(A).count(), 0);
+}

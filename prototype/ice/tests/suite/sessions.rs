@@ -154,6 +154,8 @@ fn our_nomination_carries_use_candidate_and_a_growing_count() {
     let pair = hand.make_valid(address(REMOTE), Role::Controlled);
     let mut counts = Vec::new();
     for _ in 0..2 {
+        // A nomination keeps Ta as well.
+        hand.pass(ms(50));
         hand.taken();
         hand.agent.nominate(hand.now, pair);
         hand.drain();
