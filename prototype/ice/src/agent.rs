@@ -12,6 +12,7 @@ use crate::candidate::{
     CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, canonical, with_zone,
 };
 use crate::checklist::{CheckList, Pair};
+use crate::checks::Turn;
 use crate::config::{Config, Credentials, Role, Timing};
 use crate::disguise::Wardrobe;
 use crate::event::{CheckError, CheckPurpose, Event, Transmit};
@@ -73,6 +74,7 @@ pub struct Agent {
     pub(crate) last_nomination: Option<u32>,
     /// No new transaction begins before this: Ta after the one before.
     pub(crate) next_start: Option<Instant>,
+    pub(crate) turn: Turn,
     /// Triggered checks that began in a row.
     pub(crate) triggered_in_turn: u32,
     /// After a late wake-up answers may lie unread in a socket: silence is not judged before this.
@@ -122,6 +124,7 @@ impl Agent {
             nominations: 0,
             last_nomination: None,
             next_start: None,
+            turn: Turn::default(),
             triggered_in_turn: 0,
             judge_not_before: None,
             last_refusal: None,

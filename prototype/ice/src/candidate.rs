@@ -9,6 +9,16 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
+impl SocketId {
+    /// The least that is a relayed candidate.
+    pub(crate) const FIRST_RELAYED: u32 = 1 << 31;
+
+    /// Whether it is a relayed candidate, not a socket of the driver's.
+    pub fn is_relayed(self) -> bool {
+        self.0 >= SocketId::FIRST_RELAYED
+    }
+}
+
 impl std::fmt::Display for SocketId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

@@ -17,9 +17,25 @@ use crate::transaction::{Repeat, Request, Transaction};
 /// Triggered checks in a row, when something else waits.
 const MOST_IN_TURN: u32 = 4;
 
+/// Whose turn the newest transaction was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Turn {
+    /// There was none.
+    #[default]
+    Nobodys,
+    Gathering,
+    Checks,
+}
+
 impl Agent {
-    /// Begins the next transaction if Ta has passed since the one before (RFC 8445 section 14.2). Triggered
-    /// checks go first, then pairs never tried, then gathering, then pairs that failed before.
+    /// Begins the next transaction if Ta has passed since the one before (RFC 8445 section 14.2). A nomination goes
+    /// first. Then gathering and checks take turns, so that neither waits for the whole of the other: relays begin,
+    /// since each round trip to them counts, then triggered checks, then pairs never tried in turns with STUN servers.
+    /// Pairs that failed before have what is left.
+    ///
+    /// So the pair in place k, counted from 0, has its check at the latest (k+1) Ta after it may be checked, or, where
+    /// gathering has requests to send at the same time, Ta later for each of those, at most 2 (k+1) Ta; and of
+    /// several relays the one in place j is asked 2 j Ta after the first, or j Ta where there is nothing to check.
     pub(crate) fn begin_due(&mut self, now: Instant) {
         self.apply_policy(now);
         self.tend_relays(now);
@@ -38,10 +54,19 @@ impl Agent {
             self.send_check(now, chosen, CheckPurpose::Nomination);
             return true;
         }
+        let before = self.turn;
+        if before != Turn::Gathering && self.begin_allocation(now) {
+            return true;
+        }
         // Some NATs make triggered checks beget each other; the rest shall have its turn all the same.
         let fair = self.triggered_in_turn < MOST_IN_TURN && self.begin_triggered(now);
         self.triggered_in_turn = if fair { self.triggered_in_turn + 1 } else { 0 };
-        fair || self.begin_other(now) || self.begin_triggered(now)
+        fair || before == Turn::Checks && self.begin_gather(now)
+            || self.begin_fresh(now)
+            || self.begin_allocation(now)
+            || self.begin_gather(now)
+            || self.begin_retry(now)
+            || self.begin_triggered(now)
     }
 
     /// RFC 8445 section 8.1.1. One that went down, was removed or is another's to nominate meanwhile is none.
@@ -53,24 +78,37 @@ impl Agent {
 
     fn begin_triggered(&mut self, now: Instant) -> bool {
         let next = self.next_triggered();
-        if let Some(triggered) = next {
-            self.send_check(now, triggered, CheckPurpose::Triggered);
-        }
-        next.is_some()
+        self.begin_check(now, next, CheckPurpose::Triggered)
     }
 
-    fn begin_other(&mut self, now: Instant) -> bool {
-        if let Some(fresh) = self.checkable().and_then(|list| list.next_fresh()) {
-            self.send_check(now, fresh, CheckPurpose::Ordinary);
-        } else if let Some((socket, server)) = self.next_gather(now) {
-            self.send_gather(now, socket, server);
-        } else if let Some(base) = self.next_allocation(now) {
-            self.allocate(now, base);
-        } else if let Some(again) = self.checkable().and_then(|list| list.next_retry()) {
-            self.send_check(now, again, CheckPurpose::Ordinary);
-        } else {
-            return false;
-        }
+    fn begin_fresh(&mut self, now: Instant) -> bool {
+        let fresh = self.checkable().and_then(|list| list.next_fresh());
+        self.begin_check(now, fresh, CheckPurpose::Ordinary)
+    }
+
+    fn begin_allocation(&mut self, now: Instant) -> bool {
+        let Some(base) = self.next_allocation(now) else { return false };
+        self.turn = Turn::Gathering;
+        self.allocate(now, base);
+        true
+    }
+
+    fn begin_gather(&mut self, now: Instant) -> bool {
+        let Some((socket, server)) = self.next_gather(now) else { return false };
+        self.turn = Turn::Gathering;
+        self.send_gather(now, socket, server);
+        true
+    }
+
+    fn begin_retry(&mut self, now: Instant) -> bool {
+        let again = self.checkable().and_then(|list| list.next_retry());
+        self.begin_check(now, again, CheckPurpose::Ordinary)
+    }
+
+    fn begin_check(&mut self, now: Instant, pair: Option<PairId>, purpose: CheckPurpose) -> bool {
+        let Some(pair) = pair else { return false };
+        self.turn = Turn::Checks;
+        self.send_check(now, pair, purpose);
         true
     }
 

@@ -89,7 +89,9 @@
 //! * A failed pair is tried again after a while: paths appear later here, when an interface returns.
 //! * A frozen pair is checked when nothing else is waiting, even while one of its foundation is being
 //!   checked: no unfinished pair holds a usable one back.
-//! * Liveness checks of valid pairs are not counted by Ta; they have their own spacing.
+//! * Liveness checks of valid pairs are not counted by Ta; they have their own spacing. Nor is what answers a relay (an
+//!   allocation again, with the credentials that it asked for) or keeps what it gave (refreshes, permissions, channels):
+//!   the first are one round trip of three to a relayed candidate, and the rest is seldom.
 //! * After four triggered checks in a row something else has its turn, and of one address few unknown ports are
 //!   taken at once: there are NATs that make triggered checks beget each other.
 //! * The controlling agent may nominate again (section 8.1.1), with a count that says which holds.

@@ -108,8 +108,6 @@ pub(crate) struct Relays {
     next_base: u32,
 }
 
-/// Ids of relayed candidates begin here; those of sockets are below.
-const FIRST_BASE: u32 = 1 << 31;
 /// Most servers.
 const MOST_SERVERS: usize = 16;
 /// Most datagrams that wait to be taken. One comes out of each that goes in.
@@ -121,7 +119,7 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
 impl Relays {
     pub(crate) fn is_base(socket: SocketId) -> bool {
-        socket.0 >= FIRST_BASE
+        socket.is_relayed()
     }
 
     fn by_base(&self, base: SocketId) -> Option<&Allocation> {
@@ -155,8 +153,8 @@ impl Relays {
     fn add(&mut self, now: Instant, socket: SocketId, local: SocketAddr, server: &RelayServer) {
         let known = |one: &Allocation| one.socket == socket && one.named == server.address;
         if candidate::can_talk(local, server.address) && !self.allocations.iter().any(known) {
-            let base = SocketId(FIRST_BASE | self.next_base);
-            self.next_base = self.next_base.wrapping_add(1) & !FIRST_BASE;
+            let base = SocketId(SocketId::FIRST_RELAYED | self.next_base);
+            self.next_base = self.next_base.wrapping_add(1) & !SocketId::FIRST_RELAYED;
             self.allocations.push(Allocation::new(now, base, socket, server));
         }
     }
@@ -264,11 +262,19 @@ impl Agent {
         Ok(())
     }
 
-    /// The next allocation that is due on a socket that may gather.
-    pub(crate) fn next_allocation(&mut self, now: Instant) -> Option<SocketId> {
+    /// The next allocation that is due on a socket that may gather: the first of every interface before the second
+    /// of any.
+    pub(crate) fn next_allocation(&self, now: Instant) -> Option<SocketId> {
         let due = |one: &&Allocation| matches!(one.state, State::Due(at) if at <= now);
-        let mut due = self.relays.allocations.iter().filter(due);
-        due.find(|one| self.may_gather(one.socket)).map(|one| one.base)
+        let due = self.relays.allocations.iter().filter(due).filter(|one| self.may_gather(one.socket));
+        due.min_by_key(|one| self.allocations_begun(one.socket)).map(|one| one.base)
+    }
+
+    /// Allocations asked for or held on the interface of this socket.
+    fn allocations_begun(&self, socket: SocketId) -> usize {
+        let begun = |one: &&Allocation| !matches!(one.state, State::Due(_));
+        let begun = self.relays.allocations.iter().filter(begun);
+        begun.filter(|one| self.interface_of(one.socket) == self.interface_of(socket)).count()
     }
 
     pub(crate) fn allocate(&mut self, now: Instant, base: SocketId) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::byhand::Hand;
+use crate::nat::{Dependence, can_meet, classes};
 use crate::net::{A, B, Border, World, address, config, ms};
 use ice::{CandidateKind, CheckPurpose, Event, PairState, Role, Timing};
 
@@ -83,6 +84,46 @@ fn the_first_path_comes_within_three_round_trips() {
             }
         }
     }
+}
+
+/// The same with every NAT against every NAT where theory has a path: whenever both ends start at once, and unless the
+/// second one's start is what lets the first one in. That is so where nothing can tell the first one of it: it is
+/// reached at none of its candidates unasked, since its mapping depends on the destination and its filtering on the
+/// source, and the border of the second one dropped its check, being closed still. Then the path has to wait for the
+/// repetition of the check, that is one retransmission timeout longer (RFC 8445 section 14.3: 500 ms at least).
+#[test]
+fn every_pair_of_nats_that_can_meet_does_so_in_time() {
+    use Dependence::Endpoint;
+    let (rtt, timing) = (ms(40), Timing::default());
+    let mut waited = 0;
+    for (a, b) in classes().into_iter().flat_map(|a| classes().into_iter().map(move |b| (a, b))) {
+        for later in [0, 20, 40, 300].into_iter().filter(|_| can_meet([a, b])) {
+            for decoys in [0, 3] {
+                let borders = [a, b].map(|(mapping, filtering)| Border::Class(mapping, filtering));
+                let mut world = two_ends(borders, rtt / 4);
+                add_decoys(&mut world, decoys);
+                world.introduce_to(A, B);
+                world.run_for(ms(later));
+                world.introduce_to(B, A);
+                let known = world.now - world.epoch;
+                assert!(world.run_until_usable(ms(5000)), "{a:?} {b:?} {later}");
+                let untold = later > 0 && a.0 != Endpoint && a.1 != Endpoint && b.1 != Endpoint;
+                for me in [A, B] {
+                    let (at, pair) = world.first(me, PairState::Up).unwrap();
+                    let place = world.agents[me].pairs().position(|other| other.id == pair.id).unwrap();
+                    let bound = rtt * 3 + timing.ta * (place as u32 + 1);
+                    let took = at.saturating_sub(known);
+                    let repetition = if untold { timing.min_rto } else { ms(0) };
+                    assert!(
+                        took <= bound + repetition,
+                        "{a:?}, {b:?} {later} ms later, place {place}: {took:?} > {bound:?} + {repetition:?}"
+                    );
+                    waited += usize::from(took > bound);
+                }
+            }
+        }
+    }
+    assert!(waited > 0, "the exception is one");
 }
 
 /// Candidates of best priority that nobody answers, on both ends.

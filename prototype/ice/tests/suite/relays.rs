@@ -569,3 +569,66 @@ fn the_timeout_grows_with_the_number_of_candidates_that_are_gathered() {
         }
     }
 }
+
+/// The promise: relays do not wait for STUN servers, nor for the check list. The first is there after two round trips,
+/// each further one a turn later (Ta, or 2 Ta where there are pairs to check), and every interface has its first before
+/// any has its second. Nor does the check list wait: at least every second turn is its own.
+#[test]
+fn relays_servers_and_checks_take_turns() {
+    for (relays, pairs) in [(1, 0), (2, 0), (1, 20), (2, 20)] {
+        let mut world = World::new();
+        let stun = address("198.51.100.1:3478");
+        world.server = Some((stun, ms(5)));
+        world.socket(A, "wlan0", "192.0.2.10:1000", Border::Nat, ms(10));
+        world.socket(A, "wwan0", "192.0.2.11:1000", Border::Nat, ms(10));
+        world.agents[A].add_stun_server(world.now, stun);
+        // The other one is down.
+        world.agents[A].add_stun_server(world.now, address("198.51.100.2:3478"));
+        for relay in 0..relays {
+            let at = format!("198.51.100.{}:3478", 5 + relay);
+            world.relays.push(Site::new(address(&at), ms(5)));
+            world.agents[A].add_relay_server(world.now, server(&at));
+        }
+        for host in 0..pairs {
+            let candidate = ice::RemoteCandidate {
+                kind: CandidateKind::Host,
+                address: ([192, 0, 2, 100 + host], 9).into(),
+                priority: 1,
+                foundation: format!("{host}"),
+                interface: None,
+            };
+            world.agents[A].add_remote_candidate(world.now, candidate);
+        }
+        world.agents[A].set_remote_credentials(world.now, crate::net::credentials(B));
+        world.agents[A].start(world.now);
+        world.drain();
+        world.run_for(SECOND * 4);
+        let (ta, rtt) = (ms(50), ms(30));
+        let turn = if pairs > 0 { 2 * ta } else { ta };
+        let allocated: Vec<(Duration, SocketId)> = world.events[A]
+            .iter()
+            .filter_map(|(at, event)| match event {
+                Event::Relay { news: RelayNews::Allocated { .. }, socket, .. } => Some((*at, *socket)),
+                _ => None,
+            })
+            .collect();
+        let expected: Vec<(Duration, SocketId)> =
+            (0..2 * relays).map(|place| (2 * rtt + turn * place, SocketId(place % 2))).collect();
+        assert_eq!(allocated, expected, "{relays} relays, {pairs} pairs");
+        // Over the relays there are more pairs, and they are last in the list.
+        let checks = world.events[A].iter().filter_map(|(at, event)| match event {
+            Event::CheckSent { purpose: CheckPurpose::Ordinary, attempt: 1, socket, .. } => {
+                Some(*at).filter(|_| !socket.is_relayed())
+            }
+            _ => None,
+        });
+        let checks: Vec<Duration> = checks.collect();
+        assert_eq!(checks.len(), 2 * usize::from(pairs));
+        // One Ta for each allocation and each of four questions to STUN servers that went in between.
+        let gathering = 2 * relays + 4;
+        for (place, at) in (0_u32..).zip(checks) {
+            let bound = ta * (place + 1 + gathering.min(place + 1));
+            assert!(at <= bound, "place {place}: {at:?} > {bound:?}");
+        }
+    }
+}
