@@ -95,30 +95,15 @@ pub fn priority(kind: CandidateKind, local_preference: u16) -> u32 {
     (type_preference << 24) | (u32::from(local_preference) << 8) | (256 - COMPONENT)
 }
 
-/// A socket as [`local_preferences`] sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ranked {
-    /// Rank of the interface, the best first; interfaces of one rank are taken together.
-    pub rank: u32,
-    /// Its address is an IPv6 one.
-    pub ipv6: bool,
-}
-
-/// Local preferences for several sockets, in the order given: all different (RFC 8445 section 5.1.2.1), better
-/// interfaces first, and IPv6 and IPv4 in turns within a rank, IPv6 first, so that a family that leads nowhere
-/// costs one check and not all of them (RFC 8421 section 4). At most 65,535 sockets are told apart.
-pub fn local_preferences(sockets: &[Ranked]) -> Vec<u16> {
-    let turn = |place: usize| {
-        let same = |other: &&Ranked| **other == sockets[place];
-        sockets[..place].iter().filter(same).count()
-    };
-    let mut order: Vec<usize> = (0..sockets.len()).collect();
-    order.sort_by_key(|place| (sockets[*place].rank, turn(*place), !sockets[*place].ipv6));
-    let mut preferences = vec![0; sockets.len()];
-    for (given, place) in order.into_iter().enumerate() {
-        preferences[place] = u16::MAX - given.min(usize::from(u16::MAX)) as u16;
-    }
-    preferences
+/// Local preference of one of several bases that have an equal claim to `best`, the highest of theirs: IPv6 and IPv4 in
+/// turns, IPv6 first, so that a family that leads nowhere costs one check and not all of them (RFC 8421 section 4).
+/// `turn` counts from 0, in each family by itself; with different turns all are different (RFC 8445 section 5.1.2.1) as
+/// far as there are numbers below `best`.
+///
+/// Whoever keeps the turns of the bases that are there, and gives one that comes the first that is free, never has to
+/// renumber.
+pub fn local_preference(best: u16, turn: u16, ipv6: bool) -> u16 {
+    best.saturating_sub(turn.saturating_mul(2)).saturating_sub(u16::from(!ipv6))
 }
 
 /// Equal for candidates of the same type, base address and server (RFC 8445 section 5.1.1.3), else

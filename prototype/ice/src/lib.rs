@@ -132,7 +132,7 @@ mod transaction;
 
 pub use agent::Agent;
 pub use candidate::{
-    CandidateKind, LocalCandidate, Ranked, RemoteCandidate, SocketId, SocketInfo, local_preferences, priority,
+    CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, local_preference, priority,
 };
 pub use config::{Config, Credentials, CredentialsError, Role, Timing};
 pub use disguise::Rung;

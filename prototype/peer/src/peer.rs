@@ -248,6 +248,8 @@ impl Peer {
         for action in actions {
             self.carry_out(action);
         }
+        let agent = &self.agent;
+        self.sockets.forget_closed(|relayed| agent.relay_of(relayed).is_some());
         self.pump(now);
     }
 

@@ -5,7 +5,7 @@
 use crate::{DetectedBy, Interface, InterfaceChange};
 use ice::SocketId;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -16,7 +16,7 @@ pub(crate) struct Sockets {
     port: u16,
     interfaces: BTreeMap<String, Interface>,
     sockets: BTreeMap<SocketId, Socket>,
-    /// Interfaces of all the sockets and relayed candidates that there ever were.
+    /// Interfaces of the sockets and relayed candidates that there are, and of the last that there were.
     names: BTreeMap<SocketId, String>,
     next: u32,
 }
@@ -27,7 +27,13 @@ pub(crate) struct Socket {
     pub(crate) ip: IpAddr,
     /// Known once the driver has bound it.
     pub(crate) local: Option<SocketAddr>,
+    /// Its turn among the sockets of its family that share a highest preference, and that preference.
+    turn: Option<(u16, u16)>,
 }
+
+/// So many closed sockets, and as many relayed candidates that are gone, are remembered by the name of their interface:
+/// what is told of them comes soon after. One interface has two sockets, and with the most relays 32 candidates.
+const MOST_CLOSED: usize = 128;
 
 /// What the driver and the rest of the peer must do after a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +59,7 @@ impl Sockets {
         self.interfaces.values()
     }
 
-    /// Also of one that is closed.
+    /// Also of one that was closed lately.
     pub(crate) fn interface_of(&self, socket: SocketId) -> String {
         self.names.get(&socket).cloned().unwrap_or_default()
     }
@@ -62,6 +68,46 @@ impl Sockets {
     pub(crate) fn note_relayed(&mut self, base: SocketId, socket: SocketId) {
         let interface = self.interface_of(socket);
         self.names.insert(base, interface);
+    }
+
+    /// Forgets the names of those that were closed long ago; `relayed` says which relayed candidates there are.
+    pub(crate) fn forget_closed(&mut self, relayed: impl Fn(SocketId) -> bool) {
+        for relays in [false, true] {
+            let is_closed =
+                |id: &SocketId| id.is_relayed() == relays && !self.sockets.contains_key(id) && !relayed(*id);
+            let closed: Vec<SocketId> = self.names.keys().copied().filter(is_closed).collect();
+            // Numbers only grow.
+            let long_ago = closed.len().saturating_sub(MOST_CLOSED);
+            for id in closed.iter().take(long_ago) {
+                self.names.remove(id);
+            }
+        }
+    }
+
+    /// Local preference of a socket, `best` being the highest of those that its interface shares: families in turns
+    /// (RFC 8421 section 4). A socket keeps its turn as long as it lives, and one that comes takes the first that is
+    /// free: nobody is renumbered.
+    pub(crate) fn preference(&mut self, socket: SocketId, best: u16) -> u16 {
+        let Some(asked) = self.sockets.get(&socket) else { return best };
+        let ipv6 = asked.ip.is_ipv6();
+        let turn = match asked.turn {
+            Some((turn, of)) if of == best => turn,
+            _ => self.first_free_turn(ipv6, best),
+        };
+        if let Some(asked) = self.sockets.get_mut(&socket) {
+            asked.turn = Some((turn, best));
+        }
+        ice::local_preference(best, turn, ipv6)
+    }
+
+    fn first_free_turn(&self, ipv6: bool, best: u16) -> u16 {
+        let alike = self.sockets.values().filter(|socket| socket.ip.is_ipv6() == ipv6);
+        let taken: BTreeSet<u16> = alike
+            .filter_map(|socket| socket.turn)
+            .filter(|(_, of)| *of == best)
+            .map(|(turn, _)| turn)
+            .collect();
+        (0..u16::MAX).find(|turn| !taken.contains(turn)).unwrap_or(u16::MAX)
     }
 
     /// Bound sockets.
@@ -137,7 +183,8 @@ impl Sockets {
         for local in missing.collect::<Vec<_>>() {
             let socket = SocketId(self.next);
             self.next += 1;
-            self.sockets.insert(socket, Socket { interface: name.to_owned(), ip: local, local: None });
+            self.sockets
+                .insert(socket, Socket { interface: name.to_owned(), ip: local, local: None, turn: None });
             self.names.insert(socket, name.to_owned());
             actions.push(Action::Open { socket, interface: name.to_owned(), local, port: self.port });
         }
@@ -151,8 +198,12 @@ mod tests {
     use crate::InterfaceKind;
 
     fn wlan(up: bool, carrier: bool, addresses: &[&str]) -> InterfaceChange {
+        named("wlan0", up, carrier, addresses)
+    }
+
+    fn named(name: &str, up: bool, carrier: bool, addresses: &[&str]) -> InterfaceChange {
         InterfaceChange::Changed(Interface {
-            name: "wlan0".into(),
+            name: name.into(),
             kind: InterfaceKind::Wifi,
             up,
             carrier,
@@ -202,5 +253,69 @@ mod tests {
         assert_eq!(opened(&renumbered), [(2, "192.0.2.9".into())]);
         let gone = sockets.change(InterfaceChange::Removed("wlan0".into()));
         assert_eq!(closed(&gone), [(2, DetectedBy::InterfaceDown)]);
+    }
+
+    /// RFC 8421 section 4: no family waits for the whole of the other; and RFC 8445 section 5.1.2.1: all different.
+    #[test]
+    fn interfaces_of_one_rank_have_their_families_in_turns_and_keep_their_preferences() {
+        let mut sockets = Sockets::new(0);
+        let addresses = |host: u8| [format!("192.0.2.{host}"), format!("2001:db8::{host}")];
+        let come = |sockets: &mut Sockets, name: &str, host: u8| {
+            let [v4, v6] = addresses(host);
+            sockets.change(named(name, true, true, &[&v4, &v6]));
+        };
+        let order = |sockets: &mut Sockets| {
+            let ids: Vec<SocketId> = sockets.sockets.keys().copied().collect();
+            let mut order: Vec<(u16, String, bool)> = ids
+                .into_iter()
+                .map(|id| {
+                    let preference = sockets.preference(id, 57_343);
+                    let socket = &sockets.sockets[&id];
+                    (preference, socket.interface.clone(), socket.ip.is_ipv6())
+                })
+                .collect();
+            order.sort_by(|one, other| other.cmp(one));
+            order
+        };
+        let short = |order: &[(u16, String, bool)]| -> Vec<String> {
+            order.iter().map(|(_, name, v6)| format!("{name} {}", if *v6 { 6 } else { 4 })).collect()
+        };
+        come(&mut sockets, "wlan0", 1);
+        come(&mut sockets, "wlan1", 2);
+        let two = order(&mut sockets);
+        assert_eq!(short(&two), ["wlan0 6", "wlan0 4", "wlan1 6", "wlan1 4"]);
+        come(&mut sockets, "wlan2", 3);
+        let three = order(&mut sockets);
+        assert_eq!(three[..4], two[..], "who comes renumbers nobody");
+        sockets.change(InterfaceChange::Removed("wlan0".into()));
+        assert_eq!(order(&mut sockets)[..], three[2..], "nor who goes");
+        come(&mut sockets, "wlan3", 4);
+        let again = order(&mut sockets);
+        assert_eq!(short(&again[..2]), ["wlan3 6", "wlan3 4"], "the turn that is free");
+        assert_eq!(again[2..], three[2..]);
+        // Of another rank now: one turn after the other again.
+        let first = *sockets.sockets.keys().next().unwrap();
+        assert_eq!(sockets.preference(first, 65_535), 65_535);
+    }
+
+    #[test]
+    fn names_of_closed_sockets_are_forgotten_in_time() {
+        let mut sockets = Sockets::new(0);
+        let base = |number: u32| SocketId((1 << 31) | number);
+        sockets.change(named("eth0", true, true, &["192.0.2.9"]));
+        sockets.note_relayed(base(0), SocketId(0));
+        for flap in 1..2000 {
+            sockets.change(wlan(true, true, &["192.0.2.1"]));
+            sockets.note_relayed(base(flap), SocketId(flap));
+            sockets.change(wlan(false, false, &[]));
+            sockets.forget_closed(|id| id == base(0));
+            for recent in flap.saturating_sub(20).max(1)..=flap {
+                assert_eq!(sockets.interface_of(SocketId(recent)), "wlan0");
+                assert_eq!(sockets.interface_of(base(recent)), "wlan0");
+            }
+        }
+        assert_eq!(sockets.interface_of(SocketId(0)), "eth0", "it lives");
+        assert_eq!(sockets.interface_of(base(0)), "eth0", "and so does its relayed candidate");
+        assert_eq!(sockets.names.len(), 2 + 2 * MOST_CLOSED);
     }
 }

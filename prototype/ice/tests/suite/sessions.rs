@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ice::stun::{Class, Message, NetworkInfo, attribute};
 use ice::{
-    CandidateKind, CheckListState, Config, Credentials, Event, PairState, Ranked, RemoteCandidate, Role,
-    Timing, local_preferences,
+    CandidateKind, CheckListState, Config, Credentials, Event, PairState, RemoteCandidate, Role, Timing,
+    local_preference,
 };
 use proptest::prelude::*;
 
@@ -396,18 +396,21 @@ fn every_socket_has_a_local_preference_of_its_own() {
 proptest! {
     /// RFC 8445 section 5.1.2.1 and RFC 8421: unique, by rank, families in turns.
     #[test]
-    fn preferences_are_unique_and_interleave_families(sockets in prop::collection::vec((0_u32..4, any::<bool>()), 0..40)) {
-        let sockets: Vec<Ranked> = sockets.into_iter().map(|(rank, ipv6)| Ranked { rank, ipv6 }).collect();
-        let preferences = local_preferences(&sockets);
-        let mut order: Vec<usize> = (0..sockets.len()).collect();
-        order.sort_by_key(|place| std::cmp::Reverse(preferences[*place]));
-        prop_assert!(order.windows(2).all(|two| preferences[two[0]] != preferences[two[1]]));
-        prop_assert!(order.windows(2).all(|two| sockets[two[0]].rank <= sockets[two[1]].rank));
-        for rank in 0..4 {
-            let families: Vec<bool> = order.iter().map(|place| sockets[*place]).filter(|one| one.rank == rank).map(|one| one.ipv6).collect();
-            let paired = 2 * families.iter().filter(|v6| **v6).count().min(families.iter().filter(|v6| !**v6).count());
+    fn preferences_are_unique_and_interleave_families(ranks in prop::collection::vec((0_u16..40, 0_u16..40), 1..4)) {
+        let mut all = Vec::new();
+        for (rank, (v6, v4)) in (0_u16..).zip(ranks) {
+            let best = u16::MAX - (rank << 13);
+            let bases = (0..v6).map(|turn| (turn, true)).chain((0..v4).map(|turn| (turn, false)));
+            all.extend(bases.map(|(turn, ipv6)| (local_preference(best, turn, ipv6), rank, ipv6)));
+            let mut of_rank: Vec<_> = all.iter().filter(|one| one.1 == rank).copied().collect();
+            of_rank.sort_by_key(|one| std::cmp::Reverse(one.0));
+            let families: Vec<bool> = of_rank.iter().map(|one| one.2).collect();
+            let paired = 2 * usize::from(v6.min(v4));
             prop_assert!(families[..paired].chunks(2).all(|two| two == [true, false]), "{families:?}");
         }
+        all.sort_by_key(|one| std::cmp::Reverse(one.0));
+        prop_assert!(all.windows(2).all(|two| two[0].0 > two[1].0), "{all:?}");
+        prop_assert!(all.windows(2).all(|two| two[0].1 <= two[1].1), "{all:?}");
     }
 
     /// Whenever a restart comes and whatever is lost meanwhile, the paths end where they were.

@@ -181,17 +181,12 @@ impl Peer {
         }
     }
 
-    /// Local preference of a socket's candidates, as good as unique within the peer (RFC 8445 section 5.1.2.1): by
-    /// interface, then IPv6 before IPv4, then age.
-    pub(super) fn preference(&self, socket: SocketId) -> u16 {
-        let interface = self.sockets.interface_of(socket);
-        let best = u16::MAX - self.distance(&interface);
+    /// Local preference of a socket's candidates, or of a relayed candidate as of the socket that it is reached by: by
+    /// the rank of the interface, or its priority if it was given one, then the families in turns.
+    pub(super) fn preference(&mut self, socket: SocketId) -> u16 {
         let base = self.agent.relay_of(socket).map_or(socket, |(socket, _)| socket);
-        let ipv4 = u16::from(self.sockets.get(base).is_some_and(|socket| socket.ip.is_ipv4()));
-        match self.wishes.priorities.contains_key(&interface) {
-            true => best.saturating_sub(ipv4),
-            false => best - (ipv4 << 12) - (socket.0 & 0xfff) as u16,
-        }
+        let best = u16::MAX - self.distance(&self.sockets.interface_of(base));
+        self.sockets.preference(base, best)
     }
 
     /// From the highest preference that an interface could have.
