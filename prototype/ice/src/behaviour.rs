@@ -118,7 +118,7 @@ impl Prober {
         config.servers.retain(|server| server.is_ipv6() == ipv6);
         config.servers.truncate(MOST_SERVERS);
         Prober {
-            ids: Ids::new(config.seed),
+            ids: Ids::new(Ids::spread(config.seed)),
             config,
             asks: Asks::default(),
             step: Step::Idle,

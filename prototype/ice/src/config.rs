@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::policy::Policy;
+use crate::transaction::Ids;
 
 /// Everything an [`Agent`](crate::Agent) must know before its first socket.
 #[derive(Debug, Clone)]
@@ -20,9 +21,10 @@ pub struct Config {
     pub timing: Timing,
     /// What is probed and kept.
     pub policy: Policy,
-    /// Seeds the transaction ids. Whoever can guess it can answer in the place of a STUN server, so a
-    /// real driver draws it from the operating system; checks stay protected by the credentials.
-    pub seed: u64,
+    /// Seeds the transaction ids, of which RFC 8489 section 5 wants 96 random bits: whoever can guess them can answer
+    /// in the place of a STUN server. So a real driver draws all 32 bytes from what no stranger knows (see
+    /// [`with_entropy`](Self::with_entropy)); checks are protected by the credentials besides.
+    pub seed: [u8; 32],
     /// Most candidate pairs at a time (RFC 8445 section 6.1.2.5).
     pub max_pairs: usize,
     /// Whether requests that fail authentication are told so (400, 401), at most ten times a second and
@@ -34,11 +36,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults around the three things that have none; the tie-breaker comes from the seed.
+    /// Defaults around the three things that have none; the tie-breaker comes from the seed. Such a seed is short: for
+    /// tests and simulations, which want to be repeated.
     pub fn new(role: Role, local: Credentials, seed: u64) -> Config {
+        let seed = Ids::spread(seed);
         Config {
             role,
-            tie_breaker: crate::transaction::Ids::new(seed).tie_breaker(),
+            tie_breaker: Ids::new(seed).tie_breaker(),
             local,
             timing: Timing::default(),
             policy: Policy::default(),
@@ -47,6 +51,11 @@ impl Config {
             answer_unauthenticated: true,
             renomination: true,
         }
+    }
+
+    /// With transaction ids and a tie-breaker that come from these random bytes.
+    pub fn with_entropy(self, entropy: [u8; 32]) -> Config {
+        Config { tie_breaker: Ids::new(entropy).tie_breaker(), seed: entropy, ..self }
     }
 }
 

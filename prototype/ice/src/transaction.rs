@@ -199,8 +199,13 @@ impl Transaction {
 pub(crate) struct Ids(ChaCha12Rng);
 
 impl Ids {
-    pub(crate) fn new(seed: u64) -> Ids {
-        Ids(ChaCha12Rng::seed_from_u64(seed))
+    pub(crate) fn new(seed: [u8; 32]) -> Ids {
+        Ids(ChaCha12Rng::from_seed(seed))
+    }
+
+    /// A seed of full length that is as good as this number.
+    pub(crate) fn spread(seed: u64) -> [u8; 32] {
+        ChaCha12Rng::seed_from_u64(seed).get_seed()
     }
 
     pub(crate) fn transaction(&mut self) -> TransactionId {

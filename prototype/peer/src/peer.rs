@@ -144,7 +144,9 @@ impl Peer {
             Side::Client => ice::Role::Controlling,
             Side::Server => ice::Role::Controlled,
         };
-        let ice_config = ice::Config::new(ice_role, secret.ice_credentials(side, 0), rng.random());
+        let seed: u64 = rng.random();
+        let ice_config = ice::Config::new(ice_role, secret.ice_credentials(side, 0), seed)
+            .with_entropy(secret.ice_entropy(side, seed));
         let agent = ice::Agent::new(ice::Config { policy: config.policy.ice.clone(), ..ice_config });
         let sockets = Sockets::new(config.port);
         let mut peer = Self {

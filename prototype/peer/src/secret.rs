@@ -56,6 +56,12 @@ impl Secret {
         Credentials::new(&ufrag, &pwd).expect("lengths and alphabet are those of RFC 8839")
     }
 
+    /// What the transaction ids of one side's agent are drawn from: beside what this peer drew itself, 128 bits that
+    /// nobody but the two peers knows. RFC 8489 section 5 wants 96.
+    pub(crate) fn ice_entropy(&self, side: Side, drawn: u64) -> [u8; 32] {
+        self.derive(b"ice entropy", &[side.label(), &drawn.to_be_bytes()].concat())
+    }
+
     /// A secret for something else between the same two peers: a rendezvous session of its own, for one. `purpose`
     /// tells several apart.
     pub fn derived(&self, purpose: &str) -> Secret {
