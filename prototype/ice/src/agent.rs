@@ -21,7 +21,7 @@ use crate::liveness::{Health, Liveness};
 use crate::pair::{PairId, PairState, PairView};
 use crate::policing::Policing;
 use crate::progress::Progress;
-use crate::relay::{CallRelays, Relays, What};
+use crate::relay::{CallRelays, Relays};
 use crate::rules::Rules;
 use crate::session::{RemoteSide, Session};
 use crate::strangers::Strangers;
@@ -518,9 +518,6 @@ impl Agent {
 
     /// What remains to be said when a request ends without success.
     pub(crate) fn tell_failed(&mut self, ended: &Transaction, why: CheckError) {
-        if ended.relay.as_ref().is_some_and(|task| task.what != What::Allocate) {
-            return;
-        }
         self.tell(Event::CheckFailed {
             pair: ended.pair,
             socket: ended.socket,

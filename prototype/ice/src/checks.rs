@@ -10,7 +10,6 @@ use crate::checklist::Pair;
 use crate::config::Role;
 use crate::event::{CheckError, CheckPurpose, Event};
 use crate::pair::{PairId, PairState};
-use crate::relay::What;
 use crate::stun::{self, Builder, Class, RoleClaim, TransactionId};
 use crate::transaction::{Repeat, Request, Transaction};
 
@@ -214,7 +213,8 @@ impl Agent {
                 pair.retry_at = None;
                 self.set_state(id, PairState::InProgress, "check sent");
             }
-            CheckPurpose::Nomination | CheckPurpose::Gather => {}
+            // Those to servers are for no pair.
+            _ => {}
         }
     }
 
@@ -230,18 +230,18 @@ impl Agent {
             Repeat::Once => std::mem::take(&mut request.bytes),
             _ => request.bytes.clone(),
         };
+        request.bytes.shrink_to_fit();
         self.transmit(request.socket, request.to, bytes);
-        // Upkeep of a relay is told by what comes of it.
-        if request.relay.as_ref().is_none_or(|task| task.what == What::Allocate) {
-            self.tell(Event::CheckSent {
-                pair: request.pair,
-                socket: request.socket,
-                remote: request.to,
-                purpose: request.purpose,
-                attempt: 1,
-            });
+        self.tell(Event::CheckSent {
+            pair: request.pair,
+            socket: request.socket,
+            remote: request.to,
+            purpose: request.purpose,
+            attempt: 1,
+        });
+        if let Some(displaced) = self.transactions.begin(now, &self.config.timing, request) {
+            self.tell_failed(&displaced, CheckError::Displaced);
         }
-        self.transactions.begin(now, &self.config.timing, request);
     }
 
     pub(crate) fn retransmit(&mut self, id: TransactionId) {
@@ -250,7 +250,6 @@ impl Agent {
             pair.checks_sent = pair.checks_sent.saturating_add(1);
             pair.probes = pair.probes.saturating_add(u32::from(open.makes_valid()));
         }
-        let silent = open.relay.as_ref().is_some_and(|task| task.what != What::Allocate);
         let (socket, to, bytes) = (open.socket, open.to, open.bytes.clone());
         let sent = Event::CheckSent {
             pair: open.pair,
@@ -260,9 +259,7 @@ impl Agent {
             attempt: open.attempt,
         };
         self.transmit(socket, to, bytes);
-        if !silent {
-            self.tell(sent);
-        }
+        self.tell(sent);
     }
 
     /// All transmissions of a request went unanswered.

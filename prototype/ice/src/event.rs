@@ -71,8 +71,8 @@ pub enum Event {
         attempt: u32,
         /// None when retransmissions make it ambiguous.
         rtt: Option<Duration>,
-        /// The address that the other end saw.
-        mapped: SocketAddr,
+        /// The address that the other end saw; upkeep of a relay is answered without.
+        mapped: Option<SocketAddr>,
     },
     /// A request will not be answered any more, or was answered with an error.
     CheckFailed {
@@ -114,6 +114,10 @@ pub enum Event {
     ProbingStopped {
         /// Which.
         pair: PairId,
+        /// Its interface: the pair may be gone when this is read.
+        interface: String,
+        /// Where its checks went.
+        remote: SocketAddr,
         /// Why.
         why: StopReason,
     },
@@ -195,7 +199,7 @@ impl StopReason {
 /// Why a request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckPurpose {
-    /// Gathering from a STUN server.
+    /// Gathering from a STUN server, or an allocation on a relay.
     Gather,
     /// An ordinary check, in its turn.
     Ordinary,
@@ -205,6 +209,14 @@ pub enum CheckPurpose {
     Liveness,
     /// Carries USE-CANDIDATE.
     Nomination,
+    /// Keeps an allocation, or gives it back (RFC 8656 section 7).
+    Refresh,
+    /// Has a relay let peers in (RFC 8656 section 9).
+    Permission,
+    /// Binds a channel on a relay, or keeps it (RFC 8656 section 11).
+    Channel,
+    /// Keeps a relay of WhatsApp's kind.
+    Probe,
 }
 
 /// What ended a request without success.
@@ -231,6 +243,9 @@ pub enum CheckError {
     /// The socket or candidate went away.
     #[error("pair removed")]
     Removed,
+    /// More requests were under way for its pair than are remembered.
+    #[error("too many under way")]
+    Displaced,
 }
 
 /// Why a datagram had no effect.

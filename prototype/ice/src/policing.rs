@@ -285,11 +285,14 @@ impl Agent {
         pair.liveness = None;
         pair.consent_until = None;
         let state = if why == StopReason::Budget { PairState::Failed } else { PairState::Frozen };
+        let (socket, remote) = (pair.socket, pair.remote.address);
         if news {
             self.transactions.cancel(now, id);
             self.set_state(id, state, why.as_str());
             if probed {
-                self.tell(Event::ProbingStopped { pair: id, why });
+                let interface =
+                    self.sockets.get(&socket).map(|info| info.interface.clone()).unwrap_or_default();
+                self.tell(Event::ProbingStopped { pair: id, interface, remote, why });
             }
         }
     }

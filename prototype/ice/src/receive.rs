@@ -414,7 +414,7 @@ impl Agent {
         &mut self,
         now: Instant,
         ended: &Transaction,
-        mapped: SocketAddr,
+        mapped: Option<SocketAddr>,
     ) -> Option<Duration> {
         // A retransmission makes the round-trip time ambiguous (RFC 6298 section 3).
         let rtt = (ended.attempt == 1).then(|| now.saturating_duration_since(ended.sent));
@@ -431,7 +431,7 @@ impl Agent {
     }
 
     fn succeed(&mut self, now: Instant, ended: &Transaction, mapped: SocketAddr) {
-        let rtt = self.tell_answered(now, ended, mapped);
+        let rtt = self.tell_answered(now, ended, Some(mapped));
         match ended.pair {
             Some(pair) => self.pair_answered(now, pair, ended, rtt, mapped),
             None => self.gathered(now, ended.socket, ended.to, mapped),

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::candidate::{self, SocketId, SocketInfo, canonical};
-use crate::event::{CheckPurpose, Event, Rejected, Transmit};
+use crate::event::{CheckError, Event, Rejected, Transmit};
 use crate::pair::PairId;
 use crate::policy::Relays as Pacing;
 use crate::stun::turn::{ChannelData, method};
@@ -338,7 +338,7 @@ impl Agent {
         let Some(allocation) = self.relays.by_base(task.base) else { return };
         let task = Task { nonce: allocation.nonce(), ..task };
         let (socket, to) = (allocation.socket, allocation.server);
-        let bytes = allocation.request(id, &task.what);
+        let (bytes, purpose) = (allocation.request(id, &task.what), task.what.purpose());
         let repeat = Repeat::Backoff { rto: self.gather_rto(), most: None };
         self.begin(
             now,
@@ -347,7 +347,7 @@ impl Agent {
                 pair: None,
                 relay: Some(task),
                 session: 0,
-                purpose: CheckPurpose::Gather,
+                purpose,
                 socket,
                 to,
                 bytes,
@@ -361,7 +361,11 @@ impl Agent {
     pub(crate) fn relay_answered(&mut self, now: Instant, ended: &Transaction, response: &Message<'_>) {
         let Some(task) = &ended.relay else { return };
         if response.class() == Class::Error {
+            self.tell_failed(ended, CheckError::ErrorResponse(response.error_code().unwrap_or(500)));
             return self.relay_refused(now, task, response);
+        }
+        if task.what != What::Allocate {
+            self.tell_answered(now, ended, response.mapped_address().map(canonical));
         }
         let lifetime = response.lifetime().map_or(DEFAULT_LIFETIME, |s| Duration::from_secs(s.into()));
         match &task.what {
@@ -394,13 +398,14 @@ impl Agent {
         let mapped = response.mapped_address().map(canonical);
         let relayed = response.relayed_address().map(canonical).filter(|one| candidate::is_usable(*one));
         let (Some(mapped), Some(relayed)) = (mapped, relayed) else {
+            self.tell_failed(ended, CheckError::NoMappedAddress);
             return self.lose_relay(now, base, RelayNews::Refused(500));
         };
         let Some(allocation) = self.relays.by_base_mut(base) else { return };
         allocation.settled = true;
         allocation.held(now, relayed, lifetime);
         let (socket, server) = (allocation.socket, allocation.server);
-        self.tell_answered(now, ended, mapped);
+        self.tell_answered(now, ended, Some(mapped));
         self.relay_news(base, RelayNews::Allocated { base, relayed, lifetime });
         self.add_server_reflexive(socket, server, mapped);
         let Some(info) = self.sockets.get(&socket).cloned() else { return };

@@ -22,6 +22,9 @@ const LATE: Duration = Duration::from_secs(3);
 /// Most requests remembered for one pair: three seconds of fast liveness checks are fewer.
 const PER_PAIR: usize = 64;
 
+/// Places that are added when all are taken.
+const GROWTH: usize = 8;
+
 /// A request that may yet be answered.
 #[derive(Debug)]
 pub(crate) struct Transaction {
@@ -97,9 +100,9 @@ pub(crate) struct Request {
 }
 
 impl Transactions {
-    /// Remembers a request that leaves now.
-    pub(crate) fn begin(&mut self, now: Instant, timing: &Timing, request: Request) {
-        self.make_room(request.pair);
+    /// Remembers a request that leaves now; gives back the one that is forgotten for it, if any.
+    pub(crate) fn begin(&mut self, now: Instant, timing: &Timing, request: Request) -> Option<Transaction> {
+        let displaced = self.make_room(request.pair);
         let Request { id, pair, relay, session, purpose, socket, to, bytes, role, repeat } = request;
         let (most, rto, last_wait, steady) = match repeat {
             Repeat::Backoff { rto, most } => {
@@ -115,7 +118,12 @@ impl Transactions {
             id, pair, relay, session, purpose, socket, to, bytes, role,
             refused: None, attempt: 1, sent: now, cancelled: false, most, rto, last_wait, steady, deadline,
         };
+        if self.open.len() == self.open.capacity() {
+            // Doubling would leave half of it empty, and an agent with many pairs has many of these.
+            self.open.reserve_exact(GROWTH);
+        }
         self.open.push(transaction);
+        displaced
     }
 
     pub(crate) fn get_mut(&mut self, id: TransactionId) -> Option<&mut Transaction> {
@@ -174,11 +182,13 @@ impl Transactions {
         Some((open.id, Due::Retransmit))
     }
 
-    fn make_room(&mut self, pair: Option<PairId>) {
-        if pair.is_some() && self.open.iter().filter(|open| open.pair == pair).count() >= PER_PAIR {
-            let oldest = self.open.iter().position(|open| open.pair == pair);
-            oldest.map(|oldest| self.open.remove(oldest));
+    fn make_room(&mut self, pair: Option<PairId>) -> Option<Transaction> {
+        let of_pair = |open: &Transaction| pair.is_some() && open.pair == pair;
+        if self.open.iter().filter(|open| of_pair(open)).count() < PER_PAIR {
+            return None;
         }
+        let oldest = self.open.iter().position(of_pair)?;
+        Some(self.open.remove(oldest))
     }
 }
 

@@ -50,12 +50,13 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::CheckSent { pair, interface, remote, purpose: why, attempt } => {
             EventKind::CheckSent { pair, interface, remote, purpose: purpose(why), attempt }
         }
-        From::CheckAnswered { pair, interface, remote, purpose: why, rtt, mapped } => {
-            let rtt_ns = rtt.map(nanoseconds);
-            EventKind::CheckAnswered { pair, interface, remote, purpose: purpose(why), rtt_ns, mapped }
+        From::CheckAnswered { pair, interface, remote, purpose: why, attempt, rtt, mapped } => {
+            let (purpose, attempt, rtt_ns) = (purpose(why), Some(attempt), rtt.map(nanoseconds));
+            EventKind::CheckAnswered { pair, interface, remote, purpose, attempt, rtt_ns, mapped }
         }
-        From::CheckFailed { pair, interface, remote, purpose: check, why } => {
-            EventKind::CheckFailed { pair, interface, remote, purpose: purpose(check), why }
+        From::CheckFailed { pair, interface, remote, purpose: check, attempt, why } => {
+            let (purpose, attempt) = (purpose(check), Some(attempt));
+            EventKind::CheckFailed { pair, interface, remote, purpose, attempt, why }
         }
         From::Blocking(finding) => EventKind::Blocking(blocking(finding)),
         From::Pair { view, state, cause } => EventKind::Pair {
@@ -247,6 +248,10 @@ fn purpose(purpose: peer::CheckPurpose) -> record::CheckPurpose {
         peer::CheckPurpose::Triggered => record::CheckPurpose::Triggered,
         peer::CheckPurpose::Liveness => record::CheckPurpose::Liveness,
         peer::CheckPurpose::Nomination => record::CheckPurpose::Nomination,
+        peer::CheckPurpose::Refresh => record::CheckPurpose::Refresh,
+        peer::CheckPurpose::Permission => record::CheckPurpose::Permission,
+        peer::CheckPurpose::Channel => record::CheckPurpose::Channel,
+        peer::CheckPurpose::Probe => record::CheckPurpose::Probe,
     }
 }
 

@@ -85,10 +85,12 @@ pub enum Event {
         remote: SocketAddr,
         /// Why the request was sent.
         purpose: CheckPurpose,
+        /// Transmissions of it, this one answered or one before.
+        attempt: u32,
         /// None when a retransmission makes it ambiguous.
         rtt: Option<Duration>,
-        /// Our address as the other end saw it.
-        mapped: SocketAddr,
+        /// Our address as the other end saw it; upkeep of a relay is answered without.
+        mapped: Option<SocketAddr>,
     },
     /// No answer will come, or an error came.
     CheckFailed {
@@ -100,6 +102,8 @@ pub enum Event {
         remote: SocketAddr,
         /// Why the request was sent.
         purpose: CheckPurpose,
+        /// Transmissions of it.
+        attempt: u32,
         /// What happened instead.
         why: String,
     },

@@ -149,10 +149,12 @@ pub enum EventKind {
         remote: SocketAddr,
         /// Why the request was sent.
         purpose: CheckPurpose,
+        /// Transmissions of it, this one answered or one before; unknown in older records.
+        attempt: Option<u32>,
         /// Round-trip time, nanoseconds; none when a retransmission makes it ambiguous.
         rtt_ns: Option<u64>,
-        /// The address that the other end saw.
-        mapped: SocketAddr,
+        /// The address that the other end saw; upkeep of a relay is answered without.
+        mapped: Option<SocketAddr>,
     },
     /// A check will not be answered any more, or was answered with an error.
     CheckFailed {
@@ -164,6 +166,8 @@ pub enum EventKind {
         remote: SocketAddr,
         /// Why the request was sent.
         purpose: CheckPurpose,
+        /// Transmissions of it; unknown in older records.
+        attempt: Option<u32>,
         /// `timeout`, or the error of the response.
         why: String,
     },

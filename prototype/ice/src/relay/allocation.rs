@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::RelayServer;
 use crate::candidate::SocketId;
+use crate::event::CheckPurpose;
 use crate::stun::turn::{ChannelData, PasswordAlgorithm, attribute, method};
 use crate::stun::{Builder, Class, Key, Message, TransactionId};
 
@@ -78,6 +79,15 @@ impl What {
             What::Refresh | What::Release | What::Clear => method::REFRESH,
             What::Permit(_) => method::CREATE_PERMISSION,
             What::Bind(..) => method::CHANNEL_BIND,
+        }
+    }
+
+    pub(super) fn purpose(&self) -> CheckPurpose {
+        match self {
+            What::Allocate => CheckPurpose::Gather,
+            What::Refresh | What::Release | What::Clear => CheckPurpose::Refresh,
+            What::Permit(_) => CheckPurpose::Permission,
+            What::Bind(..) => CheckPurpose::Channel,
         }
     }
 }

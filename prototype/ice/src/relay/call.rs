@@ -196,6 +196,7 @@ impl Agent {
                 let end = whatsapp::with_token(kind::END, relay.next_id(), token);
                 self.transmit_plain(socket, relay.address, end);
             }
+            self.request_failed(relay.state, relay.address, CheckError::Removed);
             self.drop_call_relay(relay.address, "call left");
         }
         self.begin_due(now);
@@ -243,7 +244,8 @@ impl Agent {
         if socket.as_ref().is_some_and(is_gone) {
             self.drop_call_relay(address, "relay reached by another socket");
             if let Some(relay) = self.calls.find_mut(address) {
-                relay.state = State::Due(now);
+                let before = std::mem::replace(&mut relay.state, State::Due(now));
+                self.request_failed(before, address, CheckError::Removed);
             }
         }
     }
@@ -275,10 +277,29 @@ impl Agent {
     fn probe_call_relay(&mut self, now: Instant, address: SocketAddr) {
         let clock = now.saturating_duration_since(*self.calls.since.get_or_insert(now));
         let Some(relay) = self.calls.find_mut(address) else { return };
-        let State::Held { socket, unanswered, .. } = relay.state else { return };
+        let before = relay.state;
+        let State::Held { socket, unanswered, .. } = before else { return };
         relay.state = State::Held { socket, probe_at: now + PROBE, unanswered: unanswered + 1, clock };
         let probe = whatsapp::probe(relay.id, clock);
+        self.request_failed(before, address, CheckError::Timeout);
         self.transmit_plain(socket, address, probe);
+        self.tell(Event::CheckSent {
+            pair: None,
+            socket,
+            remote: address,
+            purpose: CheckPurpose::Probe,
+            attempt: 1,
+        });
+    }
+
+    /// Only the newest probe can be answered; if that, or a request to be let in, has not been, it will not be any more.
+    fn request_failed(&mut self, state: State, remote: SocketAddr, why: CheckError) {
+        let (socket, purpose, attempt) = match state {
+            State::Asking { socket, moments, .. } => (socket, CheckPurpose::Gather, moments),
+            State::Held { socket, unanswered: 1.., .. } => (socket, CheckPurpose::Probe, 1),
+            State::Due(_) | State::Held { .. } => return,
+        };
+        self.tell(Event::CheckFailed { pair: None, socket, remote, purpose, attempt, why });
     }
 
     /// It does not answer. Where it did, it is asked once more; else the next socket tries, or all of them after a while.
@@ -287,11 +308,10 @@ impl Agent {
         relay.settled = true;
         let before = std::mem::replace(&mut relay.state, State::Due(now));
         let Some(socket) = before.socket() else { return };
+        self.request_failed(before, address, CheckError::Timeout);
         self.drop_call_relay(address, "relay lost");
         self.tell(Event::Relay { socket, server: address, news: RelayNews::Unanswered });
-        if let State::Asking { moments: attempt, .. } = before {
-            let (purpose, why) = (CheckPurpose::Gather, CheckError::Timeout);
-            self.tell(Event::CheckFailed { pair: None, socket, remote: address, purpose, attempt, why });
+        if let State::Asking { .. } = before {
             self.try_another_socket(now, address, socket);
         }
     }
@@ -323,7 +343,7 @@ impl Agent {
         let message = Message::parse(datagram)?;
         let heard = match message.kind {
             kind::ALLOCATED => self.let_in(now, socket, from, &message),
-            kind::REPORT => self.probe_answered(socket, from, &message),
+            kind::REPORT => self.probe_answered(now, socket, from, &message),
             _ => Err(Rejected::Unsupported),
         };
         if heard.is_ok() {
@@ -354,7 +374,15 @@ impl Agent {
         // Asked several times, it may have answered any.
         let rtt = (moments == 1).then(|| now.saturating_duration_since(sent));
         let (purpose, attempt) = (CheckPurpose::Gather, moments);
-        self.tell(Event::CheckAnswered { pair: None, socket, remote: from, purpose, attempt, rtt, mapped });
+        self.tell(Event::CheckAnswered {
+            pair: None,
+            socket,
+            remote: from,
+            purpose,
+            attempt,
+            rtt,
+            mapped: Some(mapped),
+        });
         self.add_server_reflexive(socket, from, mapped);
         self.meet_at(socket, from);
         Ok(())
@@ -379,17 +407,32 @@ impl Agent {
 
     fn probe_answered(
         &mut self,
+        now: Instant,
         socket: SocketId,
         from: SocketAddr,
         message: &Message<'_>,
     ) -> Result<(), Rejected> {
+        let since = self.calls.since;
         let relay = self.calls.find_mut(from).filter(|relay| relay.id == message.transaction);
         let state = relay.map(|relay| &mut relay.state).ok_or(Rejected::UnknownTransaction)?;
         match state {
             State::Held { socket: on, unanswered, clock, .. }
                 if *on == socket && message.clock() == Some(*clock) =>
             {
-                *unanswered = 0;
+                // A second answer to the same probe is no news.
+                if std::mem::take(unanswered) > 0 {
+                    let sent = since.unwrap_or(now) + *clock;
+                    let (purpose, rtt) = (CheckPurpose::Probe, Some(now.saturating_duration_since(sent)));
+                    self.tell(Event::CheckAnswered {
+                        pair: None,
+                        socket,
+                        remote: from,
+                        purpose,
+                        attempt: 1,
+                        rtt,
+                        mapped: None,
+                    });
+                }
                 Ok(())
             }
             _ => Err(Rejected::UnknownTransaction),

@@ -32,7 +32,9 @@ fn told(event: &Event, nat_pub: SocketAddr) -> Option<String> {
         Event::CheckSent { remote, purpose, attempt: 1, .. } => {
             Some(format!("{purpose:?} -> {}", to(remote)))
         }
-        Event::CheckAnswered { remote, mapped, .. } => Some(format!("{} sees {}", to(remote), to(mapped))),
+        Event::CheckAnswered { remote, mapped: Some(mapped), .. } => {
+            Some(format!("{} sees {}", to(remote), to(mapped)))
+        }
         Event::LocalCandidate(local) => {
             Some(format!("{:?} {} {}", local.kind, to(&local.address), local.priority))
         }

@@ -7,6 +7,7 @@ mod calls;
 mod captures;
 mod codec;
 mod disguises;
+mod events;
 mod example;
 mod grid;
 mod hostile;

@@ -27,13 +27,14 @@ impl Peer {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
                 self.event(Event::CheckSent { pair, interface, remote, purpose, attempt });
             }
-            ice::Event::CheckAnswered { pair, socket, remote, purpose, rtt, mapped, .. } => {
+            ice::Event::CheckAnswered { pair, socket, remote, purpose, attempt, rtt, mapped } => {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
-                self.event(Event::CheckAnswered { pair, interface, remote, purpose, rtt, mapped });
+                self.event(Event::CheckAnswered { pair, interface, remote, purpose, attempt, rtt, mapped });
             }
-            ice::Event::CheckFailed { pair, socket, remote, purpose, why, .. } => {
+            ice::Event::CheckFailed { pair, socket, remote, purpose, attempt, why } => {
                 let (pair, interface) = (number(pair), self.sockets.interface_of(socket));
-                self.event(Event::CheckFailed { pair, interface, remote, purpose, why: why.to_string() });
+                let why = why.to_string();
+                self.event(Event::CheckFailed { pair, interface, remote, purpose, attempt, why });
             }
             ice::Event::Pair { state, cause, view, .. } => self.on_pair(now, view, state, cause.into_owned()),
             ice::Event::Nominated { pair } => self.event(Event::Nominated { pair: pair.0 }),
@@ -41,9 +42,7 @@ impl Peer {
                 self.session_works();
                 self.event(Event::FirstUsable { pair: pair.0 });
             }
-            ice::Event::ProbingStopped { pair, why } => {
-                let Some(view) = self.agent.pair(pair) else { return };
-                let (interface, remote) = (view.interface, view.remote);
+            ice::Event::ProbingStopped { pair, interface, remote, why } => {
                 self.event(Event::ProbingStopped { pair: pair.0, interface, remote, why });
             }
             ice::Event::ConsentExpired { pair } => self.event(Event::ConsentExpired { pair: pair.0 }),

@@ -128,6 +128,21 @@ fn older_lines_are_read_with_nothing_in_the_newer_fields() {
             due_t_ns: 15_000_000_000,
         }
     );
+    let answered = r#"{"t_ns":1,"host":"laptop","kind":"check_answered","fields":{"pair":3,"interface":"wlan0","remote":"198.51.100.7:7443","purpose":"liveness","rtt_ns":null,"mapped":"203.0.113.1:4000"}}"#;
+    assert_eq!(
+        parse_line(answered).unwrap().what,
+        EventKind::CheckAnswered {
+            pair: Some(3),
+            interface: "wlan0".into(),
+            remote: "198.51.100.7:7443".parse().unwrap(),
+            purpose: CheckPurpose::Liveness,
+            attempt: None,
+            rtt_ns: None,
+            mapped: Some("203.0.113.1:4000".parse().unwrap()),
+        }
+    );
+    let failed = r#"{"t_ns":1,"host":"laptop","kind":"check_failed","fields":{"pair":null,"interface":"wlan0","remote":"198.51.100.7:7443","purpose":"gather","why":"timeout"}}"#;
+    assert!(matches!(parse_line(failed).unwrap().what, EventKind::CheckFailed { attempt: None, .. }));
     let sample = r#"{"t_ns":1,"host":"laptop","kind":"path_sample","fields":{"path":1,"bytes_sent":7,"bytes_received":8,"rtt_ns":null}}"#;
     assert_eq!(
         parse_line(sample).unwrap().what,
@@ -171,6 +186,49 @@ proptest! {
             prop_assert_eq!(parse_line(&line).unwrap().what, what);
         }
     }
+}
+
+#[test]
+fn every_request_ends_as_it_began() {
+    let (interface, remote) = ("wlan0".to_owned(), "203.0.113.5:3478".parse().unwrap());
+    let common = r#""fields":{"pair":null,"interface":"wlan0","remote":"203.0.113.5:3478","purpose""#;
+    let words = [
+        (CheckPurpose::Refresh, "refresh"),
+        (CheckPurpose::Permission, "permission"),
+        (CheckPurpose::Channel, "channel"),
+        (CheckPurpose::Probe, "probe"),
+    ];
+    for (purpose, word) in words {
+        let interface = interface.clone();
+        on_disk(
+            EventKind::CheckSent { pair: None, interface, remote, purpose, attempt: 2 },
+            &format!(r#""kind":"check_sent",{common}:"{word}","attempt":2}}"#),
+        );
+    }
+    let purpose = CheckPurpose::Refresh;
+    on_disk(
+        EventKind::CheckAnswered {
+            pair: None,
+            interface: interface.clone(),
+            remote,
+            purpose,
+            attempt: Some(2),
+            rtt_ns: None,
+            mapped: None,
+        },
+        &format!(r#""kind":"check_answered",{common}:"refresh","attempt":2,"rtt_ns":null,"mapped":null}}"#),
+    );
+    on_disk(
+        EventKind::CheckFailed {
+            pair: None,
+            interface,
+            remote,
+            purpose,
+            attempt: Some(7),
+            why: "timeout".into(),
+        },
+        &format!(r#""kind":"check_failed",{common}:"refresh","attempt":7,"why":"timeout"}}"#),
+    );
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub enum CandidateKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckPurpose {
-    /// Gathering from a STUN server.
+    /// Gathering from a STUN server, or an allocation on a relay.
     Gather,
     /// An ordinary check, in its turn.
     Ordinary,
@@ -43,6 +43,14 @@ pub enum CheckPurpose {
     Liveness,
     /// Carries USE-CANDIDATE.
     Nomination,
+    /// Keeps an allocation on a relay, or gives it back (RFC 8656 section 7).
+    Refresh,
+    /// Has a relay let peers in (RFC 8656 section 9).
+    Permission,
+    /// Binds a channel on a relay, or keeps it (RFC 8656 section 11).
+    Channel,
+    /// Keeps a relay of WhatsApp's kind.
+    Probe,
 }
 
 /// State of a candidate pair: the four of RFC 8445 section 6.1.2.6, then what we know of valid ones.

@@ -156,7 +156,7 @@ pub(super) fn has_moved(log: &Log<'_>, host: &str, life: &Life<'_>, span: &Range
 /// The address that the other end saw last before an instant, of one pair.
 fn mapped_before(log: &Log<'_>, host: &str, wanted: u32, t_ns: i64) -> Option<SocketAddr> {
     let answers = log.of(host).take_while(|event| event.t_ns < t_ns).filter_map(|event| match event.what {
-        EventKind::CheckAnswered { pair: Some(pair), mapped, .. } if pair == wanted => Some(mapped),
+        EventKind::CheckAnswered { pair: Some(pair), mapped, .. } if pair == wanted => mapped,
         _ => None,
     });
     answers.last()

@@ -232,9 +232,9 @@ impl Log {
         };
         self.push(t, "laptop", sent);
         let rtt_ns = u64::try_from(ms(rtt).as_ns()).ok();
-        let mapped = local(&interface);
+        let (attempt, mapped) = (Some(1), Some(local(&interface)));
         let answered =
-            EventKind::CheckAnswered { pair, interface, remote: remote(), purpose, rtt_ns, mapped };
+            EventKind::CheckAnswered { pair, interface, remote: remote(), purpose, attempt, rtt_ns, mapped };
         self.push(t + rtt, "laptop", answered);
     }
 

@@ -34,8 +34,9 @@ fn seen_from(log: &mut Log, t: i64, mapped: &str) {
         interface: "wlan0".into(),
         remote: socket("198.51.100.9:6000"),
         purpose: CheckPurpose::Liveness,
+        attempt: Some(1),
         rtt_ns: None,
-        mapped: socket(mapped),
+        mapped: Some(socket(mapped)),
     };
     log.push(t, "laptop", answered);
 }

@@ -68,7 +68,15 @@ fn check() -> impl Strategy<Value = EventKind> {
             if sent {
                 return EventKind::CheckSent { pair, interface, remote, purpose, attempt: 1 };
             }
-            EventKind::CheckAnswered { pair, interface, remote, purpose, rtt_ns, mapped: remote }
+            EventKind::CheckAnswered {
+                pair,
+                interface,
+                remote,
+                purpose,
+                attempt: Some(1),
+                rtt_ns,
+                mapped: Some(remote),
+            }
         },
     )
 }
