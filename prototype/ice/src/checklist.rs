@@ -88,6 +88,9 @@ pub(crate) fn pair_priority(role: Role, local: u32, remote: u32) -> u64 {
     (u64::from(low) << 32) + 2 * u64::from(high) + u64::from(controlling > controlled)
 }
 
+/// Places that are added when all are taken.
+const GROWTH: usize = 8;
+
 /// All pairs, highest priority first, and the queue of triggered checks.
 #[derive(Debug, Default)]
 pub(crate) struct CheckList {
@@ -123,6 +126,10 @@ impl CheckList {
 
     pub(crate) fn insert(&mut self, pair: Pair) {
         let place = self.pairs.partition_point(|other| other.priority >= pair.priority);
+        if self.pairs.len() == self.pairs.capacity() {
+            // A hundred of them are most of what an agent holds: doubling would leave room for 28 more.
+            self.pairs.reserve_exact(GROWTH);
+        }
         self.pairs.insert(place, pair);
     }
 
