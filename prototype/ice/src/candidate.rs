@@ -132,9 +132,13 @@ pub(crate) fn can_talk(local: SocketAddr, remote: SocketAddr) -> bool {
 pub(crate) fn is_usable(address: SocketAddr) -> bool {
     let unicast = match address.ip() {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
-        // RFC 8445 section 5.1.1.1 forbids IPv4-mapped and IPv4-compatible addresses (::1 looks like one).
+        // RFC 8445 section 5.1.1.1 forbids IPv4-mapped and IPv4-compatible addresses (::1 looks like one), and site-local
+        // ones (fec0::/10).
         IpAddr::V6(ip) => {
-            !ip.is_unspecified() && !ip.is_multicast() && (ip.to_ipv4().is_none() || ip.is_loopback())
+            !ip.is_unspecified()
+                && !ip.is_multicast()
+                && (ip.to_ipv4().is_none() || ip.is_loopback())
+                && ip.segments()[0] & 0xffc0 != 0xfec0
         }
     };
     unicast && address.port() != 0

@@ -4,6 +4,7 @@ mod behaviour;
 mod blocking;
 mod byhand;
 mod calls;
+mod candidates;
 mod captures;
 mod codec;
 mod disguises;

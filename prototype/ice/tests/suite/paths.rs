@@ -358,7 +358,9 @@ fn scopes_that_cannot_talk_are_never_paired() {
     {
         world.socket(A, "any", local, Border::Open, ms(1));
     }
-    for (me, wrong) in ["0.0.0.0:1", "192.0.2.1:0", "224.0.0.1:1"].iter().enumerate() {
+    let unusable =
+        ["0.0.0.0:1", "192.0.2.1:0", "224.0.0.1:1", "[fec0::1]:1", "[::ffff:10.1.1.2]:1", "[::10.1.1.2]:1"];
+    for (me, wrong) in unusable.iter().enumerate() {
         let info = ice::SocketInfo { interface: "any".into(), local: address(wrong), preference: 1 };
         world.agents[A].add_socket(world.now, ice::SocketId(100 + me as u32), info);
     }
@@ -368,6 +370,7 @@ fn scopes_that_cannot_talk_are_never_paired() {
         "255.255.255.255:2",
         "[ff02::1]:2",
         "[::ffff:10.1.1.1]:2",
+        "[fec0::2]:2",
         "10.1.1.1:0",
     ]) {
         let candidate = ice::RemoteCandidate {
@@ -391,6 +394,8 @@ fn scopes_that_cannot_talk_are_never_paired() {
         ("[fe80::1]:1", "[fe80::2]:2"),
     ];
     assert_eq!(paired, wanted.map(|(local, remote)| (local.to_owned(), remote.to_owned())));
+    let ours: Vec<_> = world.agents[A].local_candidates().map(|local| local.address.to_string()).collect();
+    assert!(!ours.iter().any(|address| unusable.contains(&address.as_str())), "{ours:?}");
 }
 
 #[test]
