@@ -140,5 +140,33 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = next(&mut bytes.as_slice(), 1);
         }
+
+        /// JSON that is almost a command, in lines of any length.
+        #[test]
+        fn every_line_is_a_command_or_told_with_its_place(
+            lines in proptest::collection::vec((0..8_usize, "[a-z0-9 \\\\\"{}:,.-]{0,20}", any::<i64>(), 0..6000_usize), 1..6),
+        ) {
+            let words = ["start", "stop", "policy", "priority", "path", "disguise", "", "bulk"];
+            let mut text = String::new();
+            for (word, value, number, spaces) in lines {
+                let spaces = if spaces < 5000 { String::new() } else { " ".repeat(spaces) };
+                text += &format!(
+                    "{{\"command\":\"{}\",\"monotonic_ns\":{number},\"interface\":\"{value}\",\"value\":{number},{spaces}\"status\":\"{value}\"}}\n",
+                    words[word]
+                );
+            }
+            let mut reader = text.as_bytes();
+            for line in 1..1000 {
+                match next(&mut reader, line) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        let (place, error) = (format!("control line {line}: "), error.to_string());
+                        prop_assert!(error.starts_with(&place) && error.len() < 2 * LONGEST_LINE as usize);
+                        break;
+                    }
+                }
+            }
+        }
     }
 }

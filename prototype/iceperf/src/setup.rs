@@ -206,15 +206,16 @@ fn relays(args: &CommonArgs) -> Result<Vec<RelayServer>, Failure> {
     for path in &args.turn_file {
         let failed = |what: &dyn std::fmt::Display| Failure::arguments(format!("{}: {what}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
-        for (place, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if !line.is_empty() && !line.starts_with('#') {
-                let relay = turn_server(line).map_err(|why| failed(&format!("line {}: {why}", place + 1)))?;
-                relays.push(relay);
-            }
-        }
+        relays.extend(turn_servers(&text).map_err(|why| failed(&why))?);
     }
     Ok(relays)
+}
+
+/// One on each line that is neither empty nor a comment.
+fn turn_servers(text: &str) -> Result<Vec<RelayServer>, String> {
+    let lines = text.lines().map(str::trim).enumerate();
+    let named = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    named.map(|(place, line)| turn_server(line).map_err(|why| format!("line {}: {why}", place + 1))).collect()
 }
 
 /// Relays as WhatsApp has them. The one password is of all of them.
@@ -287,6 +288,7 @@ fn fitting(given: Ticket, own: &Ticket) -> Result<Ticket, Failure> {
 mod tests {
     use super::*;
     use peer::Fingerprint;
+    use proptest::prelude::*;
 
     fn ticket() -> Ticket {
         Ticket {
@@ -341,5 +343,23 @@ mod tests {
     fn nowhere_to_listen_is_an_error() {
         let offer = Offer::Make { ticket: Ticket { rendezvous: vec![], ..ticket() }, file: None };
         assert!(matches!(offer.ticket(std::iter::empty()), Err(Failure::Machine { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_error_has_its_line(text in "([ #]?[a-z0-9:@\\[\\].%/-]{0,30}\r?\n){0,5}\\PC{0,20}") {
+            if let Err(why) = turn_servers(&text) {
+                prop_assert!(why.starts_with("line "));
+            }
+        }
+
+        #[test]
+        fn what_a_line_says_is_taken(
+            ip: std::net::Ipv6Addr, port in 1..=u16::MAX, user in "[a-z0-9]{1,20}", password in "[a-z0-9]{1,20}",
+        ) {
+            let line = format!("{user}:{password}@[{ip}]:{port}");
+            let read = turn_servers(&format!("# servers\n\n  {line}\n"));
+            prop_assert_eq!(read.map(|all| all.len()), Ok(1), "{}", line);
+        }
     }
 }
