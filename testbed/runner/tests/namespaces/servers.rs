@@ -84,15 +84,18 @@ fn a_server_that_dies_ends_the_run_with_its_last_words() {
     }
 }
 
-/// Ours and Debian's: where nothing but a relay can carry a call, it does, and without it nothing does.
+/// Ours and Debian's, and with either engine: where nothing but a relay can carry a call, it does, and without it nothing
+/// does.
 #[test]
 fn a_relay_carries_the_call_that_no_direct_path_can() {
+    const QUICHE: &str = "peers.client.engine=quiche";
     let stage = Stage::for_one_user();
     let file = stage.take_scenario("networks/relayed-call.yaml");
     let gone = "timeline=[{at: 3s, do: {server_down: turn}}, {at: 4500ms, do: {server_up: turn}}]";
     for (kind, sets) in [
         ("relay", &["duration=7s", gone, "expect.1.relay_path.below=3s", "expect.2.lost.below=60%"][..]),
         ("coturn", &["duration=4s", "expect.1.relay_path.below=3s", "expect.2.lost.below=30%"]),
+        ("relay", &[QUICHE, "duration=4s", "expect.1.relay_path.below=3s", "expect.2.lost.below=30%"]),
     ] {
         let kind_of_server = format!("servers.turn.kind={kind}");
         let sets = [sets, &[kind_of_server.as_str()]].concat();
