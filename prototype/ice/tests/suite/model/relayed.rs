@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use ice::policy::Keeping;
 use ice::{CandidateKind, Config, PairView, Policy, Role};
 use netmodel::ServerSpec;
 use proptest::prelude::*;
@@ -145,15 +146,21 @@ fn side() -> impl Strategy<Value = Vec<Land>> {
     prop::collection::vec(land, 1..=3)
 }
 
+/// Pairs are kept once a second: minutes of a hundred of them are to be afforded, and what is looked for is whether they
+/// are found, not how soon a loss is noticed.
+fn unhurried() -> Policy {
+    let every = Keeping::every(ms(1000));
+    Policy { active: every, idle: every, ..Policy::multipath() }
+}
+
 proptest! {
-    // Two minutes of up to a hundred pairs each.
-    #![proptest_config(cases(3))]
+    #![proptest_config(cases(4))]
 
     #[test]
     fn with_a_relay_all_meet_again_after_trouble_and_restarts(
         world in world(), roles in roles(), seed: u64, events in events(),
     ) {
-        let mut model = model(&world, seed, roles, &[Policy::multipath(), Policy::multipath()]);
+        let mut model = model(&world, seed, roles, &[unhurried(), unhurried()]);
         let mut down = BTreeMap::new();
         for event in events {
             match event {
