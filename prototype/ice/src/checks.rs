@@ -293,11 +293,14 @@ impl Agent {
         // What was only seen once is worth another check when it is seen again.
         let seen_only = pair.remote.kind == CandidateKind::Prflx && !pair.was_valid;
         let retry_at = (retry && !seen_only).then(|| now + wait);
-        pair.renewing = false;
+        let renewing = std::mem::take(&mut pair.renewing);
         if !pair.state.is_valid() {
             pair.gave_up = true;
             pair.retry_at = retry_at;
             self.set_state(id, PairState::Failed, cause);
+        } else if renewing && self.previous.is_some() {
+            // It worked in the session before, and nothing else would bring it into this one.
+            self.renew_pair(id);
         }
     }
 

@@ -439,6 +439,37 @@ proptest! {
     }
 }
 
+/// Half of everything is lost for so long that both ends give paths up; when peace returns both are there, and of the new
+/// session.
+#[test]
+fn a_path_that_a_restart_did_not_find_again_is_found_later() {
+    for delay in (0..900).step_by(7) {
+        let mut world = two_paths();
+        world.lose = Box::new(|number, _, _| number.is_multiple_of(2));
+        restart(&mut world, ms(delay));
+        world.run_for(ms(10_000));
+        world.lose = Box::new(|_, _, _| false);
+        world.run_for(ms(60_000));
+        assert_eq!([A, B].map(|me| world.usable(me).count()), [2, 2], "{delay} ms");
+    }
+}
+
+#[test]
+fn a_restart_into_a_long_outage_is_finished_when_that_is_over() {
+    let mut world = two_paths();
+    world.lose = Box::new(|_, _, _| true);
+    restart(&mut world, ms(30));
+    world.run_for(ms(60_000));
+    assert_eq!([A, B].map(|me| world.usable(me).count()), [0, 0]);
+    world.lose = Box::new(|_, _, _| false);
+    world.run_for(ms(60_000));
+    for me in [A, B] {
+        assert_eq!(world.usable(me).count(), 2);
+        let told = world.events[me].iter().filter(|(_, event)| matches!(event, Event::FirstUsable { .. }));
+        assert_eq!(told.count(), 2, "once in each session");
+    }
+}
+
 fn host(at: &str, priority: u32) -> RemoteCandidate {
     RemoteCandidate {
         kind: CandidateKind::Host,
