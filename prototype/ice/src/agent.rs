@@ -509,10 +509,13 @@ impl Agent {
         let due = |pair: &&Pair| pair.retry_at.is_some_and(|at| at <= now);
         let ids: Vec<PairId> = self.checklist.iter().filter(due).map(|pair| pair.id).collect();
         for id in ids {
-            if let Some(pair) = self.checklist.get_mut(id) {
-                pair.retry_at = None;
+            let Some(pair) = self.checklist.get_mut(id) else { continue };
+            pair.retry_at = None;
+            match (pair.state.is_valid(), pair.session) {
+                (false, _) => self.set_state(id, PairState::Waiting, "tried again"),
+                (true, session) if !self.is_current(session) => self.renew_pair(id),
+                (true, _) => {}
             }
-            self.set_state(id, PairState::Waiting, "tried again");
         }
     }
 

@@ -293,14 +293,13 @@ impl Agent {
         // What was only seen once is worth another check when it is seen again.
         let seen_only = pair.remote.kind == CandidateKind::Prflx && !pair.was_valid;
         let retry_at = (retry && !seen_only).then(|| now + wait);
-        let renewing = std::mem::take(&mut pair.renewing);
         if !pair.state.is_valid() {
             pair.gave_up = true;
             pair.retry_at = retry_at;
             self.set_state(id, PairState::Failed, cause);
-        } else if renewing && self.previous.is_some() {
+        } else if std::mem::take(&mut pair.renewing) {
             // It worked in the session before, and nothing else would bring it into this one.
-            self.renew_pair(id);
+            pair.retry_at = Some(now + wait);
         }
     }
 
@@ -313,9 +312,10 @@ impl Agent {
         }
         let Some(pair) = self.checklist.find(socket, to) else { return };
         let (id, state) = (pair.id, pair.state);
-        if state == PairState::InProgress {
+        if state == PairState::InProgress || pair.renewing {
             self.fail_pair(now, id, "send failed");
-        } else if state.is_usable() {
+        }
+        if state.is_usable() {
             self.with_liveness(id, |liveness, _, interval| {
                 liveness.take_down(now, interval);
                 Some("send failed")

@@ -22,6 +22,10 @@ pub(crate) struct Policing {
     reached: Option<StopReason>,
     /// It was reached before, and lost.
     lost: bool,
+    /// A pair of this session is usable.
+    works: bool,
+    /// A restart was asked for, and neither came nor became needless.
+    asked: bool,
     /// Sockets that came after the aim was reached.
     late: BTreeSet<SocketId>,
     /// Sockets that the policy holds back: their candidates are not told.
@@ -86,10 +90,10 @@ impl Agent {
                 self.policing.reached = None;
                 self.policing.lost = true;
                 self.resume();
-                self.ask_for_restart();
             }
             _ => {}
         }
+        self.note_loss();
         self.let_go(now);
         self.hide_and_show();
         self.halt_and_resume(now);
@@ -101,18 +105,31 @@ impl Agent {
         self.policing.reached = None;
         self.policing.lost = false;
         self.policing.late.clear();
+        self.policing.works = false;
+        self.policing.asked = false;
         self.resume();
     }
 
     /// A session that was restarted and found nothing leads to another one.
     pub(crate) fn on_failed(&mut self) {
-        if self.session.number > 0 && !self.policing.lost {
+        if self.session.number > 0 {
+            self.ask_for_restart();
+        }
+    }
+
+    /// Whether the last usable pair of the session went.
+    fn note_loss(&mut self) {
+        let works = self.checklist.iter().any(|pair| pair.state.is_usable() && self.is_current(pair.session));
+        let lost = std::mem::replace(&mut self.policing.works, works) && !works;
+        self.policing.asked &= !works;
+        if lost {
             self.ask_for_restart();
         }
     }
 
     fn ask_for_restart(&mut self) {
-        if self.config.policy.on_loss == OnLoss::Restart {
+        if self.config.policy.on_loss == OnLoss::Restart && !self.policing.asked {
+            self.policing.asked = true;
             self.tell(Event::RestartWanted);
         }
     }

@@ -147,8 +147,9 @@ pub enum Scope {
 pub enum OnLoss {
     /// These pairs are probed.
     Probe(Scope),
-    /// None of them: a restart (RFC 8445 section 9), which [`Event::RestartWanted`](crate::Event::RestartWanted) asks
-    /// for, looks for a path anew, and another one follows it if it fails.
+    /// None of them. When the last usable pair went, whether the aim was reached or not, a restart (RFC 8445 section 9),
+    /// which [`Event::RestartWanted`](crate::Event::RestartWanted) asks for, looks for a path anew; another one follows it
+    /// if it fails.
     Restart,
 }
 

@@ -396,6 +396,8 @@ impl Agent {
         if self.checklist.get(pair).is_some_and(|pair| !pair.state.is_valid() && self.may_probe(pair)) {
             self.set_state(pair, PairState::Waiting, "role conflict");
             self.checklist.trigger(pair);
+        } else if ended.makes_valid() {
+            self.fail_pair(now, pair, "role conflict");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ice::policy::{Keeping, Standby};
+use ice::policy::{Keeping, OnLoss, Standby};
 use ice::stun::NetworkInfo;
 use ice::{
     CandidateKind, CheckPurpose, Credentials, Event, PairState, Policy, Rejected, RemoteCandidate, Role,
@@ -224,6 +224,35 @@ fn a_restart_that_finds_nothing_is_followed_by_another() {
     restart(&mut world, 2);
     world.run_for(SECOND * 10);
     assert_eq!(world.usable(A).count(), 4);
+}
+
+/// The end of the last path, and not of one of several, is what a restart answers.
+#[test]
+fn every_policy_can_answer_the_loss_of_the_last_pair_with_a_restart() {
+    for preset in Policy::presets() {
+        let name = preset.name;
+        let mut world = two_by_two(&Policy { on_loss: OnLoss::Restart, ..preset });
+        world.introduce();
+        world.run_for(SECOND * 3);
+        let chosen = world.usable(A).next().unwrap().id;
+        world.agents[A].nominate(world.now, chosen);
+        world.drain();
+        world.run_for(SECOND * 3);
+        let pairs: Vec<_> = world.usable(A).map(|pair| (pair.socket, pair.remote)).collect();
+        let (last, others) = pairs.split_last().unwrap();
+        for (socket, remote) in others {
+            world.agents[A].send_failed(world.now, *socket, *remote);
+            world.drain();
+        }
+        assert_eq!(restarts_wanted(&world), [], "{name}");
+        for socket in [2, 3] {
+            world.port(SocketId(socket)).up = false;
+        }
+        world.agents[A].send_failed(world.now, last.0, last.1);
+        world.drain();
+        world.run_for(SECOND * 60);
+        assert_eq!(restarts_wanted(&world).len(), 1, "{name}");
+    }
 }
 
 fn restarts_wanted(world: &World) -> Vec<Duration> {

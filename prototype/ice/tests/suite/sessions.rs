@@ -415,7 +415,12 @@ proptest! {
 
     /// Whenever a restart comes and whatever is lost meanwhile, the paths end where they were.
     #[test]
-    fn restarts_survive_delay_and_loss(delay in 0_u64..3000, every in 2_u64..40, again: bool) {
+    fn restarts_survive_delay_and_loss(
+        delay in 0_u64..3000,
+        every in 2_u64..40,
+        again: bool,
+        refused in prop::collection::vec((0_u64..3000, any::<bool>()), 0..4),
+    ) {
         let mut world = two_paths();
         world.lose = Box::new(move |number, _, _| number % every == 0);
         restart(&mut world, ms(delay));
@@ -430,6 +435,13 @@ proptest! {
                 world.agents[B].add_remote_candidate(world.now, crate::net::remote(&candidate));
             }
             world.agents[A].add_remote_candidate(world.now, host("192.0.2.20:2000", 5));
+        }
+        // A kernel or a router says that a path is gone, and is wrong.
+        for (later, first) in refused {
+            world.run_for(ms(later));
+            let to = if first { "192.0.2.10:1000" } else { "192.0.2.11:1000" };
+            world.agents[B].send_failed(world.now, ice::SocketId(2), address(to));
+            world.drain();
         }
         world.run_for(ms(10_000));
         world.lose = Box::new(|_, _, _| false);

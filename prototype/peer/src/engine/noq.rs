@@ -389,7 +389,8 @@ impl Live {
                 self.links.remove(&id);
             }
             PathEvent::RemoteStatus { id, status, .. } => {
-                let usage = match status {
+                // noq tells of every word; the newest counts (RFC 10069 section 3.3), which one on a slower path is not.
+                let usage = match self.connection.remote_path_status(id).unwrap_or(status) {
                     PathStatus::Available => Use::Active,
                     PathStatus::Backup => Use::Backup,
                 };

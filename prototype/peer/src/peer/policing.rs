@@ -233,7 +233,12 @@ impl Peer {
 
     /// The client chooses; the server uses what the client uses.
     pub(super) fn on_remote_use(&mut self, engine: EnginePath, usage: Use) {
-        if self.side == Side::Client || usage == Use::Backup {
+        if self.side == Side::Client {
+            return;
+        }
+        // Whatever it said before, this is newer.
+        self.used_early.take_if(|early| *early == engine || usage == Use::Active);
+        if usage == Use::Backup {
             return;
         }
         let Some(path) = self.paths.by_engine(engine).filter(|path| !path.abandoned) else {

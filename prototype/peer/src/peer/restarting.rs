@@ -20,6 +20,10 @@ pub(super) struct IceSession {
     works: bool,
 }
 
+/// Sessions of the other peer that this one may never have heard of. Each lasts 39.5 s at least if it finds nothing (RFC
+/// 8863), and no call outlives many.
+const MOST_MISSED: u32 = 100;
+
 impl Peer {
     /// The policy asks for it.
     pub(super) fn restart_ice(&mut self, now: Instant) {
@@ -29,14 +33,17 @@ impl Peer {
         }
     }
 
-    /// The other peer is in this session. False when what it says is of an earlier one than ours.
+    /// The other peer is in this session. False when what it says is of an earlier one than ours, or of one too far off.
     pub(super) fn follow_session(&mut self, now: Instant, number: u32) -> bool {
         match number.cmp(&self.session.number) {
-            Ordering::Less => return false,
-            Ordering::Equal => {}
-            Ordering::Greater => self.begin_session(now, number, "the other peer restarted"),
+            Ordering::Less => false,
+            Ordering::Equal => true,
+            Ordering::Greater if number - self.session.number > MOST_MISSED => false,
+            Ordering::Greater => {
+                self.begin_session(now, number, "the other peer restarted");
+                true
+            }
         }
-        true
     }
 
     fn begin_session(&mut self, now: Instant, number: u32, cause: &'static str) {
@@ -45,6 +52,7 @@ impl Peer {
         self.agent.restart(now, self.secret.ice_credentials(self.side, number));
         // What the other peer named before counts only if it names it again.
         self.remote_candidates.clear();
+        self.add_listed_candidates(now);
         self.nominated = None;
         self.changed = true;
         self.tell_candidates_again(now);

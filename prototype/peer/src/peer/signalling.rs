@@ -7,7 +7,7 @@ use crate::{
     engine::Link,
     rendezvous::{self, DescribedCandidate, Description, Dropped, Version},
 };
-use ice::{Call, Credentials, RemoteCandidate, policy::OnLoss};
+use ice::{Call, Credentials, RemoteCandidate};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -28,11 +28,7 @@ impl Peer {
     }
 
     pub(super) fn begin_signalling(&mut self, now: Instant) {
-        if let Role::Client { ticket } = &self.config.role {
-            for address in ticket.addresses.clone() {
-                self.agent.add_remote_candidate(now, listed(address));
-            }
-        }
+        self.add_listed_candidates(now);
         // Both derive them from the ticket's secret, so that checks are answered before any signalling arrives. After
         // the candidates, because checks begin with the credentials.
         self.agent.set_remote_credentials(now, self.secret.ice_credentials(self.side.other(), 0));
@@ -48,6 +44,15 @@ impl Peer {
                 self.agent.add_stun_server(now, server);
             }
             signalling.resume(now);
+        }
+    }
+
+    /// Of the ticket.
+    pub(super) fn add_listed_candidates(&mut self, now: Instant) {
+        if let Role::Client { ticket } = &self.config.role {
+            for address in ticket.addresses.clone() {
+                self.agent.add_remote_candidate(now, listed(address));
+            }
         }
     }
 
@@ -122,15 +127,12 @@ impl Peer {
             return;
         }
         let needed = self.needs_rendezvous() || self.is_restarting();
-        let restarts = self.config.policy.ice.on_loss == OnLoss::Restart;
         let Some(signalling) = &mut self.signalling else { return };
         if needed {
             signalling.resume(now);
-        } else if restarts {
-            // The other end may lose the last path first, and nothing else could tell us.
-            signalling.stay(now);
         } else {
-            signalling.pause();
+            // The other end may lose the last path first, and nothing else could tell us what it does about it.
+            signalling.stay(now);
         }
         let Some(message) = signalling.poll(now) else { return };
         let servers = signalling.servers().to_vec();

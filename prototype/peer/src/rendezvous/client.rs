@@ -13,8 +13,8 @@ const FIRST_REPEAT: Duration = Duration::from_millis(100);
 /// While there is no connection, a candidate that the other peer finds late is heard of within this time even when
 /// the server's own message about it was lost.
 const SLOWEST: Duration = Duration::from_millis(500);
-/// While there is one, and a restart is to be heard of all the same: shorter than NATs forget (RFC 8445 section 11) and
-/// than servers do.
+/// While there is one, and the other end is to be heard of all the same when it has lost every path: shorter than NATs
+/// forget (RFC 8445 section 11) and than servers do.
 const KEPT_OPEN: Duration = Duration::from_secs(15);
 
 /// The signalling of one peer over any number of rendezvous servers and sockets.
@@ -70,7 +70,7 @@ impl Client {
         &self.servers
     }
 
-    /// Begins to tell and ask; [`Client::pause`] and [`Client::stay`] end it.
+    /// Begins to tell and ask; [`Client::stay`] ends it.
     pub fn resume(&mut self, now: Instant) {
         if self.pace != Pace::Busy {
             self.pace = Pace::Busy;
@@ -85,12 +85,6 @@ impl Client {
             self.wait = KEPT_OPEN;
             self.next = Some(now + KEPT_OPEN);
         }
-    }
-
-    /// There is a connection, in which candidates travel from now on.
-    pub fn pause(&mut self) {
-        self.pace = Pace::Quiet;
-        self.next = None;
     }
 
     /// Whether a server has what was described last.

@@ -115,9 +115,11 @@ impl Server {
             self.sessions.entry(session).or_insert(Session { client: None, server: None, newest: now });
         entry.newest = now;
         let reach = Reach { socket, address: from };
-        let news = entry.store(side, reach, version, known, sealed);
+        entry.store(side, reach, version, known, sealed);
         let mut answers = vec![(reach, entry.state_for(session, side))];
-        if news && let Some(other) = entry.side(side.other()) {
+        // Until it says that it knows: the datagram before may be lost, and it may not ask for long.
+        let newest = entry.side(side).map(|own| own.version);
+        if let Some(other) = entry.side(side.other()).filter(|other| other.knows != newest) {
             answers.push((other.reach, entry.state_for(session, side.other())));
         }
         let answer = |(to, message): (Reach, Message)| {
@@ -139,7 +141,6 @@ impl Session {
         }
     }
 
-    /// Whether the other side should hear of it.
     fn store(
         &mut self,
         side: Side,
@@ -147,7 +148,7 @@ impl Session {
         version: Version,
         knows: Option<Version>,
         sealed: Option<Vec<u8>>,
-    ) -> bool {
+    ) {
         let place = match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -155,20 +156,13 @@ impl Session {
         match (place.as_mut(), sealed) {
             // An older state that was overtaken on its way.
             (Some(held), _)
-                if held.version.instance == version.instance && held.version.number > version.number =>
-            {
-                false
-            }
+                if held.version.instance == version.instance && held.version.number > version.number => {}
             (Some(held), _) if held.version == version => {
                 held.reach = reach;
                 held.knows = knows;
-                false
             }
-            (_, Some(sealed)) => {
-                *place = Some(Stored { version, sealed, reach, knows });
-                true
-            }
-            (_, None) => false,
+            (_, Some(sealed)) => *place = Some(Stored { version, sealed, reach, knows }),
+            (_, None) => {}
         }
     }
 

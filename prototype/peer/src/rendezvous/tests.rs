@@ -98,6 +98,52 @@ fn what_was_lost_is_told_again_and_what_is_known_is_not() {
 }
 
 #[test]
+fn who_seldom_asks_is_told_again_until_it_knows() {
+    let mut now = epoch();
+    let mut server = Server::new();
+    let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
+    for peer in [&mut left, &mut right] {
+        peer.resume(now);
+    }
+    exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    exchange(&mut server, now, &mut right, Side::Server, &mut left);
+    right.stay(now);
+    now += Duration::from_secs(1);
+    exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    // The first word of it never reaches the other.
+    left.describe(now, description(1, 2, "restarted"));
+    server.handle_datagram(now, SOCKET, address(Side::Client), &left.poll(now).unwrap());
+    now += Duration::from_millis(100);
+    let learnt = exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    assert_eq!(learnt, [description(1, 2, "restarted")]);
+    // It says so soon, although it would not have spoken for long, and is not told again.
+    assert!(right.deadline().unwrap() <= now + Duration::from_millis(100));
+    now += Duration::from_millis(100);
+    exchange(&mut server, now, &mut right, Side::Server, &mut left);
+    now += Duration::from_millis(500);
+    let answers = server.handle_datagram(now, SOCKET, address(Side::Client), &left.poll(now).unwrap());
+    assert_eq!(answers.iter().map(|answer| answer.to).collect::<Vec<_>>(), [address(Side::Client)]);
+}
+
+#[test]
+fn who_stays_is_not_forgotten_by_the_server() {
+    let mut now = epoch();
+    let mut server = Server::new();
+    let (mut left, mut right) = (client(Side::Client, 1, "left"), client(Side::Server, 2, "right"));
+    right.resume(now);
+    exchange(&mut server, now, &mut right, Side::Server, &mut left);
+    right.stay(now);
+    for _ in 0..600 {
+        now += Duration::from_secs(1);
+        exchange(&mut server, now, &mut right, Side::Server, &mut left);
+    }
+    assert!((40..=50).contains(&server.counts().updates), "{:?}", server.counts());
+    left.resume(now);
+    let learnt = exchange(&mut server, now, &mut left, Side::Client, &mut right);
+    assert_eq!(learnt, [description(2, 1, "right"), description(1, 1, "left")]);
+}
+
+#[test]
 fn a_peer_that_starts_again_replaces_what_it_was() {
     let now = epoch();
     let mut server = Server::new();

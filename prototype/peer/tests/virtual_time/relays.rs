@@ -184,6 +184,28 @@ proptest! {
     }
 }
 
+/// The client uses the first path that is validated, and a better one half a millisecond later; the server, which validates
+/// them in the other order, hears both words before it knows the first path.
+#[test]
+fn a_word_of_use_that_came_too_early_does_not_outlive_a_newer_one() {
+    let mut topology = symmetric();
+    topology.hosts = vec![
+        host("laptop", &[("wlan0", "home"), ("wwan0", "o2")]),
+        host("desktop", &[("wlan0", "home"), ("wwan0", "telekom")]),
+    ];
+    for seed in 0..6 {
+        let mut world = World::new(topology.clone(), Signal::Rendezvous, seed);
+        world.start();
+        world.run_until(secs(3));
+        world.rebind("home");
+        world.run_until(ms(4345));
+        world.readdress("desktop", "wlan0");
+        world.run_until(secs(10));
+        let [client, server] = ["laptop", "desktop"].map(|at| in_use(&world, at).unwrap().candidate);
+        assert_eq!((client, server), (CandidateKind::Host, CandidateKind::Host), "seed {seed}");
+    }
+}
+
 /// What it says while it has no path at all goes out on the one that the engine kept as its last, into the void.
 #[test]
 fn who_lost_all_paths_at_once_is_heard_again_on_the_next() {
