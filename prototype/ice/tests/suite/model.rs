@@ -4,7 +4,7 @@
 
 mod relayed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,8 @@ struct Model {
     relay: Option<Relay>,
     signals: BTreeMap<(Instant, u64), (usize, Signal)>,
     /// Credentials so far.
-    restarts: u8,
+    restarts: u32,
+    wants_restart: BTreeSet<usize>,
     count: u64,
     /// Every so many-th packet that arrives is lost.
     lose_every: Option<u64>,
@@ -96,6 +97,7 @@ impl Model {
             next_socket: 0,
             signals: BTreeMap::new(),
             restarts: 0,
+            wants_restart: BTreeSet::new(),
             count: 0,
             lose_every: None,
         };
@@ -215,10 +217,12 @@ impl Model {
 
     fn restart(&mut self, me: usize, is_answer: bool) {
         self.restarts += 1;
-        let credentials = Credentials::from_entropy(&[100 + self.restarts; 32]);
+        let mut entropy = [100; 32];
+        entropy[..4].copy_from_slice(&self.restarts.to_be_bytes());
+        let credentials = Credentials::from_entropy(&entropy);
         self.agents[me].restart(self.now, credentials.clone());
         // What was told before comes before.
-        self.drain();
+        self.drain_agents();
         let candidates = self.agents[me].told_candidates().map(remote).collect();
         self.tell(1 - me, Signal::Restart { credentials, candidates, is_answer });
     }
@@ -272,6 +276,13 @@ impl Model {
     }
 
     fn drain(&mut self) {
+        self.drain_agents();
+        while let Some(me) = self.wants_restart.pop_first() {
+            self.restart(me, false);
+        }
+    }
+
+    fn drain_agents(&mut self) {
         for me in [A, B] {
             while let Some(transmit) = self.agents[me].poll_transmit() {
                 let Some(bound) = self.sockets.get(&transmit.socket) else { continue };
@@ -286,6 +297,8 @@ impl Model {
                 };
                 if told {
                     self.tell(1 - me, Signal::Candidate(event));
+                } else if event == Event::RestartWanted {
+                    self.wants_restart.insert(me);
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use ice::policy::Keeping;
+use ice::policy::{Keeping, OnLoss};
 use ice::{CandidateKind, Config, PairView, Policy, Role};
 use netmodel::ServerSpec;
 use proptest::prelude::*;
@@ -172,5 +172,30 @@ proptest! {
         // As without a relay; and an allocation that was given up is asked for again after a minute.
         model.run_for(ms(130_000));
         check_all(&world, &model)?;
+    }
+}
+
+/// Probes on, and restarts when the last pair went.
+fn restarting() -> Policy {
+    Policy { on_loss: OnLoss::Restart, ..unhurried() }
+}
+
+proptest! {
+    #![proptest_config(cases(4))]
+
+    #[test]
+    fn with_a_relay_both_have_a_path_again_after_trouble_that_restarts_answer(
+        world in world(), roles in roles(), seed: u64, steps in prop::collection::vec(step(), 1..20),
+    ) {
+        let policies = [Policy::rfc8445(), restarting()];
+        let mut model = model(&world, seed, roles, &policies);
+        let mut down = BTreeMap::new();
+        steps.into_iter().for_each(|step| model.take(step, &mut down));
+        model.make_peace(down);
+        model.run_for(ms(130_000));
+        for me in [A, B] {
+            prop_assert!(model.agents[me].pairs().any(|pair| pair.state.is_usable()), "none at {}", me);
+        }
+        check_roles(&model)?;
     }
 }
