@@ -41,16 +41,20 @@ impl Agent {
         true
     }
 
-    /// RFC 8445 section 5.1.2.1: every base has a local preference of its own.
+    /// RFC 8445 section 5.1.2.1: every base has a local preference of its own, and none that gives it the priority of
+    /// another candidate, as a relay of a call has that of relayed ones.
     pub(crate) fn unique_preference(&self, socket: SocketId, wanted: u16) -> u16 {
         let kind = self.base_kind(socket);
         nearest_free(wanted, |preference| {
             let mut others = self.sockets.iter().filter(|(other, _)| **other != socket);
+            let priority = candidate::priority(kind, preference);
+            let of_others = |local: &LocalCandidate| local.socket != socket && local.priority == priority;
             !others.any(|(other, known)| self.base_kind(*other) == kind && known.preference == preference)
+                && !self.local_candidates.iter().any(of_others)
         })
     }
 
-    /// Priority of one more gathered candidate of this kind on this socket. No two candidates have the same (RFC 8445
+    /// Priority of one more gathered candidate of this kind on this socket. No two told candidates have the same (RFC 8445
     /// section 5.1.2): where the socket's own preference is taken, by what another server saw, say, a preference that
     /// is no socket's takes its place.
     pub(crate) fn unique_priority(&self, kind: CandidateKind, socket: SocketId) -> Option<u32> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ice::server::{Mimic, Server, ServerConfig, ServerOutput, ServerRejected};
 use ice::stun::whatsapp::{self, CallId, HEALTH, Message, Participant, Token, attribute, kind};
 use ice::stun::{self, Builder, Class, TransactionId};
-use ice::{Call, CandidateKind, Event, PairState, Policy, Rejected, RelayNews, Role, SocketId};
+use ice::{Call, CandidateKind, Event, PairState, Policy, Rejected, RelayNews, RelayServer, Role, SocketId};
 use proptest::prelude::*;
 
 use crate::net::{A, B, Border, World, address, config, ms};
@@ -106,6 +106,36 @@ fn what_is_sent_to_a_relay_arrives_as_it_is() {
     assert!((59..=63).contains(&probes), "{probes}");
     assert_eq!(world.times(A, PairState::Down), 0);
     assert!(of_kind(&world, A, |news| *news == RelayNews::Unanswered).is_empty());
+}
+
+/// RFC 8445 section 5.1.2, whichever of the two answers first.
+#[test]
+fn a_relay_of_a_call_and_a_turn_server_on_one_socket_give_two_priorities() {
+    for delay in [5, 50] {
+        let mut world = World::new();
+        world.relays.push(Site::call(relay(0), ms(delay), world.epoch));
+        world.relays.push(Site::new(relay(1), ms(5)));
+        world.socket(A, "wlan0", "192.0.2.10:1000", Border::Nat, ms(10));
+        world.agents[A].join_call(world.now, &call());
+        world.agents[A].add_call_relay(world.now, relay(0));
+        let turn = RelayServer { address: relay(1), username: USER.into(), password: PASSWORD.into() };
+        world.agents[A].add_relay_server(world.now, turn);
+        world.agents[A].start(world.now);
+        world.drain();
+        world.run_for(SECOND);
+        let base = world.agents[A].local_candidates().map(|local| local.socket).max().unwrap();
+        assert!(base.is_relayed());
+        for (socket, preference) in [(base, 65_535), (SocketId(0), 7), (base, 7), (SocketId(0), 65_535)] {
+            world.agents[A].set_preference(world.now, socket, preference);
+            let relayed: Vec<u32> = world.agents[A]
+                .local_candidates()
+                .filter(|local| local.kind == CandidateKind::Relay)
+                .map(|local| local.priority)
+                .collect();
+            assert_eq!(relayed.len(), 2);
+            assert_ne!(relayed[0], relayed[1], "{delay} ms, {socket} at {preference}");
+        }
+    }
 }
 
 #[test]
