@@ -136,6 +136,13 @@ impl Relays {
         self.allocations.iter().find(here)
     }
 
+    /// Whether another allocation on the same socket has this server: the server tells the two by their addresses and
+    /// ports alone (RFC 8656 section 3.2), so that there is room for one.
+    fn is_taken(&self, base: SocketId, server: SocketAddr) -> bool {
+        let Some(socket) = self.by_base(base).map(|one| one.socket) else { return false };
+        self.allocations.iter().any(|one| one.base != base && one.socket == socket && one.server == server)
+    }
+
     pub(crate) fn is_believable(&self, task: &Task, response: &Message<'_>) -> bool {
         // Nothing follows from an answer about one that is gone.
         self.by_base(task.base).is_none_or(|allocation| allocation.is_believable(response))
@@ -428,11 +435,16 @@ impl Agent {
 
     fn relay_refused(&mut self, now: Instant, task: &Task, response: &Message<'_>) {
         let code = response.error_code().unwrap_or(500);
+        // One that another allocation of this socket has is no alternative.
+        let alternative = response.alternate_server().map(canonical);
+        let alternative = alternative.filter(|server| !self.relays.is_taken(task.base, *server));
+        let Some(server) = self.relays.by_base(task.base).map(|one| one.server) else { return };
+        let is_shared = self.relays.is_taken(task.base, server);
         let Some(allocation) = self.relays.by_base_mut(task.base) else { return };
         let again = match code {
             401 | 438 => allocation.challenged(code, task.nonce, response),
             300 if task.what == What::Allocate => {
-                response.alternate_server().is_some_and(|other| allocation.redirect(canonical(other)))
+                alternative.is_some_and(|server| allocation.redirect(server))
             }
             _ => false,
         };
@@ -440,7 +452,8 @@ impl Agent {
             return self.ask_relay(now, Task { again: true, ..task.clone() });
         }
         match (&task.what, code) {
-            (What::Allocate, MISMATCH) if allocation.may_clear() => {
+            // Where two share the server, what is there may be the other's.
+            (What::Allocate, MISMATCH) if !is_shared && allocation.may_clear() => {
                 self.ask_relay(now, Task::new(task.base, What::Clear));
             }
             // There is nothing to release any more.

@@ -190,7 +190,7 @@ impl Allocation {
         !std::mem::replace(&mut self.cleared, true)
     }
 
-    /// The server names another (RFC 8489 section 10). Followed once.
+    /// The server names another (RFC 8489 section 10). Followed once, until that one is lost.
     pub(super) fn redirect(&mut self, to: SocketAddr) -> bool {
         let follows = !self.redirected && to.is_ipv6() == self.server.is_ipv6();
         if follows {
@@ -212,9 +212,11 @@ impl Allocation {
         }
     }
 
-    /// Gone, and asked for again then.
+    /// Gone, and asked for again then, of the server that the user named.
     pub(super) fn lost(&mut self, again: Instant) {
         self.state = State::Due(again);
+        self.server = self.named;
+        self.redirected = false;
         self.cleared = false;
         self.permissions.clear();
         self.channels.clear();

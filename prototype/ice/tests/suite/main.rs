@@ -19,6 +19,7 @@ mod net;
 mod paths;
 mod policies;
 mod readme;
+mod refusals;
 mod relays;
 mod servers;
 mod sessions;

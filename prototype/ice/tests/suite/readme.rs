@@ -3,7 +3,7 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 27] = [
+const MODULES: [(&str, &str); 28] = [
     ("behaviour", include_str!("behaviour.rs")),
     ("aioice", include_str!("../interop/aioice.rs")),
     ("blocking", include_str!("blocking.rs")),
@@ -28,6 +28,7 @@ const MODULES: [(&str, &str); 27] = [
     ("paths", include_str!("paths.rs")),
     ("policies", include_str!("policies.rs")),
     ("quic", include_str!("../../src/blocking/quic.rs")),
+    ("refusals", include_str!("refusals.rs")),
     ("relays", include_str!("relays.rs")),
     ("servers", include_str!("servers.rs")),
     ("sessions", include_str!("sessions.rs")),

@@ -6,19 +6,18 @@ use std::time::Duration;
 use ice::stun::NetworkInfo;
 use ice::{CandidateKind, CheckPurpose, Event, PairState, Policy, RelayNews, RelayServer, Role, SocketId};
 
-use crate::byhand::Hand;
 use crate::net::{A, B, Border, World, address, config, ms};
 use crate::turn::{PASSWORD, Site, USER};
 
-const RELAY: &str = "198.51.100.5:3478";
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const RELAY: &str = "198.51.100.5:3478";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-fn server(at: &str) -> RelayServer {
+pub(crate) fn server(at: &str) -> RelayServer {
     RelayServer { address: address(at), username: USER.into(), password: PASSWORD.into() }
 }
 
 /// Two ends that cannot reach each other: only what comes from the relay's site passes.
-fn apart() -> World {
+pub(crate) fn apart() -> World {
     let mut world = World::new();
     world.relays.push(Site::new(address(RELAY), ms(5)));
     world.socket(A, "wwan0", "192.0.2.10:1000", Border::Nat, ms(10));
@@ -29,20 +28,20 @@ fn apart() -> World {
 }
 
 /// As a carrier does: what goes to no server is dropped.
-fn block_peer_to_peer(world: &mut World) {
+pub(crate) fn block_peer_to_peer(world: &mut World) {
     for port in &mut world.ports {
         port.only_to = Some([198, 51, 100, 5].into());
     }
 }
 
-fn start(world: &mut World) {
+pub(crate) fn start(world: &mut World) {
     for me in [A, B] {
         world.agents[me].start(world.now);
     }
     world.introduce();
 }
 
-fn news(world: &World, me: usize) -> Vec<RelayNews> {
+pub(crate) fn news(world: &World, me: usize) -> Vec<RelayNews> {
     let of = |(_, event): &(Duration, Event)| match event {
         Event::Relay { news, .. } => Some(*news),
         _ => None,
@@ -145,39 +144,6 @@ fn pairs_that_work_get_a_channel_and_the_others_do_not() {
     world.run_for(SECOND);
     assert!(world.relays[0].channels > channels + 10);
     assert_eq!(world.relays[0].indications, indications, "what works goes over its channel");
-}
-
-#[test]
-fn a_stale_nonce_is_renewed_without_a_gap() {
-    let mut world = apart();
-    world.relays[0].nonces_last(SECOND * 60);
-    for me in [A, B] {
-        world.agents[me].add_relay_server(world.now, server(RELAY));
-    }
-    start(&mut world);
-    world.run_for(SECOND * 2000);
-    for me in [A, B] {
-        let lost = news(&world, me)
-            .iter()
-            .filter(|news| matches!(news, RelayNews::Refused(_) | RelayNews::Unanswered))
-            .count();
-        assert_eq!(lost, 0, "{:?}", news(&world, me));
-        assert_eq!(world.times(me, PairState::Down), 0);
-    }
-    assert!(world.usable(A).any(|pair| pair.local_kind == CandidateKind::Relay));
-}
-
-#[test]
-fn a_wrong_password_is_refused_once_and_not_asked_again_at_once() {
-    let mut world = apart();
-    let wrong = RelayServer { password: "guess".into(), ..server(RELAY) };
-    world.agents[A].add_relay_server(world.now, wrong);
-    start(&mut world);
-    world.run_for(SECOND * 30);
-    assert_eq!(news(&world, A), [RelayNews::Refused(401)]);
-    let asked = world.sent[A].iter().filter(|(_, _, to, _)| *to == address(RELAY)).count();
-    assert_eq!(asked, 2, "without credentials and with the wrong ones");
-    assert!(world.events[A].iter().any(|(_, event)| matches!(event, Event::GatheringComplete)));
 }
 
 #[test]
@@ -425,132 +391,6 @@ fn a_pair_that_was_down_longer_than_its_channel_lives_comes_back() {
     world.port(SocketId(1)).up = true;
     world.run_for(SECOND * 20);
     assert!(world.usable(A).count() > 0 && world.usable(B).count() > 0);
-}
-
-/// A round trip of the relay's is long, and its nonces end before the channels have to be refreshed: six requests
-/// with the old nonce are under way when the first is refused for it.
-#[test]
-fn many_requests_with_one_stale_nonce_are_one_challenge() {
-    let mut world = World::new();
-    world.relays.push(Site::new(address(RELAY), ms(215)));
-    world.relays[0].nonces_last(SECOND * 30);
-    world.socket(A, "wwan0", "192.0.2.10:1000", Border::Nat, ms(10));
-    for peer in 0..8 {
-        world.socket(B, &format!("eth{peer}"), &format!("192.0.2.{}:2000", 20 + peer), Border::Open, ms(10));
-    }
-    block_peer_to_peer(&mut world);
-    for port in &mut world.ports[1..] {
-        port.only_to = None;
-    }
-    world.port(SocketId(0)).only_to_relays = true;
-    world.signal = Some(ms(1));
-    world.agents[A].add_relay_server(world.now, server(RELAY));
-    // The other end comes so much later that no refresh of the allocation or of permissions gets a new nonce just before
-    // the channels need one.
-    world.agents[A].start(world.now);
-    world.drain();
-    world.run_for(SECOND * 100);
-    start(&mut world);
-    world.run_for(SECOND * 20);
-    let bound = |world: &World| {
-        let mut bound: Vec<SocketAddr> = Vec::new();
-        for news in news(world, A) {
-            match news {
-                RelayNews::Bound(peer) => bound.push(peer),
-                RelayNews::Allocated { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        }
-        bound.len()
-    };
-    assert_eq!(bound(&world), 8);
-    let indications = world.relays[0].indications;
-    let lost = |world: &World| world.times(A, PairState::Down) + world.times(A, PairState::Removed);
-    let before = lost(&world);
-    // Channels are refreshed after nine minutes, permissions every four, the allocation after nine.
-    world.run_for(SECOND * 590);
-    assert_eq!(bound(&world), 16);
-    world.run_for(SECOND * 1200);
-    assert_eq!(bound(&world), 32);
-    assert_eq!(world.relays[0].indications, indications, "all the time data went over channels");
-    assert_eq!(lost(&world), before);
-}
-
-/// The client of before is gone, and its allocation is not: the same address and port is in use, says the server
-/// (437, RFC 8656 section 7.4), until it is given back.
-#[test]
-fn a_client_that_begins_anew_at_its_old_address_gets_its_relay_at_once() {
-    let mut world = apart();
-    world.agents[A].add_relay_server(world.now, server(RELAY));
-    start(&mut world);
-    world.run_for(SECOND);
-    assert!(matches!(news(&world, A)[..], [RelayNews::Allocated { .. }]));
-    world.agents[A] = ice::Agent::new(ice::Config::new(Role::Controlling, crate::net::credentials(A), 77));
-    world.events[A].clear();
-    let info =
-        ice::SocketInfo { interface: "wwan0".into(), local: address("192.0.2.10:1000"), preference: 65_535 };
-    world.agents[A].add_socket(world.now, SocketId(0), info);
-    world.agents[A].add_relay_server(world.now, server(RELAY));
-    world.agents[A].start(world.now);
-    world.drain();
-    // To be challenged, refused, to give back, and to be let in: four round trips of 30 ms.
-    world.run_for(ms(121));
-    assert!(matches!(news(&world, A)[..], [RelayNews::Allocated { .. }]), "{:?}", news(&world, A));
-}
-
-/// The server refreshed the allocation, and we never heard: it is there still when it is asked for again.
-#[test]
-fn a_refresh_whose_answers_are_lost_costs_the_relay_no_ten_minutes() {
-    let mut world = apart();
-    world.agents[A].add_relay_server(world.now, server(RELAY));
-    start(&mut world);
-    world.run_for(SECOND * 530);
-    // Nothing of the relay's arrives while it refreshes: 540 s after the beginning, and 39.5 s long.
-    world.relays[0].mute = true;
-    world.run_for(SECOND * 52);
-    world.relays[0].mute = false;
-    assert!(news(&world, A).contains(&RelayNews::Unanswered), "{:?}", news(&world, A));
-    world.run_for(SECOND * 20);
-    let all = news(&world, A);
-    assert!(matches!(all[..], [RelayNews::Allocated { .. }, .., RelayNews::Allocated { .. }]), "{all:?}");
-    assert!(!all.contains(&RelayNews::Refused(437)), "{all:?}");
-}
-
-/// A server that says so whatever is given back: it is asked for once more, then seldom.
-#[test]
-fn an_address_that_stays_in_use_is_refused_and_asked_for_seldom() {
-    use ice::stun::{Builder, Class, Message, turn::method};
-    for answer_to_release in [Some(437), Some(441), None] {
-        let mut hand = Hand::new(Role::Controlling);
-        hand.agent.add_relay_server(hand.now, server(RELAY));
-        let mut asked = Vec::new();
-        for _ in 0..3 {
-            hand.drain();
-            for (_, to, bytes) in hand.taken() {
-                let request = Message::parse(&bytes).unwrap();
-                asked.push((request.method(), request.lifetime()));
-                let answer = match (request.method(), answer_to_release) {
-                    (method::REFRESH, Some(code)) => {
-                        Builder::response(Class::Error, &request).error_code(code)
-                    }
-                    (method::REFRESH, None) => Builder::response(Class::Success, &request),
-                    _ => Builder::response(Class::Error, &request).error_code(437),
-                };
-                assert_eq!(hand.hear(to, &answer.finish(None)), Ok(()));
-            }
-        }
-        let (allocate, release) = ((method::ALLOCATE, None), (method::REFRESH, Some(0)));
-        match answer_to_release {
-            Some(441) => assert_eq!(asked, [allocate, release]),
-            _ => assert_eq!(asked, [allocate, release, allocate]),
-        }
-        let refused = |event: &Event| matches!(event, Event::Relay { news: RelayNews::Refused(437), .. });
-        assert_eq!(hand.count(refused), 1);
-        hand.pass(SECOND * 59);
-        assert_eq!(hand.taken(), [], "not before a minute has passed");
-        hand.pass(SECOND * 2);
-        assert!(!hand.taken().is_empty());
-    }
 }
 
 /// RFC 8445 section 14.3: Ta times the reflexive and relayed candidates that are being gathered, 500 ms at least.
