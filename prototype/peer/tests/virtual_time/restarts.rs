@@ -27,16 +27,13 @@ fn run(topology: Topology, signal: Signal, policies: [&str; 2], seed: u64) -> Wo
 
 /// When, where, to which session, why.
 fn restarts(world: &World) -> Vec<(Duration, &str, u32, &'static str)> {
-    let restart = |(at, host, event): &'_ (Duration, String, Event)| match event {
-        Event::Restarted { session, cause } => Some((*at, *session, *cause, host.clone())),
-        _ => None,
-    };
-    let told = world.events.iter().filter_map(restart);
-    told.map(|(at, session, cause, host)| {
-        let host = if host == "laptop" { "laptop" } else { "desktop" };
-        (at, host, session, cause)
-    })
-    .collect()
+    let mut restarts = vec![];
+    for (at, host, event) in &world.events {
+        if let Event::Restarted { session, cause } = event {
+            restarts.push((*at, host.as_str(), *session, *cause));
+        }
+    }
+    restarts
 }
 
 fn interruption(world: &World, at: Duration) -> Duration {
