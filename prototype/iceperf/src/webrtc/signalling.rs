@@ -99,7 +99,7 @@ impl Signalling {
     /// Sends what is due; what the other end says may come back at once.
     pub(super) fn send(&mut self, now: Instant) -> Vec<Description> {
         if self.calm_at.is_some_and(|at| at <= now) {
-            self.client.pause();
+            self.client.stay(now);
         }
         let Some(message) = self.client.poll(now) else { return vec![] };
         match &mut self.channel {
