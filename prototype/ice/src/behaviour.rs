@@ -45,8 +45,10 @@ pub struct ProbeConfig {
     pub servers: Vec<SocketAddr>,
     /// How long the lifetime of a mapping may be looked for; none: not at all.
     pub lifetime: Option<Duration>,
-    /// Transaction ids are drawn from it. They are what keeps liars out, so it must be unpredictable in the open.
-    pub seed: u64,
+    /// Transaction ids are drawn from it. They are all that keeps liars out, and RFC 8489 section 5 wants 96 random bits:
+    /// so a real driver draws all 32 bytes from what no stranger knows. For tests there is
+    /// [`spread_seed`](crate::spread_seed).
+    pub seed: [u8; 32],
 }
 
 /// What the driver is to do.
@@ -118,7 +120,7 @@ impl Prober {
         config.servers.retain(|server| server.is_ipv6() == ipv6);
         config.servers.truncate(MOST_SERVERS);
         Prober {
-            ids: Ids::new(Ids::spread(config.seed)),
+            ids: Ids::new(config.seed),
             config,
             asks: Asks::default(),
             step: Step::Idle,

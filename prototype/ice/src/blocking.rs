@@ -66,8 +66,10 @@ pub struct Config {
     pub controls: Vec<SocketAddr>,
     /// STUN servers that carriers know. At most two of each family are asked.
     pub servers: Vec<SocketAddr>,
-    /// Of everything random.
-    pub seed: u64,
+    /// Of everything random. Probes are sealed, but servers are asked in plain, and believed for their address and the
+    /// transaction id, of which RFC 8489 section 5 wants 96 random bits: so a real driver draws all 32 bytes from what no
+    /// stranger knows. For tests there is [`spread_seed`](crate::spread_seed).
+    pub seed: [u8; 32],
 }
 
 /// What the driver is to do.
@@ -136,7 +138,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 impl Prober {
     /// One that sends nothing before [`start`](Self::start).
     pub fn new(config: Config) -> Prober {
-        let mut rng = ChaCha12Rng::seed_from_u64(config.seed);
+        let mut rng = ChaCha12Rng::from_seed(config.seed);
         let run = match config.end {
             End::Client => rng.next_u64().max(1),
             End::Server | End::Control => 0,

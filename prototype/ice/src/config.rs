@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::policy::Policy;
-use crate::transaction::Ids;
+use crate::transaction::{Ids, spread_seed};
 
 /// Everything an [`Agent`](crate::Agent) must know before its first socket.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Config {
     /// Defaults around the three things that have none; the tie-breaker comes from the seed. Such a seed is short: for
     /// tests and simulations, which want to be repeated.
     pub fn new(role: Role, local: Credentials, seed: u64) -> Config {
-        let seed = Ids::spread(seed);
+        let seed = spread_seed(seed);
         Config {
             role,
             tie_breaker: Ids::new(seed).tie_breaker(),

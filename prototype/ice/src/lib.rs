@@ -141,3 +141,4 @@ pub use pair::{PairId, PairState, PairView};
 pub use policy::Policy;
 pub use relay::{Call, Received, RelayNews, RelayServer};
 pub use rules::{Rule, Target};
+pub use transaction::spread_seed;

@@ -206,6 +206,11 @@ impl Transaction {
     }
 }
 
+/// A seed of full length that is no better than this number: for tests and simulations, which want to be repeated.
+pub fn spread_seed(seed: u64) -> [u8; 32] {
+    ChaCha12Rng::seed_from_u64(seed).get_seed()
+}
+
 /// Draws from the seed, never from the global generator.
 #[derive(Debug)]
 pub(crate) struct Ids(ChaCha12Rng);
@@ -213,11 +218,6 @@ pub(crate) struct Ids(ChaCha12Rng);
 impl Ids {
     pub(crate) fn new(seed: [u8; 32]) -> Ids {
         Ids(ChaCha12Rng::from_seed(seed))
-    }
-
-    /// A seed of full length that is as good as this number.
-    pub(crate) fn spread(seed: u64) -> [u8; 32] {
-        ChaCha12Rng::seed_from_u64(seed).get_seed()
     }
 
     pub(crate) fn transaction(&mut self) -> TransactionId {

@@ -202,8 +202,8 @@ fn runs(args: &ProbeNatArgs) -> Result<Vec<Run>, Failure> {
                 continue;
             }
             let seed = match args.seed {
-                Some(seed) => seed + runs.len() as u64,
-                None => u64::from_be_bytes(random_bytes().map_err(Failure::machine)?),
+                Some(seed) => ice::spread_seed(seed.wrapping_add(runs.len() as u64)),
+                None => random_bytes().map_err(Failure::machine)?,
             };
             let prober = Prober::new(ProbeConfig { servers, lifetime: args.lifetime, seed });
             runs.push(Run { interface: interface.name.clone(), address, prober });

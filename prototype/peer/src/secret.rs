@@ -62,6 +62,11 @@ impl Secret {
         self.derive(b"ice entropy", &[side.label(), &drawn.to_be_bytes()].concat())
     }
 
+    /// The same for one prober of one side.
+    pub(crate) fn probe_entropy(&self, side: Side, drawn: u64) -> [u8; 32] {
+        self.derive(b"probe entropy", &[side.label(), &drawn.to_be_bytes()].concat())
+    }
+
     /// A secret for something else between the same two peers: a rendezvous session of its own, for one. `purpose`
     /// tells several apart.
     pub fn derived(&self, purpose: &str) -> Secret {

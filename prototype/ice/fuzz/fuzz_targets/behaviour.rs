@@ -23,7 +23,7 @@ fn run(script: &[u8]) {
     let began = now;
     let servers = (0..1 + setup % 3).map(|place| server(place << 2)).collect();
     let lifetime = (setup & 4 != 0).then_some(Duration::from_secs(60));
-    let mut prober = Prober::new(ProbeConfig { servers, lifetime, seed: 1 });
+    let mut prober = Prober::new(ProbeConfig { servers, lifetime, seed: [1; 32] });
     let mut host = Host { asked: vec![], opens: setup & 8 == 0 };
     prober.start(now);
     host.serve(&mut prober, now);

@@ -56,7 +56,7 @@ fn prober(setup: u8) -> Prober {
         key: Key::new(&SECRET),
         controls: if setup & 2 == 0 { vec![sender(0)] } else { vec![] },
         servers: if setup & 4 == 0 { vec![sender(1), sender(2)] } else { vec![] },
-        seed: 1,
+        seed: [1; 32],
     };
     let mut prober = Prober::new(config);
     prober.add_socket(SocketId(0), "wlan0", ([192, 168, 1, 2], 5).into(), setup & 8 != 0);

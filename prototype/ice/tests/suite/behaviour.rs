@@ -276,7 +276,8 @@ fn a_prober_that_is_stopped_keeps_what_it_has() {
 
 #[test]
 fn without_a_socket_nothing_is_said() {
-    let config = ProbeConfig { servers: vec!["192.0.2.1:3478".parse().unwrap()], lifetime: None, seed: 1 };
+    let config =
+        ProbeConfig { servers: vec!["192.0.2.1:3478".parse().unwrap()], lifetime: None, seed: [1; 32] };
     let mut prober = Prober::new(config);
     #[expect(clippy::disallowed_methods, reason = "any time will do")]
     let now = Instant::now();
@@ -284,7 +285,7 @@ fn without_a_socket_nothing_is_said() {
     assert_eq!(prober.poll(), Some(ProbeOutput::Open { socket: 0 }));
     prober.opened(now, 0, None);
     assert_eq!(prober.report().nat, Found::Inconclusive(Why::NoSocket));
-    let mut nobody = Prober::new(ProbeConfig { servers: vec![], lifetime: None, seed: 1 });
+    let mut nobody = Prober::new(ProbeConfig { servers: vec![], lifetime: None, seed: [1; 32] });
     nobody.start(now);
     nobody.opened(now, 0, Some("192.0.2.2:1".parse().unwrap()));
     assert!(nobody.is_done());
@@ -369,7 +370,7 @@ proptest! {
     ) {
         use ice::stun::{Builder, Class, Message};
         let server: SocketAddr = "192.0.2.1:3478".parse().unwrap();
-        let mut prober = Prober::new(ProbeConfig { servers: vec![server], lifetime: Some(ms(20_000)), seed: 3 });
+        let mut prober = Prober::new(ProbeConfig { servers: vec![server], lifetime: Some(ms(20_000)), seed: [3; 32] });
         #[expect(clippy::disallowed_methods, reason = "any time will do")]
         let mut now = Instant::now();
         prober.start(now);

@@ -119,7 +119,8 @@ impl Peer {
         }
         let key = Key::new(&self.secret.probe_key());
         let controls = spec.controls.clone();
-        let prober = Prober::new(Config { end, key, controls, servers, seed: self.rng.random() });
+        let seed = self.secret.probe_entropy(self.side, self.rng.random());
+        let prober = Prober::new(Config { end, key, controls, servers, seed });
         let words = ProbeWords {
             number: 0,
             controls: spec.controls.clone(),
@@ -140,7 +141,7 @@ impl Peer {
 
     /// A socket is there that the probe is to be made from, too.
     pub(super) fn probe_from(&mut self, now: Instant, socket: SocketId, local: SocketAddr) {
-        let seed = self.rng.random();
+        let seed = self.secret.probe_entropy(self.side, self.rng.random());
         let Some(probing) = &mut self.probing else { return };
         let interface = self.sockets.interface_of(socket);
         let servers: Vec<SocketAddr> =

@@ -111,7 +111,7 @@ impl World {
         asked.extend((setup == Servers::Two).then(|| at("two", PORTS[0])));
         let servers =
             groups.into_iter().map(|listens| Server::new(ServerConfig::new(listens, "r"))).collect();
-        let prober = Prober::new(ProbeConfig { servers: asked, lifetime, seed });
+        let prober = Prober::new(ProbeConfig { servers: asked, lifetime, seed: ice::spread_seed(seed) });
         let host = plan.port_of("host", "wlan0").unwrap();
         let sockets = BTreeMap::new();
         let next_port = 40_000;

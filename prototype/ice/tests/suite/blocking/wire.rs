@@ -25,7 +25,13 @@ fn now() -> Instant {
 
 fn prober(seed: u64) -> Prober {
     let controls = vec![address(CONTROL)];
-    let mut prober = Prober::new(Config { end: End::Client, key: key(), controls, servers: vec![], seed });
+    let mut prober = Prober::new(Config {
+        end: End::Client,
+        key: key(),
+        controls,
+        servers: vec![],
+        seed: ice::spread_seed(seed),
+    });
     prober.add_socket(SocketId(0), "wlan0", address("192.168.1.2:40000"), false);
     prober
 }

@@ -160,7 +160,13 @@ impl World {
         let key = || Key::new(&[7; 32]);
         let prober = |end, seed| {
             let controls = if setup.control == Control::None { vec![] } else { control.1.clone() };
-            Prober::new(Config { end, key: key(), controls, servers: meet.1.clone(), seed })
+            Prober::new(Config {
+                end,
+                key: key(),
+                controls,
+                servers: meet.1.clone(),
+                seed: ice::spread_seed(seed),
+            })
         };
         let probers = [prober(End::Client, seed), prober(End::Server, !seed)];
         let mut world = World {
