@@ -153,6 +153,15 @@ impl Live {
         let places: Vec<Place> =
             self.slots.iter().filter(|(_, slot)| due(slot)).map(|(place, _)| place).collect();
         for place in places {
+            // A question where the client no longer is may find no credit there (RFC 9000 section 8.1); quiche 0.30 then
+            // sends nothing anywhere until it does.
+            if is_server
+                && place != self.active
+                && let Some(slot) = self.slots.get_mut(place)
+            {
+                slot.validate_again = None;
+                continue;
+            }
             if let Err(error) = self.connection.probe_path(place.local(), REMOTE) {
                 tracing::debug!(%error, "not validated again");
             }
