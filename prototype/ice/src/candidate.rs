@@ -9,6 +9,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
+/// Most bytes of a name that the other agent gives.
+const MOST_NAME: usize = 32;
+
 impl SocketId {
     /// The least that is a relayed candidate.
     pub(crate) const FIRST_RELAYED: u32 = 1 << 31;
@@ -77,10 +80,21 @@ pub struct RemoteCandidate {
     pub address: SocketAddr,
     /// RFC 8445 section 5.1.2.
     pub priority: u32,
-    /// RFC 8445 section 5.1.1.3.
+    /// RFC 8445 section 5.1.1.3. An agent keeps no more than 32 bytes, which is what RFC 8839 section 5.1 allows.
     pub foundation: String,
-    /// The interface that the other agent names.
+    /// The interface that the other agent names. An agent keeps no more than 32 bytes.
     pub interface: Option<String>,
+}
+
+impl RemoteCandidate {
+    /// However long the other agent's names are, there is an end to what is kept of them.
+    pub(crate) fn bounded(mut self) -> RemoteCandidate {
+        for name in [Some(&mut self.foundation), self.interface.as_mut()].into_iter().flatten() {
+            name.truncate(name.floor_char_boundary(MOST_NAME));
+            name.shrink_to_fit();
+        }
+        self
+    }
 }
 
 /// RFC 8445 section 5.1.2.1 for component 1, with the type preferences of section 5.1.2.2.
@@ -113,10 +127,12 @@ pub(crate) fn foundation(kind: CandidateKind, base: IpAddr, server: Option<IpAdd
     if let Some(server) = server {
         text.push_str(&format!(" {server}"));
     }
-    // FNV-1a: the standard library's hashers differ between releases, and records are compared.
-    let hash =
-        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    format!("{hash:08x}")
+    format!("{:08x}", fnv(&text))
+}
+
+/// FNV-1a: the standard library's hashers differ between releases, and records are compared.
+pub(crate) fn fnv(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Whether a socket on `local` can reach `remote` at all: same family, same scope, and an address that one

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::candidate::{CandidateKind, RemoteCandidate, SocketId};
+use crate::candidate::{CandidateKind, RemoteCandidate, SocketId, fnv};
 use crate::config::Role;
 use crate::event::StopReason;
 use crate::liveness::Liveness;
@@ -23,11 +23,11 @@ pub(crate) struct Pair {
     pub(crate) local: SocketAddr,
     /// Priority of the base, a host candidate.
     pub(crate) local_priority: u32,
-    pub(crate) remote: RemoteCandidate,
+    pub(crate) remote: RemoteEnd,
     pub(crate) state: PairState,
     pub(crate) priority: u64,
     /// Of both candidates together (RFC 8445 section 6.1.2.6).
-    pub(crate) foundation: (String, String),
+    pub(crate) foundation: Foundation,
     /// Type of the local candidate as the newest answer shows it.
     pub(crate) local_kind: CandidateKind,
     /// Checks begun to make the pair valid.
@@ -62,6 +62,41 @@ pub(crate) struct Pair {
     pub(crate) interval: Option<Duration>,
     /// Of a valid pair.
     pub(crate) liveness: Option<Liveness>,
+}
+
+/// What a pair keeps of its remote candidate, of which there may be as many as pairs.
+#[derive(Debug)]
+pub(crate) struct RemoteEnd {
+    pub(crate) kind: CandidateKind,
+    pub(crate) address: SocketAddr,
+    pub(crate) priority: u32,
+    pub(crate) interface: Option<String>,
+}
+
+impl From<&RemoteCandidate> for RemoteEnd {
+    fn from(candidate: &RemoteCandidate) -> RemoteEnd {
+        let RemoteCandidate { kind, address, priority, interface, .. } = candidate.clone();
+        RemoteEnd { kind, address, priority, interface }
+    }
+}
+
+/// Of the local and the remote candidate. Hashes are shorter than texts, and two that are equal by chance only
+/// reorder checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Foundation {
+    local: u32,
+    remote: u32,
+}
+
+impl Foundation {
+    pub(crate) fn new(local: &str, remote: &RemoteCandidate) -> Foundation {
+        Foundation { local: fnv(local), remote: fnv(&remote.foundation) }
+    }
+
+    /// The same base towards what is known of the remote candidate by now.
+    pub(crate) fn set_remote(&mut self, remote: &RemoteCandidate) {
+        self.remote = fnv(&remote.foundation);
+    }
 }
 
 impl Pair {
@@ -158,7 +193,7 @@ impl CheckList {
 
     /// State of a new pair (RFC 8445 section 6.1.2.6, RFC 8838 section 12): waiting, unless a pair of its
     /// foundation is about to show whether this one is worth a check.
-    pub(crate) fn initial_state(&self, foundation: &(String, String)) -> PairState {
+    pub(crate) fn initial_state(&self, foundation: &Foundation) -> PairState {
         let mut alike = self.pairs.iter().filter(|pair| pair.foundation == *foundation);
         match alike.any(|pair| matches!(pair.state, PairState::Waiting | PairState::InProgress)) {
             true => PairState::Frozen,
@@ -167,7 +202,7 @@ impl CheckList {
     }
 
     /// Frozen pairs of one foundation.
-    pub(crate) fn frozen(&self, foundation: &(String, String)) -> Vec<PairId> {
+    pub(crate) fn frozen(&self, foundation: &Foundation) -> Vec<PairId> {
         let alike = |pair: &&Pair| {
             pair.state == PairState::Frozen && pair.halted.is_none() && pair.foundation == *foundation
         };

@@ -34,7 +34,9 @@ impl Agent {
     ///
     /// So the pair in place k, counted from 0, has its check at the latest (k+1) Ta after it may be checked, or, where
     /// gathering has requests to send at the same time, Ta later for each of those, at most 2 (k+1) Ta; and of
-    /// several relays the one in place j is asked 2 j Ta after the first, or j Ta where there is nothing to check.
+    /// several relays the one in place j is asked 2 j Ta after the first, or j Ta where there is nothing to check. To
+    /// that comes Ta for each nomination and each triggered check of other pairs: those go first, of the latter up to
+    /// four before each turn of anything else.
     pub(crate) fn begin_due(&mut self, now: Instant) {
         self.apply_policy(now);
         self.tend_relays(now);

@@ -6,7 +6,7 @@ use crate::agent::Agent;
 use crate::candidate::{
     self, CandidateKind, LocalCandidate, RemoteCandidate, SocketId, SocketInfo, canonical,
 };
-use crate::checklist::{Pair, pair_priority};
+use crate::checklist::{Foundation, Pair, RemoteEnd, pair_priority};
 use crate::event::{CheckError, Event};
 use crate::pair::{PairId, PairState};
 use crate::relay::Relays;
@@ -98,7 +98,7 @@ impl Agent {
     /// Adds a remote candidate, or takes over what a signal says of one that was only seen before. False
     /// when it is unusable or there is no room.
     pub(crate) fn learn_remote(&mut self, new: RemoteCandidate) -> bool {
-        let new = RemoteCandidate { address: canonical(new.address), ..new };
+        let new = RemoteCandidate { address: canonical(new.address), ..new }.bounded();
         if !candidate::is_usable(new.address) {
             return false;
         }
@@ -149,8 +149,8 @@ impl Agent {
 
     pub(crate) fn update_pairs_of(&mut self, remote: &RemoteCandidate) {
         for pair in self.checklist.iter_mut().filter(|pair| pair.remote.address == remote.address) {
-            pair.remote = remote.clone();
-            pair.foundation.1 = remote.foundation.clone();
+            pair.remote = RemoteEnd::from(remote);
+            pair.foundation.set_remote(remote);
         }
         self.update_priorities();
     }
@@ -215,8 +215,8 @@ impl Agent {
             local: canonical(info.local),
             local_priority,
             priority: pair_priority(self.role, local_priority, remote.priority),
-            foundation: (local_foundation, remote.foundation.clone()),
-            remote: remote.clone(),
+            foundation: Foundation::new(&local_foundation, remote),
+            remote: RemoteEnd::from(remote),
             state: PairState::Frozen,
             local_kind: self.base_kind(socket),
             tries: 0,

@@ -674,3 +674,20 @@ fn an_answer_with_what_must_be_understood_and_is_not_ends_its_request() {
         assert_eq!(hand.hear(remote, &strange), Err(Rejected::UnknownTransaction), "it is over");
     }
 }
+
+#[test]
+fn names_that_the_other_agent_gives_are_cut_to_32_bytes() {
+    let mut hand = Hand::new(Role::Controlling);
+    let long = RemoteCandidate {
+        kind: CandidateKind::Host,
+        address: address("192.0.2.20:2000"),
+        priority: 1,
+        foundation: "7".repeat(33),
+        interface: Some(format!("x{}", "\u{e9}".repeat(40))),
+    };
+    hand.agent.add_remote_candidate(hand.now, long);
+    let known = hand.agent.remote_candidates().next().unwrap();
+    assert_eq!(known.foundation, "7".repeat(32));
+    assert_eq!(known.interface, Some(format!("x{}", "\u{e9}".repeat(15))), "no letter is cut in two");
+    assert_eq!(hand.pair(address("192.0.2.20:2000")).remote_interface, known.interface);
+}
