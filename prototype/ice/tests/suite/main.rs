@@ -10,6 +10,7 @@ mod codec;
 mod disguises;
 mod events;
 mod example;
+mod forged;
 mod grid;
 mod hostile;
 mod liveness;

@@ -3,7 +3,7 @@
 const README: &str = include_str!("../../README.md");
 
 /// Source of the test modules that the tables name.
-const MODULES: [(&str, &str); 28] = [
+const MODULES: [(&str, &str); 29] = [
     ("behaviour", include_str!("behaviour.rs")),
     ("aioice", include_str!("../interop/aioice.rs")),
     ("blocking", include_str!("blocking.rs")),
@@ -17,6 +17,7 @@ const MODULES: [(&str, &str); 28] = [
     ("disguises", include_str!("disguises.rs")),
     ("events", include_str!("events.rs")),
     ("example", include_str!("example.rs")),
+    ("forged", include_str!("forged.rs")),
     ("grid", include_str!("grid.rs")),
     ("hostile", include_str!("hostile.rs")),
     ("libnice", include_str!("../interop/libnice.rs")),
