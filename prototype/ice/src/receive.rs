@@ -50,6 +50,9 @@ const KNOWN_IN_RESPONSES: &[u16] = &[
     0x0005,
 ];
 
+/// RFC 8445 section 7.3.1.1.
+const ROLE_CONFLICT: u16 = 487;
+
 impl Agent {
     /// One datagram that arrived on `socket`. An error says why it had no effect; whether it belongs to
     /// another protocol ([`Rejected::NotStun`]) is for the caller to know.
@@ -200,7 +203,12 @@ impl Agent {
         let ours_wins = self.tie_breaker >= tie_breaker;
         // The winner becomes, or stays, the controlling agent.
         if ours_wins == (self.role == Role::Controlling) {
-            self.reply(socket, from, Builder::response(Class::Error, request).error_code(487), session);
+            self.reply(
+                socket,
+                from,
+                Builder::response(Class::Error, request).error_code(ROLE_CONFLICT),
+                session,
+            );
             return false;
         }
         self.take_role(self.role.opposite());
@@ -336,8 +344,10 @@ impl Agent {
             return Err(Rejected::BadIntegrity);
         }
         let Some(ended) = self.transactions.end(id) else { return Ok(()) };
-        if !symmetric {
-            // RFC 8445 section 7.2.5.2.1.
+        let code = response.error_code().filter(|_| response.class() == Class::Error);
+        // RFC 8445 section 7.2.5.2.1. That roles conflict is true wherever the word of it comes from: an end behind a NAT
+        // that maps by destination cannot say so from where it was asked, and goes no further before it is settled.
+        if !symmetric && code != Some(ROLE_CONFLICT) {
             self.fail_check(now, &ended, CheckError::UnexpectedSource);
             return Err(Rejected::UnexpectedSource);
         }
@@ -353,7 +363,7 @@ impl Agent {
         match (response.class(), response.mapped_address()) {
             (Class::Success, Some(mapped)) => self.succeed(now, &ended, canonical(mapped)),
             (Class::Success, None) => self.fail_check(now, &ended, CheckError::NoMappedAddress),
-            _ => self.receive_error(now, &ended, response.error_code().unwrap_or(500)),
+            _ => self.receive_error(now, &ended, code.unwrap_or(500), symmetric),
         }
         Ok(())
     }
@@ -381,9 +391,9 @@ impl Agent {
         Err(Rejected::NoIntegrity)
     }
 
-    fn receive_error(&mut self, now: Instant, ended: &Transaction, code: u16) {
+    fn receive_error(&mut self, now: Instant, ended: &Transaction, code: u16, symmetric: bool) {
         // A lite agent keeps no role against a full one (RFC 8445 section 6.1.1).
-        let Some(pair) = ended.pair.filter(|_| code == 487 && !self.remote_lite) else {
+        let Some(pair) = ended.pair.filter(|_| code == ROLE_CONFLICT && !self.remote_lite) else {
             return self.fail_check(now, ended, CheckError::ErrorResponse(code));
         };
         // RFC 8445 section 7.2.5.1: the other agent wins; the check is done again in the new role.
@@ -392,7 +402,9 @@ impl Agent {
             self.tie_breaker = self.ids.new_tie_breaker();
             self.take_role(self.role.opposite());
         }
-        self.note_heard(now, pair);
+        if symmetric {
+            self.note_heard(now, pair);
+        }
         if self.checklist.get(pair).is_some_and(|pair| !pair.state.is_valid() && self.may_probe(pair)) {
             self.set_state(pair, PairState::Waiting, "role conflict");
             self.checklist.trigger(pair);

@@ -27,9 +27,13 @@ mod sessions;
 mod turn;
 
 /// So many cases of a property, or as many as PROPTEST_CASES says: `make test-long` asks for more than there is time for
-/// every day.
+/// every day. Those of every day are the same ones, so that a rare case is found where it is looked for, and not on the way
+/// of somebody else's change.
 fn cases(usual: u32) -> proptest::test_runner::Config {
-    let default = proptest::test_runner::Config::default();
-    let cases = std::env::var_os("PROPTEST_CASES").map_or(usual, |_| default.cases);
-    proptest::test_runner::Config { cases, ..default }
+    use proptest::test_runner::{Config, RngSeed};
+    let default = Config::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => Config { cases: usual, rng_seed: RngSeed::Fixed(8445), ..default },
+    }
 }
