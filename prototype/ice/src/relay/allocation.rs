@@ -221,6 +221,9 @@ impl Allocation {
         self.permissions.clear();
         self.channels.clear();
         self.auth.challenges = 0;
+        // A nonce may be good for one client address only (RFC 8489 section 9.2), and a NAT may have changed that: the
+        // next request asks to be challenged anew.
+        self.auth.key = None;
     }
 
     /// The next request that a held allocation has to make, which counts as under way from now on. `peers` may be

@@ -134,23 +134,38 @@ proptest! {
     }
 }
 
+fn home(class: crate::nat::Class) -> Land {
+    let nat = Some((netmodel::NatKind::Home, class));
+    Land { nat, ipv6: netmodel::Ipv6Access::None, block: None, delay: 1, jitter: 0 }
+}
+
+/// The challenge was for the address that the NAT gave before, and so is its nonce.
+#[test]
+fn a_nat_that_changes_addresses_while_a_relay_is_asked_only_delays_it() {
+    use crate::nat::Dependence::Address;
+    let mut topology = super::topology(&[(); 2].map(|()| home((Address, Address))), &[vec![0], vec![1]]);
+    topology.servers.push(ServerSpec::new("turn", ms(6)));
+    let policies = [Policy::multipath(), Policy::multipath()];
+    let mut model = Model::with(topology, 0, configs([Role::Controlling, Role::Controlled], &policies));
+    model.run_for(ms(13));
+    for (_, _, port) in model.host_ports() {
+        let network = model.plan.network(&model.plan.network_of(port).unwrap().name).unwrap();
+        model.network.apply(model.now, netmodel::Change::NatRebind { network }).unwrap();
+    }
+    model.run_for(ms(70_000));
+    assert!(meet(&model, 0, 0));
+}
+
 /// Who is asked behind a NAT that maps by destination answers from another address than was asked, a conflict of roles
 /// included.
 #[test]
 fn roles_are_settled_through_nats_that_map_by_destination() {
     use crate::nat::Dependence::{Address, Endpoint};
-    let land = |class| Land {
-        nat: Some((netmodel::NatKind::Home, class)),
-        ipv6: netmodel::Ipv6Access::None,
-        block: None,
-        delay: 1,
-        jitter: 0,
-    };
     for role in [Role::Controlling, Role::Controlled] {
         for classes in [[(Address, Endpoint), (Address, Address)], [(Address, Address), (Address, Endpoint)]]
         {
             for seed in 0..8 {
-                let topology = super::topology(&classes.map(land), &[vec![0], vec![1]]);
+                let topology = super::topology(&classes.map(home), &[vec![0], vec![1]]);
                 let policies = [Policy::multipath(), Policy::multipath()];
                 let mut model = Model::with(topology, seed, configs([role; 2], &policies));
                 model.run_for(ms(20_000));
