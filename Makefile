@@ -1,4 +1,5 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
+# make build  both programs with every engine, in target/release: some ten minutes, half of them for BoringSSL
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
 # make fuzz   SECONDS=30 for each parser of foreign bytes (part of `make test`)
 # make test-long   hours of jitter and of fading radio links in virtual time, without a false alarm; TESTBED_TRACES=DIR
@@ -22,11 +23,16 @@ CASES ?= 300
 
 # rustup puts cargo here, and a shell opened before it was installed does not know.
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+# The demo's programs are started by path.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 .PHONY: demo test fuzz test-long bench bench-ice bench-interruption build deny man
 
-demo: build
-	@cargo run --quiet --release --locked --package runner --bin testbed -- run $(SCENARIO) --set duration=$(DURATION)
+# Without quiche and webrtc-ice, which are most of a build, and in target/demo, where nothing else is built.
+demo:
+	@testbed/setup demo
+	cargo build --profile demo --locked --no-default-features --package iceperf --package runner
+	@"$(CARGO_TARGET_DIR)/demo/testbed" run $(SCENARIO) --set duration=$(DURATION)
 
 build:
 	@testbed/setup build

@@ -8,7 +8,7 @@ mod peers;
 
 pub(crate) use peers::{Bind, ClientArgs, CommonArgs, IceAgent, ProbePathArgs, ServerArgs, turn_server};
 
-use crate::{future_words, interfaces::Named, iperf3, units};
+use crate::{future_words, interfaces::Named, iperf3, left_out, units};
 use clap::{
     ArgAction, Args, CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -330,9 +330,11 @@ fn explain(error: clap::Error) -> clap::Error {
         ErrorKind::UnknownArgument => text(ContextKind::InvalidArg).and_then(unknown_argument),
         ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand).and_then(unknown_subcommand),
         ErrorKind::MissingRequiredArgument => missing_ticket(&error),
-        ErrorKind::InvalidValue => text(ContextKind::InvalidValue)
-            .filter(|word| future_words::is_engine(word))
-            .map(|word| format!("engine '{word}' is not in this version")),
+        ErrorKind::InvalidValue => text(ContextKind::InvalidValue).and_then(|word| {
+            let planned =
+                || future_words::is_engine(word).then(|| format!("engine '{word}' is not in this version"));
+            left_out::is_feature(word).then(|| left_out::explain(word)).or_else(planned)
+        }),
         _ => None,
     };
     match what {

@@ -9,7 +9,7 @@ pub(crate) fn is_option(word: &str) -> bool {
     options.contains(&name)
 }
 
-/// An engine: one that this build does not have, or that comes later.
+/// An engine that comes later.
 pub(crate) fn is_engine(word: &str) -> bool {
-    ["quiche", "tcp", "mptcp"].contains(&word)
+    ["tcp", "mptcp"].contains(&word)
 }

@@ -18,6 +18,7 @@ mod identity;
 mod interfaces;
 mod intervals;
 mod iperf3;
+mod left_out;
 mod manual;
 mod map;
 mod probe;
@@ -32,6 +33,7 @@ mod timer;
 mod transfer;
 mod udp;
 mod units;
+#[cfg_attr(not(feature = "webrtc-ice"), path = "webrtc/absent.rs")]
 mod webrtc;
 
 use cli::{BedArgs, Cli, CommonArgs, Mode, Probe};
@@ -46,7 +48,7 @@ use std::{
     os::fd::{OwnedFd, RawFd},
     process::ExitCode,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -170,10 +172,12 @@ fn log_to_stderr(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // `Targets` rather than `EnvFilter`: levels by module are all that is wanted, and its regular expressions would be
+    // a tenth of the demo's build.
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| default.parse().expect("constant"));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }

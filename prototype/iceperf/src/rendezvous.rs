@@ -29,6 +29,7 @@ const DEFAULT_PORT: u16 = 3478;
 /// The "socket" of the process that the server is in; no [`Locals`] has that many.
 const INSIDE: SocketId = SocketId(u32::MAX);
 /// Never seen on any wire.
+#[cfg(feature = "webrtc-ice")]
 pub(crate) const INSIDE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs until it is told to stop.
@@ -99,6 +100,24 @@ impl Rendezvous {
         })
     }
 
+    fn answer(&mut self, answers: Vec<Answer>) {
+        for Answer { socket, to, bytes } in answers {
+            if socket == INSIDE {
+                self.inside.push(bytes);
+                continue;
+            }
+            let Some(local) = self.locals.find(socket) else { continue };
+            let outgoing = Outgoing { to, ecn: None, segment_size: None, source: local.address, bytes };
+            if let Err(error) = self.sockets.send(local.socket, outgoing) {
+                tracing::debug!(%to, %error, "not sent");
+            }
+        }
+    }
+}
+
+/// Use by the process that the server is in: only signalling of webrtc-ice needs it.
+#[cfg(feature = "webrtc-ice")]
+impl Rendezvous {
     /// Where it listens.
     pub(crate) fn bound(&self) -> &[SocketAddr] {
         &self.bound
@@ -113,20 +132,6 @@ impl Rendezvous {
     /// What the server said to the process that it is in since it was last asked.
     pub(crate) fn heard(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.inside)
-    }
-
-    fn answer(&mut self, answers: Vec<Answer>) {
-        for Answer { socket, to, bytes } in answers {
-            if socket == INSIDE {
-                self.inside.push(bytes);
-                continue;
-            }
-            let Some(local) = self.locals.find(socket) else { continue };
-            let outgoing = Outgoing { to, ecn: None, segment_size: None, source: local.address, bytes };
-            if let Err(error) = self.sockets.send(local.socket, outgoing) {
-                tracing::debug!(%to, %error, "not sent");
-            }
-        }
     }
 }
 

@@ -326,7 +326,12 @@ impl CommonArgs {
 }
 
 fn ice_agents() -> impl TypedValueParser<Value = IceAgent> {
-    PossibleValuesParser::new(["ours", "webrtc-ice"])
+    let names = [
+        "ours",
+        #[cfg(feature = "webrtc-ice")]
+        "webrtc-ice",
+    ];
+    PossibleValuesParser::new(names)
         .map(|name| if name == "webrtc-ice" { IceAgent::WebrtcIce } else { IceAgent::Ours })
 }
 

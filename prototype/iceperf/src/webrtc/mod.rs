@@ -12,11 +12,12 @@
 //! Left out: a policy for interfaces, disguises, and binding to devices. webrtc-ice has none.
 
 mod agent;
+mod config;
 mod frame;
 mod signalling;
 mod view;
 
-pub(crate) use signalling::Meeting;
+pub(crate) use config::{Config, Meeting, SERVER};
 
 use crate::{
     failure::Failure,
@@ -27,8 +28,8 @@ use crate::{
 };
 use agent::{Handle, News, Order, Start};
 use peer::{
-    CandidateKind, Fingerprint, InterfaceChange, InterfaceKind, Outcome, RelayServer, RemoteCandidate,
-    Secret, Side, SocketId, Transmit,
+    CandidateKind, Fingerprint, InterfaceChange, InterfaceKind, Outcome, RemoteCandidate, Side, SocketId,
+    Transmit,
     rendezvous::{DescribedCandidate, Description, MAX_CANDIDATES, Version},
 };
 use record::{EventKind, PairState};
@@ -46,25 +47,8 @@ use webrtc_ice::state::ConnectionState;
 const INTERFACE: &str = "ice0";
 /// Ends of the made-up link, from the first block for documentation (RFC 5737): no real network has them.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-/// What the ticket of the peer behind webrtc-ice names.
-pub(crate) const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 7443);
 /// Each is asked from each family; more would only cost sockets.
 const MOST_STUN_SERVERS: usize = 4;
-
-/// What the arm is made from.
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub(crate) side: Side,
-    /// Of the ticket.
-    pub(crate) secret: Secret,
-    /// Of the server's certificate, from the server.
-    pub(crate) fingerprint: Option<Fingerprint>,
-    pub(crate) meeting: Meeting,
-    /// STUN servers, besides those where the peers meet.
-    pub(crate) stun: Vec<SocketAddr>,
-    /// TURN servers. webrtc-ice asks them over IPv4 and UDP.
-    pub(crate) relays: Vec<RelayServer>,
-}
 
 /// ICE username fragment and password.
 #[derive(Debug, Clone, PartialEq, Eq)]

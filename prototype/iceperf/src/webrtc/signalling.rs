@@ -3,6 +3,7 @@
 //!
 //! As an application's connection to its signalling server would, messages leave by whatever route the kernel prefers.
 
+use super::Meeting;
 use crate::{
     failure::Failure,
     rendezvous::{INSIDE_ADDRESS, Rendezvous},
@@ -33,15 +34,6 @@ pub(super) struct Signalling {
 enum Channel {
     Outside(Sockets),
     Inside(Box<Rendezvous>),
-}
-
-/// Where to meet.
-#[derive(Debug, Clone)]
-pub(crate) enum Meeting {
-    /// At these servers.
-    At(Vec<SocketAddr>),
-    /// In this process, which listens on this port.
-    Here(u16),
 }
 
 impl Signalling {

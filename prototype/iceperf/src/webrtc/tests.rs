@@ -1,6 +1,7 @@
 //! What both ends agree on without a word of the network.
 
 use super::*;
+use peer::Secret;
 use std::time::Duration;
 
 const NONE: [u32; 0] = [];

@@ -10,4 +10,5 @@ mod lab;
 mod mimic;
 mod refusals;
 mod transfers;
+#[cfg(feature = "webrtc-ice")]
 mod webrtc;
