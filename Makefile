@@ -7,6 +7,7 @@
 # make bench  the figures of the README and of the lab's documents, measured on this machine
 # make bench-interruption   REPEAT=20 runs for each engine and each way to lose WiFi: a table, in about REPEAT minutes
 # make bench-ice   ours beside an ordinary ICE agent: a table, in some 7 minutes for each of REPEAT (3) runs
+# make fresh  both commands as on a machine that was set up a minute ago, in minimal Debian roots: some hour, as root
 # make deny   licences, bans and sources of the dependencies (part of `make test`), and known weaknesses where the
 #             database of them can be fetched
 # make man    the manual pages of both programs, in target/man
@@ -21,12 +22,14 @@ REPEAT ?= 20
 SECONDS ?= 30
 CASES ?= 300
 
-# rustup puts cargo here, and a shell opened before it was installed does not know.
-export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+# rustup puts cargo here, and a shell opened before it was installed does not know. Before the system's cargo, which may
+# be too old.
+CARGO_HOME ?= $(HOME)/.cargo
+export PATH := $(CARGO_HOME)/bin:$(PATH):/usr/sbin:/sbin
 # The demo's programs are started by path.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: demo test fuzz test-long bench bench-ice bench-interruption build deny man
+.PHONY: demo test fuzz test-long bench bench-ice bench-interruption build deny fresh man
 
 # Without quiche and webrtc-ice, which are most of a build, and in target/demo, where nothing else is built.
 demo:
@@ -72,6 +75,9 @@ bench-ice: build
 deny:
 	@testbed/setup test
 	@testbed/check-dependencies
+
+fresh:
+	@testbed/fresh
 
 man: build
 	cargo run --quiet --release --locked --package iceperf -- man target/man

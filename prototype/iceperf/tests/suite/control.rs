@@ -72,10 +72,13 @@ fn the_end_of_the_control_descriptor_stops(lab: &Lab) {
 }
 
 fn bad_commands_end_with_2(lab: &Lab) {
+    // Ahead: CLOCK_MONOTONIC counts from the boot, so that an hour ago may be before its zero.
+    let far = monotonic() + Duration::from_secs(3_700);
+    let far = format!("{{\"command\":\"start\",\"monotonic_ns\":{}}}\n", far.as_nanos());
     for (line, why) in [
         ("begin\n", "control line 1"),
         ("{\"command\":\"policy\",\"policy\":\"none\"}\n", "no policy `none`"),
-        ("{\"command\":\"start\",\"monotonic_ns\":1}\n", "more than an hour away"),
+        (&far, "more than an hour away"),
     ] {
         let mut server = lab.start(Host::Server, "server --control-fd 0");
         server.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
