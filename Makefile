@@ -47,8 +47,7 @@ test:
 	@testbed/check-dependencies
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-	cargo build --workspace --locked
-	cargo test --workspace --locked
+	@testbed/run-tests
 	@testbed/fuzz --seconds $(SECONDS)
 
 fuzz:

@@ -438,7 +438,8 @@ fn build(rights: lab::Rights, topology: Topology) -> Lab {
     thread::spawn(move || events.into_iter().for_each(drop));
     let (metrics, captures) = (BTreeMap::new(), BTreeMap::new());
     let plan = Plan::new(topology).expect("a sound topology");
-    Lab::build(rights, LabSpec { plan, seed: 7, metrics, mtu: 1500, captures }, sink).expect("a lab")
+    Lab::build(rights, LabSpec { plan, seed: 7, metrics, mtu: 1500, captures, capture_limits: None }, sink)
+        .expect("a lab")
 }
 
 /// 500 packets a second for 6 s.

@@ -7,9 +7,14 @@
 //! later is not known yet when it is written, so that such comments come when the lab is finished: each file is then
 //! replaced in one step by one that has them.
 //!
-//! A capture that cannot be written (no room, no such directory) ends the whole lab: see [`crate::Lab::finish`]. Left
-//! out: filters, rotation and limits of size.
+//! A capture that cannot be written (no room, no such directory) ends the whole lab: see [`crate::Lab::finish`]. Sizes are
+//! limited as [`CaptureLimits`] says. Left out: filters and rotation.
 
+mod limit;
+
+pub use limit::{CaptureLimits, CaptureLosses};
+
+use limit::{Class, Room, TimeZero, kept_length};
 use netmodel::PortId;
 use pcap_file::{
     DataLink, Endianness, PcapError,
@@ -56,6 +61,11 @@ const INBOUND: u32 = 0b01;
 const OUTBOUND: u32 = 0b10;
 /// A packet that is dropped later than this has no comment. The links of the scenarios hold none for as long.
 const REMEMBERED: Duration = Duration::from_secs(30);
+/// An enhanced packet block without its data and comment (pcapng section 4.3): 32 bytes, and the options for flags and
+/// for the end.
+const BLOCK_BYTES: u64 = 32 + 8 + 4;
+/// Size of the longest comment, with its option's header, that [`write_with_comments`] adds.
+const COMMENT_BYTES: u64 = 160;
 /// if_tsresol: 10 to the power of minus nine.
 const NANOSECONDS: u8 = 9;
 
@@ -157,6 +167,8 @@ pub(crate) struct CapturePlan {
 pub(crate) struct Tap {
     /// By [`PortId`]: whether anybody wants its packets.
     wanted: Vec<bool>,
+    /// Large payloads are cut.
+    cut: bool,
     batch: Batch,
     /// When the batch is to be handed over.
     due: Option<Instant>,
@@ -167,7 +179,8 @@ pub(crate) struct Tap {
 /// The captures of a lab, being written until the [`Tap`] is gone.
 #[derive(Debug)]
 pub(crate) struct Captures {
-    thread: Option<JoinHandle<Result<(), CaptureError>>>,
+    thread: Option<JoinHandle<Result<BTreeMap<PathBuf, CaptureLosses>, CaptureError>>>,
+    zero: TimeZero,
 }
 
 /// Which way a packet passes an interface.
@@ -206,12 +219,18 @@ struct Head {
     port: PortId,
     passing: Passing,
     at: Instant,
+    /// Of the packet.
     length: usize,
+    /// Of the part of it that is in the batch.
+    kept: usize,
 }
 
 impl Captures {
     /// Creates the files and waits for packets.
-    pub(crate) fn start(plans: Vec<CapturePlan>) -> Result<(Tap, Self), CaptureError> {
+    pub(crate) fn start(
+        plans: Vec<CapturePlan>,
+        limits: Option<CaptureLimits>,
+    ) -> Result<(Tap, Self), CaptureError> {
         let (full, to_write) = mpsc::sync_channel(BATCHES);
         let (written, empty) = mpsc::sync_channel(BATCHES);
         let mut wanted = Vec::new();
@@ -220,22 +239,29 @@ impl Captures {
             wanted.resize(wanted.len().max(index + 1), false);
             wanted[index] = true;
         }
-        let tap = Tap { wanted, batch: Batch::default(), due: None, full, empty };
+        let cut = limits.as_ref().is_some_and(|limits| limits.cut);
+        let tap = Tap { wanted, cut, batch: Batch::default(), due: None, full, empty };
+        let zero = TimeZero::default();
         if plans.is_empty() {
-            return Ok((tap, Self { thread: None }));
+            return Ok((tap, Self { thread: None, zero }));
         }
-        let writer = Writer::create(plans)?;
+        let writer = Writer::create(plans, limits.map(|limits| Room::new(limits, zero.clone())))?;
         let thread =
             thread::Builder::new().name("lab-capture".into()).spawn(|| writer.run(to_write, written));
-        Ok((tap, Self { thread: Some(thread.map_err(CaptureError::Thread)?) }))
+        Ok((tap, Self { thread: Some(thread.map_err(CaptureError::Thread)?), zero }))
     }
 
-    /// Waits until everything is written; the tap must be gone.
-    pub(crate) fn finish(mut self) -> Result<(), CaptureError> {
+    /// Time zero of the run, from which limits count the times of steps. Only the first one counts.
+    pub(crate) fn set_time_zero(&self, zero: Instant) {
+        let _ = self.zero.set(zero);
+    }
+
+    /// Waits until everything is written; the tap must be gone. Returns what each file lacks.
+    pub(crate) fn finish(mut self) -> Result<BTreeMap<PathBuf, CaptureLosses>, CaptureError> {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(()),
+            None => Ok(BTreeMap::new()),
         }
     }
 }
@@ -265,8 +291,9 @@ impl Tap {
         if !self.wants(port) {
             return Ok(());
         }
-        self.batch.heads.push(Head { port, passing, at, length: packet.len() });
-        self.batch.bytes.extend_from_slice(packet);
+        let kept = if self.cut { kept_length(packet) } else { packet.len() };
+        self.batch.heads.push(Head { port, passing, at, length: packet.len(), kept });
+        self.batch.bytes.extend_from_slice(packet.get(..kept).unwrap_or(packet));
         self.due.get_or_insert(at + BATCH_EVERY);
         if self.batch.bytes.len() >= BATCH_BYTES { self.hand_over(at) } else { Ok(()) }
     }
@@ -316,6 +343,8 @@ impl Drop for Tap {
 /// The writing thread's own state.
 struct Writer {
     clock: WallClock,
+    /// None without limits.
+    room: Option<Room>,
     files: Vec<CaptureFile>,
     /// File and interface in it.
     places: BTreeMap<PortId, (usize, u32)>,
@@ -324,24 +353,33 @@ struct Writer {
 }
 
 impl Writer {
-    fn create(plans: Vec<CapturePlan>) -> Result<Self, CaptureError> {
+    fn create(plans: Vec<CapturePlan>, room: Option<Room>) -> Result<Self, CaptureError> {
         let (files, places, recent) = (Vec::new(), BTreeMap::new(), VecDeque::new());
-        let mut writer = Self { clock: WallClock::now(), files, places, recent };
+        let mut writer = Self { clock: WallClock::now(), room, files, places, recent };
         for plan in plans {
             let interfaces = plan.interfaces.iter().zip(0_u32..);
             let index = writer.files.len();
             writer.places.extend(interfaces.map(|((port, _), number)| (*port, (index, number))));
-            writer.files.push(CaptureFile::create(plan)?);
+            let file = CaptureFile::create(plan)?;
+            if let Some(room) = &mut writer.room {
+                room.use_up(file.head_bytes);
+            }
+            writer.files.push(file);
         }
         Ok(writer)
     }
 
-    fn run(mut self, full: Receiver<Batch>, empty: SyncSender<Batch>) -> Result<(), CaptureError> {
+    fn run(
+        mut self,
+        full: Receiver<Batch>,
+        empty: SyncSender<Batch>,
+    ) -> Result<BTreeMap<PathBuf, CaptureLosses>, CaptureError> {
         loop {
             let more = self.write_all(&full, &empty)?;
             self.files.iter_mut().try_for_each(CaptureFile::flush)?;
             if !more {
-                return self.comment_all();
+                self.comment_all()?;
+                return Ok(self.files.into_iter().map(|file| (file.path, file.losses)).collect());
             }
             thread::sleep(BATCH_EVERY);
         }
@@ -366,23 +404,38 @@ impl Writer {
 
     fn add(&mut self, batch: &Batch) -> Result<(), CaptureError> {
         let mut rest = batch.bytes.as_slice();
-        for Head { port, passing, at, length } in &batch.heads {
+        for Head { port, passing, at, length, kept } in &batch.heads {
             let packet;
-            (packet, rest) = rest.split_at_checked(*length).unwrap_or_default();
+            (packet, rest) = rest.split_at_checked(*kept).unwrap_or_default();
             let Some(&(index, interface_id)) = self.places.get(port) else { continue };
             let Some(file) = self.files.get_mut(index) else { continue };
+            let comment = match passing {
+                Passing::Dropped(why) => Some(format!("dropped: {why}")),
+                Passing::In | Passing::Out(_) => None,
+            };
+            let padded = |bytes: usize| bytes.next_multiple_of(4) as u64;
+            let block =
+                BLOCK_BYTES + padded(*kept) + comment.as_ref().map_or(0, |text| 4 + padded(text.len()));
+            let class = if kept == length { Class::Small } else { Class::Large };
+            if self.room.as_mut().is_some_and(|room| !room.take(class, *at, block)) {
+                file.losses.packets_dropped += 1;
+                file.losses.bytes_dropped += *length as u64;
+                continue;
+            }
+            if kept < length {
+                file.losses.packets_cut += 1;
+                file.losses.bytes_dropped += (length - kept) as u64;
+            }
             let flags = match passing {
                 Passing::In => INBOUND,
                 Passing::Out(_) | Passing::Dropped(_) => OUTBOUND,
             };
             let mut options = vec![EnhancedPacketOption::Flags(flags)];
-            if let Passing::Dropped(why) = passing {
-                options.push(EnhancedPacketOption::Comment(format!("dropped: {why}").into()));
-            }
+            options.extend(comment.map(|text| EnhancedPacketOption::Comment(text.into())));
             file.add(EnhancedPacketBlock {
                 interface_id,
                 timestamp: self.clock.since_epoch(*at),
-                original_len: packet.len() as u32,
+                original_len: *length as u32,
                 data: packet.into(),
                 options,
             })?;
@@ -412,8 +465,10 @@ impl Writer {
         let place = found.and_then(|index| self.recent.get(index)).map(|(_, _, place)| *place);
         if let Some((file, ordinal)) = place
             && let Some(file) = self.files.get_mut(file)
+            && !file.dropped.contains_key(&ordinal)
+            && self.room.as_mut().is_none_or(|room| room.take_comment(COMMENT_BYTES))
         {
-            file.dropped.entry(ordinal).or_insert(dropped);
+            file.dropped.insert(ordinal, dropped);
         }
     }
 
@@ -453,6 +508,9 @@ struct CaptureFile {
     file: File,
     blocks: PcapNgWriter<Vec<u8>>,
     packets: u64,
+    /// Size of what is before the packets.
+    head_bytes: u64,
+    losses: CaptureLosses,
     /// What became of its packets later on, by how many were before them.
     dropped: BTreeMap<u64, Dropped>,
 }
@@ -470,7 +528,15 @@ impl CaptureFile {
         };
         let blocks = PcapNgWriter::with_section_header(Vec::new(), section);
         let blocks = blocks.map_err(|source| CaptureError::Form { path: path.clone(), source })?;
-        let mut capture = Self { path, file, blocks, packets: 0, dropped: BTreeMap::new() };
+        let mut capture = Self {
+            path,
+            file,
+            blocks,
+            packets: 0,
+            head_bytes: 0,
+            losses: CaptureLosses::default(),
+            dropped: BTreeMap::new(),
+        };
         for (_, name) in interfaces {
             let description = format!("{host}.{name}");
             capture.add(InterfaceDescriptionBlock {
@@ -483,6 +549,7 @@ impl CaptureFile {
                 ],
             })?;
         }
+        capture.head_bytes = capture.blocks.get_ref().len() as u64;
         capture.flush()?;
         Ok(capture)
     }

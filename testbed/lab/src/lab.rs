@@ -1,7 +1,7 @@
 //! The lab as a whole: namespaces, interfaces, the model behind them and the children inside.
 
 use crate::{
-    capture::{CapturePlan, Captures},
+    capture::{CaptureLimits, CaptureLosses, CapturePlan, Captures},
     change::{InterfaceChange, LabChange, NetworkChange, Target},
     datapath::{Applied, Datapath, PortTally, Tally},
     error::LabError,
@@ -43,6 +43,8 @@ pub struct LabSpec {
     pub mtu: u16,
     /// Files to capture the packets of hosts and servers in ([`crate::capture`]), by name.
     pub captures: BTreeMap<String, PathBuf>,
+    /// Limits of these files; without, every packet is there whole.
+    pub capture_limits: Option<CaptureLimits>,
 }
 
 /// Namespaces, interfaces and a model between them, running. Dropping it ends everything in it.
@@ -70,6 +72,8 @@ pub struct LabReport {
     pub lateness: Lateness,
     /// The datapath ran under SCHED_FIFO.
     pub real_time: bool,
+    /// What each capture lacks because of its limits.
+    pub captures: BTreeMap<PathBuf, CaptureLosses>,
 }
 
 /// What one link did in one direction.
@@ -114,7 +118,7 @@ impl Lab {
         // Before the datapath: its real-time priority is not inherited by what comes first.
         let spawner = Spawner::start().map_err(LabError::Spawner)?;
         let network = Network::new(&spec.plan, spec.seed);
-        let (tap, captures) = Captures::start(captured)?;
+        let (tap, captures) = Captures::start(captured, spec.capture_limits)?;
         let datapath = Datapath::start(network, tuns.into_values().collect(), spec.mtu, tap, sink)?;
         Ok(Self { spawner, datapath, captures, hosts, plan: spec.plan })
     }
@@ -253,13 +257,18 @@ impl Lab {
         self.plan.network(name).ok_or_else(|| LabError::UnknownNetwork(name.into()))
     }
 
+    /// Tells when time zero of the run is, from which limits of captures count.
+    pub fn set_time_zero(&self, zero: Instant) {
+        self.captures.set_time_zero(zero);
+    }
+
     /// Ends the children and the model, and tells what the links did.
     pub fn finish(self) -> Result<LabReport, LabError> {
         let Self { spawner, datapath, captures, hosts, plan } = self;
         drop(spawner);
         let tally = datapath.finish();
         // First: it is why the datapath stopped, if both failed.
-        captures.finish()?;
+        let captures = captures.finish()?;
         let tally = tally?;
         let mut send_drops = BTreeMap::new();
         for host in hosts.values() {
@@ -268,7 +277,7 @@ impl Lab {
                 send_drops.insert(*port, interface.send_drops(netlink)?);
             }
         }
-        Ok(LabReport::new(tally, &send_drops, &plan))
+        Ok(LabReport { captures, ..LabReport::new(tally, &send_drops, &plan) })
     }
 }
 
@@ -297,6 +306,7 @@ impl LabReport {
             blocks: blocks.collect(),
             lateness: all.summary(),
             real_time: tally.real_time,
+            captures: BTreeMap::new(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! let plan = netmodel::Plan::new(netmodel::Topology::default())?;
 //! let rights = lab::acquire(Path::new("/dev/net/tun"))?; // before the process has a second thread
 //! let (sink, events) = mpsc::channel();
-//! let spec = lab::LabSpec { plan, seed: 7, metrics: Default::default(), mtu: 1500, captures: Default::default() };
+//! let spec = lab::LabSpec { plan, seed: 7, metrics: Default::default(), mtu: 1500, captures: Default::default(), capture_limits: None };
 //! let lab = lab::Lab::build(rights, spec, sink)?;
 //! let went = lab.apply(lab::LabChange::Down { host: "laptop".into(), interface: "wlan0".into() })?;
 //! let report = lab.finish()?;

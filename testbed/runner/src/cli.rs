@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "Exit codes: 0 all expectations hold; 1 an expectation failed; 2 bad scenario or arguments; \
 3 this machine cannot run it; 4 the run is invalid (its own timing or record check failed); \
-130 or 143 interrupted.";
+130 or 143 interrupted. Of several runs, the highest.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

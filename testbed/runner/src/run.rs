@@ -25,7 +25,7 @@ use signals::Signals;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Why nothing more can be run.
+/// Error of a series, which ends it, or of one of its runs.
 #[derive(Debug, Error)]
 pub(crate) enum RunError {
     #[error(transparent)]
@@ -64,7 +64,9 @@ struct Loaded {
     text: String,
 }
 
-/// Runs everything that was asked for; the exit code is that of the worst run.
+/// Runs everything that was asked for. The exit code is that of the worst run, in the order of [`Exit`]. A run that
+/// cannot be set up is reported and counted, and the series goes on; what would hold for every run (no iceperf, no
+/// rights, no place for results) ends it before the first.
 pub(crate) fn run(args: &RunArgs) -> Exit {
     let Some(loaded) = load_all(&args.files, &args.set) else {
         if args.json {
@@ -114,23 +116,40 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
             };
             let surroundings =
                 Surroundings { iceperf: &iceperf, programs, signals: &signals, progress: &progress };
-            let (run, exit) = run_one(args, one, seed, rights, &surroundings)?;
+            let Outcome { run, exit, error } = run_one(args, one, seed, rights, &surroundings)?;
             progress.advance();
             worst = worst.max(exit);
-            done.push(run.results.clone());
-            if !args.json {
-                progress.aside(|| report::run(&one.scenario, &run, args.repeat));
+            if let Some(error) = &error {
+                progress.aside(|| eprintln!("error: {}, seed {seed}: {error}", one.scenario.name));
             }
-            runs.push(run);
+            if let Some(run) = run {
+                done.push(run.results.clone());
+                if !args.json && (error.is_none() || args.repeat > 1) {
+                    progress.aside(|| report::run(&one.scenario, &run, args.repeat));
+                }
+                runs.push(run);
+            }
             if matches!(exit, Exit::Interrupted(_)) {
-                return Ok(worst);
+                break;
             }
         }
         if !args.json && args.repeat > 1 {
-            progress.aside(|| report::summary(&one.scenario, &runs));
+            progress.aside(|| report::summary(&one.scenario, &runs, args.repeat));
+        }
+        if matches!(worst, Exit::Interrupted(_)) {
+            break;
         }
     }
     Ok(worst)
+}
+
+/// Outcome of one run of a series.
+struct Outcome {
+    /// What it left, also if it never started; none if that cannot be read back.
+    run: Option<compare::Run>,
+    exit: Exit,
+    /// Why it never started, or left nothing that can be read.
+    error: Option<RunError>,
 }
 
 /// What every run has.
@@ -147,7 +166,7 @@ fn run_one(
     seed: u64,
     rights: Rights,
     around: &Surroundings<'_>,
-) -> Result<(compare::Run, Exit), RunError> {
+) -> Result<Outcome, RunError> {
     // What ran is what is written down, the seed included.
     let mut scenario = Scenario { seed, ..loaded.scenario.clone() };
     let directory = make_directory(&args.out, &scenario)?;
@@ -167,16 +186,20 @@ fn run_one(
         artefacts::write_results(&directory, &run.results)?;
     }
     artefacts::seal(&order, &ended)?;
-    if let Some(error) = failure {
-        eprintln!("the run directory is {}", directory.path().display());
-        return Err(error.into());
-    }
-    let run = run?;
-    let exit = match ended.signal {
-        Some(signal) => Exit::Interrupted(signal),
-        None => Exit::of(&run.results),
-    };
-    Ok((run, exit))
+    Ok(match (failure.map(RunError::from), run) {
+        (Some(error), run) => {
+            eprintln!("the run directory is {}", directory.path().display());
+            Outcome { run: run.ok(), exit: error.exit(), error: Some(error) }
+        }
+        (None, Err(error)) => {
+            let error = RunError::from(error);
+            Outcome { run: None, exit: error.exit(), error: Some(error) }
+        }
+        (None, Ok(run)) => {
+            let exit = ended.signal.map_or_else(|| Exit::of(&run.results), Exit::Interrupted);
+            Outcome { run: Some(run), exit, error: None }
+        }
+    })
 }
 
 /// It is the latest one from now on, so that this holds for a run that is killed, too.

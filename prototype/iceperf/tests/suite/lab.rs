@@ -106,7 +106,10 @@ impl Lab {
         let directory = tempfile::tempdir().unwrap();
         // An ordinary user must reach the program and write beside it.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        fs::copy(assert_cmd::cargo::cargo_bin!("iceperf"), directory.path().join("iceperf")).unwrap();
+        let program = directory.path().join("iceperf");
+        fs::copy(assert_cmd::cargo::cargo_bin!("iceperf"), &program).unwrap();
+        // Under a umask of 077 cargo makes programs for their owner alone.
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
 
         let mut words = if rights == Rights::User { as_user() } else { vec![] };
         words.extend(["unshare", if rights == Rights::User { "-rn" } else { "-n" }, "sleep", HOLD]);

@@ -18,7 +18,7 @@ fn packet(number: u16) -> Vec<u8> {
 /// Writes packets as the datapath does: even ones out of `wlan0`, odd ones in through `wwan0`, 1 ms apart.
 fn capture(path: &Path, packets: u16) {
     let start = Instant::now();
-    let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
+    let (mut tap, captures) = Captures::start(vec![plan(path)], None).unwrap();
     for number in 0..packets {
         let at = start + Duration::from_millis(number.into());
         let (port, passing) =
@@ -139,7 +139,7 @@ fn cut_off_anywhere_it_is_read_up_to_the_last_whole_block() {
 #[test]
 fn packets_are_in_the_file_before_the_end() {
     in_a_directory(|path| {
-        let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
+        let (mut tap, captures) = Captures::start(vec![plan(path)], None).unwrap();
         assert_eq!(blocks(&fs::read(path).unwrap()).len(), 2, "the interfaces, at once");
         let at = Instant::now();
         tap.take(PortId(1), Passing::Out(1), at, &packet(1)).unwrap();
@@ -160,7 +160,7 @@ fn a_slow_disk_loses_nothing() {
     // Nobody takes batches out, for a while: they pile up, then the last one grows.
     let (full, to_write) = mpsc::sync_channel(BATCHES);
     let (_written, empty) = mpsc::sync_channel(BATCHES);
-    let mut tap = Tap { wanted: vec![true], batch: Batch::default(), due: None, full, empty };
+    let mut tap = Tap { wanted: vec![true], cut: false, batch: Batch::default(), due: None, full, empty };
     let count = (BATCHES + 2) * BATCH_BYTES / 1000 + 1;
     let at = Instant::now();
     for _ in 0..count {
@@ -180,7 +180,7 @@ fn a_slow_disk_loses_nothing() {
 fn a_tap_notices_that_nobody_writes() {
     let (full, to_write) = mpsc::sync_channel(BATCHES);
     let (_written, empty) = mpsc::sync_channel(BATCHES);
-    let mut tap = Tap { wanted: vec![true], batch: Batch::default(), due: None, full, empty };
+    let mut tap = Tap { wanted: vec![true], cut: false, batch: Batch::default(), due: None, full, empty };
     drop(to_write);
     let at = Instant::now();
     tap.take(PortId(0), Passing::In, at, b"packet").unwrap();
@@ -232,9 +232,9 @@ fn secrets_for_what_is_no_capture_change_nothing() {
 fn what_cannot_be_written_is_an_error() {
     in_a_directory(|path| {
         let nowhere = path.with_file_name("missing").join("capture.pcapng");
-        let error = Captures::start(vec![plan(&nowhere)]).expect_err("no such directory");
+        let error = Captures::start(vec![plan(&nowhere)], None).expect_err("no such directory");
         assert!(error.to_string().contains("missing/capture.pcapng: No such file or directory"), "{error}");
-        let error = Captures::start(vec![plan(Path::new("/dev/full"))]).expect_err("no room");
+        let error = Captures::start(vec![plan(Path::new("/dev/full"))], None).expect_err("no room");
         assert!(error.to_string().contains("cannot write the capture /dev/full: No space left"), "{error}");
     });
 }
@@ -244,7 +244,7 @@ fn what_cannot_be_written_is_an_error() {
 fn what_becomes_of_a_packet_later_is_a_comment_on_it() {
     in_a_directory(|path| {
         let start = Instant::now();
-        let (mut tap, captures) = Captures::start(vec![plan(path)]).unwrap();
+        let (mut tap, captures) = Captures::start(vec![plan(path)], None).unwrap();
         for number in 1..=6 {
             let at = start + Duration::from_millis(number.into());
             tap.take(PortId(1), Passing::Out(number), at, &packet(number as u16)).unwrap();
@@ -271,4 +271,71 @@ fn what_becomes_of_a_packet_later_is_a_comment_on_it() {
         let apart = times.windows(2).map(|pair| pair[1].timestamp - pair[0].timestamp);
         assert!(apart.into_iter().all(|apart| apart == Duration::from_millis(1)));
     });
+}
+
+/// Writes packets of 1200 and of 58 bytes in turn, 1 ms apart, with limits; returns the file's size, the packets in it by
+/// original and kept length, and what it lacks.
+fn limited(limits: CaptureLimits, packets: u32) -> (u64, Vec<(u32, usize)>, CaptureLosses) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("capture.pcapng");
+    let (laptop, meet) = ("192.0.2.1:4000".parse().unwrap(), "198.51.100.1:3478".parse().unwrap());
+    let sizes = [1200, 58].map(|size| netmodel::build_udp(laptop, meet, &vec![7; size]).unwrap());
+    let (mut tap, captures) = Captures::start(vec![plan(&path)], Some(limits)).unwrap();
+    let zero = Instant::now();
+    captures.set_time_zero(zero);
+    for number in 0..packets {
+        let at = zero + Duration::from_millis(number.into());
+        let packet = &sizes[number as usize % 2];
+        tap.take(PortId(1), Passing::Out(number + 1), at, packet).unwrap();
+        if number % 10 == 0 {
+            let network = "home".to_owned();
+            tap.dropped(number + 1, Dropped { at: at + Duration::from_millis(9), why: "loss", network });
+        }
+    }
+    drop(tap);
+    let losses = captures.finish().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let kept = blocks(&bytes).into_iter().filter_map(|block| match block {
+        Block::EnhancedPacket(packet) => Some((packet.original_len, packet.data.len())),
+        _ => None,
+    });
+    (bytes.len() as u64, kept.collect(), losses[&path])
+}
+
+#[test]
+fn a_limited_capture_keeps_small_payloads_whole_and_starts_of_large_ones() {
+    let limits = CaptureLimits { max_bytes: 10_000_000, cut: true, steps: vec![] };
+    let (_, packets, losses) = limited(limits, 1000);
+    assert_eq!(packets.len(), 1000);
+    assert!(packets.iter().all(|packet| [(1228, 28 + 128), (86, 86)].contains(packet)), "{packets:?}");
+    let expected = CaptureLosses { packets_cut: 500, packets_dropped: 0, bytes_dropped: 500 * (1200 - 128) };
+    assert_eq!(losses, expected);
+}
+
+#[test]
+fn no_capture_is_larger_than_its_limit() {
+    for max_bytes in [2_000, 50_000, 300_000] {
+        for (cut, steps) in [(true, vec![]), (true, vec![Duration::from_secs(8)]), (false, vec![])] {
+            let limits = CaptureLimits { max_bytes, cut, steps };
+            let (size, packets, losses) = limited(limits.clone(), 20_000);
+            assert!(size <= max_bytes, "{size} bytes under {limits:?}");
+            assert!(size > max_bytes / 2, "{size} bytes under {limits:?}");
+            assert_eq!(packets.len() as u64 + losses.packets_dropped, 20_000);
+            let missing: u64 =
+                packets.iter().map(|(original, kept)| u64::from(*original) - *kept as u64).sum();
+            assert!(losses.bytes_dropped > missing, "{losses:?}");
+        }
+    }
+}
+
+#[test]
+fn without_limits_every_packet_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("capture.pcapng");
+    capture(&path, 100);
+    let bytes = fs::read(&path).unwrap();
+    let whole = blocks(&bytes).into_iter().filter(
+        |block| matches!(block, Block::EnhancedPacket(packet) if packet.original_len as usize == packet.data.len()),
+    );
+    assert_eq!(whole.count(), 100);
 }

@@ -183,7 +183,12 @@ pub(crate) fn failure(tun: &Path) {
         let (sink, events) = std::sync::mpsc::channel();
         let rights = lab::acquire(tun).expect("rights");
         let (plan, metrics) = (crate::support::plan(), BTreeMap::new());
-        lab::Lab::build(rights, LabSpec { plan, seed: 7, metrics, mtu: 1500, captures }, sink).map(|_| events)
+        lab::Lab::build(
+            rights,
+            LabSpec { plan, seed: 7, metrics, mtu: 1500, captures, capture_limits: None },
+            sink,
+        )
+        .map(|_| events)
     };
     let missing = build(files(&directory.path().join("missing"), &["laptop"])).expect_err("no directory");
     assert!(missing.to_string().contains("missing/laptop.pcapng: No such file or directory"), "{missing}");

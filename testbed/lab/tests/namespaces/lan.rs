@@ -63,7 +63,14 @@ impl Street {
         .expect("a sound topology");
         let (sink, events) = mpsc::channel();
         thread::spawn(move || events.into_iter().for_each(drop));
-        let spec = LabSpec { plan, seed: 7, metrics: BTreeMap::new(), mtu: 1500, captures: BTreeMap::new() };
+        let spec = LabSpec {
+            plan,
+            seed: 7,
+            metrics: BTreeMap::new(),
+            mtu: 1500,
+            captures: BTreeMap::new(),
+            capture_limits: None,
+        };
         let lab = Lab::build(rights, spec, sink).expect("a lab");
         let doors = ["laptop", "printer", "phone", "neighbour"].map(|host| (host, wait_for_ever(&lab, host)));
         Self { lab, doors: doors.into_iter().collect() }

@@ -71,7 +71,11 @@ impl Bench {
         // Nobody reads what is told, and nothing is to wait for that.
         thread::spawn(move || events.into_iter().for_each(drop));
         let (metrics, captures) = (BTreeMap::new(), BTreeMap::new());
-        let lab = Lab::build(rights, LabSpec { plan, seed: 7, metrics, mtu: 1500, captures }, sink);
+        let lab = Lab::build(
+            rights,
+            LabSpec { plan, seed: 7, metrics, mtu: 1500, captures, capture_limits: None },
+            sink,
+        );
         Self { lab: lab.expect("a lab"), folder: tempfile::tempdir().expect("a temporary directory") }
     }
 

@@ -53,6 +53,18 @@ const SCENES: &[(&str, Scene)] = &[
     ("what_cannot_be_built_is_refused", refused),
 ];
 
+/// Whether a scene runs as root and as an ordinary user: not where it is the modelled link that is measured, which takes
+/// long and is the same for both.
+pub(crate) fn depends_on_user(scene: &str) -> bool {
+    const SAME: [&str; 4] = [
+        "ping_and_traceroute_see_the_network_that_was_asked_for",
+        "iperf3_measures_the_rate_that_was_asked_for",
+        "a_download_over_tcp_arrives_whole",
+        "captures_cost_no_time",
+    ];
+    !SAME.contains(&scene)
+}
+
 /// Names of all scenes.
 pub(crate) const NAMES: &[&str] = &{
     let mut names = [""; SCENES.len()];
@@ -566,6 +578,7 @@ fn refused(tun: &Path) {
             metrics: metrics.collect(),
             mtu: 1500,
             captures: BTreeMap::new(),
+            capture_limits: None,
         };
         Lab::build(rights, spec, sink)
     };
@@ -586,6 +599,7 @@ fn refused(tun: &Path) {
         metrics: BTreeMap::new(),
         mtu: 1000,
         captures: BTreeMap::new(),
+        capture_limits: None,
     };
     let error = Lab::build(lab::acquire(tun).expect("rights"), spec, sink).expect_err("no room for IPv6");
     assert!(matches!(error, LabError::Netlink { .. } | LabError::NotApplied { .. }), "{error}");

@@ -73,8 +73,14 @@ impl Stage {
         let metrics =
             [("wlan0", 200), ("wwan0", 600)].map(|(name, metric)| (("laptop".into(), name.into()), metric));
         let (sink, events) = mpsc::channel();
-        let spec =
-            LabSpec { plan: plan(), seed: 7, metrics: metrics.into_iter().collect(), mtu: 1500, captures };
+        let spec = LabSpec {
+            plan: plan(),
+            seed: 7,
+            metrics: metrics.into_iter().collect(),
+            mtu: 1500,
+            captures,
+            capture_limits: None,
+        };
         let lab = Lab::build(rights, spec, sink).expect("a lab");
         let doors = ["laptop", "desktop", "meet"].map(|host| (host, wait_for_ever(&lab, host)));
         Self { lab, plan: plan(), events, doors: doors.into_iter().collect() }

@@ -52,11 +52,15 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     say!("\nRun directory: {}", run.results.run_dir);
 }
 
-/// All runs of a scenario together.
-pub(crate) fn summary(scenario: &Scenario, runs: &[Run]) {
+/// All runs of a scenario together, of `wanted` that were asked for.
+pub(crate) fn summary(scenario: &Scenario, runs: &[Run], wanted: u64) {
     let valid: Vec<&Run> = runs.iter().filter(|run| run.results.valid).collect();
-    say!("\n{}: {} of {} runs valid", scenario.name, valid.len(), runs.len());
+    say!("\n{}: {} of {wanted} runs valid", scenario.name, valid.len());
     say!("{}", scenario.why);
+    for run in runs.iter().filter(|run| !run.results.valid) {
+        let why = run.results.invalid_why.as_deref().unwrap_or("no reason is recorded");
+        say!("  seed {}: {}", run.results.seed, why.lines().next().unwrap_or_default());
+    }
     let steps = valid.iter().map(|run| run.results.metrics.disturbances.len()).min().unwrap_or(0);
     if steps > 0 {
         heading("Interruption (median, smallest to largest)");

@@ -7,10 +7,17 @@ use std::{
     sync::OnceLock,
 };
 
-/// `iceperf` of the same target directory and profile, built if it is missing or old.
+/// `iceperf`: the one that TESTBED_ICEPERF names, else of the same target directory and profile, built if it is missing
+/// or old. `make test` names the one that `cargo test --workspace` has built: by itself the package has other features
+/// of its dependencies, which would all be built again.
 pub(crate) fn iceperf() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(path) = env::var_os("TESTBED_ICEPERF") {
+            let path = PathBuf::from(path);
+            assert!(path.is_file(), "TESTBED_ICEPERF names no file: {}", path.display());
+            return path;
+        }
         let testbed = Path::new(env!("CARGO_BIN_EXE_testbed"));
         let profile = testbed.parent().expect("a binary is in a profile's directory");
         let target = profile.parent().expect("a profile's directory is in the target directory");

@@ -268,6 +268,52 @@ fn an_iceperf_that_misbehaves_is_told_with_its_own_words() {
 }
 
 #[test]
+fn a_run_that_cannot_be_set_up_does_not_end_the_series() {
+    let stage = Stage::for_one_user();
+    let iceperf = stage.fake_iceperf("echo cannot bind: port in use >&2; exit 3");
+    let series = ["run", "scenario.yaml", "again.yaml", "--out", "out", "--repeat", "2"];
+    let series = [&series[..], &["--tun", &stage.tun(), "--iceperf", &iceperf]].concat();
+    fs::copy(stage.path("scenario.yaml"), stage.path("again.yaml")).unwrap();
+    let told = stage.testbed(&[&series[..], &["--json"]].concat());
+    assert_eq!(told.code, Some(3), "{told:?}");
+    let runs = results(&told.stdout);
+    let seeds: Vec<&Value> = runs.iter().map(|run| &run["seed"]).collect();
+    assert_eq!(seeds, [7, 8, 7, 8]);
+    for run in &runs {
+        assert_eq!(run["valid"], false);
+        let why = run["invalid_why"].as_str().unwrap();
+        assert!(why.starts_with("the run did not start: ") && why.contains("port in use"), "{why}");
+        assert!(stage.path(run["run_dir"].as_str().unwrap()).join("results.json").is_file(), "{run}");
+    }
+    let told = stage.testbed(&series);
+    assert_eq!(told.stdout.matches("wifi-off-in-call: 0 of 2 runs valid").count(), 2, "{told:?}");
+    assert_eq!(told.stderr.matches("error: wifi-off-in-call, seed 8: cannot set the run up").count(), 2);
+}
+
+#[test]
+fn a_series_goes_on_after_a_run_that_never_started() {
+    let stage = Stage::for_one_user();
+    let (mark, real) = (stage.path("mark"), stage.path("iceperf"));
+    let (mark, real) = (mark.display(), real.display());
+    let fake = stage.path("fails-once");
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" != --version ] && mkdir {mark} 2>/dev/null && exit 3\nexec {real} \"$@\"\n"
+    );
+    fs::write(&fake, text).unwrap();
+    fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let told = stage.run(
+        &[&SHORT[..], &EXPECT, &["--repeat", "2", "--json", "--iceperf", &fake.display().to_string()]]
+            .concat(),
+    );
+    let runs = results(&told.stdout);
+    assert_eq!(runs.len(), 2, "{told:?}");
+    assert_eq!((&runs[0]["seed"], &runs[0]["valid"]), (&7.into(), &false.into()));
+    assert_valid_but_for_timing(&runs[1]);
+    assert_eq!(runs[1]["metrics"]["disturbances"][0]["how"], "multipath", "{told:?}");
+    assert!(matches!(told.code, Some(3 | 4)), "{told:?}");
+}
+
+#[test]
 fn without_a_tun_device_the_fix_is_told() {
     for stage in Stage::for_every_user() {
         for (tun, why) in [

@@ -55,7 +55,7 @@ pub(crate) struct Stage {
     turn: Rc<Turn>,
 }
 
-/// The right to run, which is given back at its end. Most runs sleep most of the time: two cores are enough for two.
+/// The right to run, which is given back at its end. Most runs sleep most of the time: two cores are enough for four.
 #[derive(Debug)]
 struct Turn(usize);
 
@@ -63,7 +63,7 @@ static TAKEN: Mutex<usize> = Mutex::new(0);
 static GIVEN_BACK: Condvar = Condvar::new();
 
 impl Turn {
-    const ALL: usize = 2;
+    const ALL: usize = 4;
 
     fn take(count: usize) -> Self {
         let is_full = |taken: &mut usize| *taken + count > Self::ALL;
@@ -130,8 +130,12 @@ impl Stage {
         fs::create_dir(stage.out()).unwrap();
         chown(stage.out(), owner, owner).unwrap();
         // Beside each other, where everybody may read them.
-        fs::copy(env!("CARGO_BIN_EXE_testbed"), stage.path("testbed")).unwrap();
-        fs::copy(iceperf(), stage.path("iceperf")).unwrap();
+        for (program, name) in [(Path::new(env!("CARGO_BIN_EXE_testbed")), "testbed"), (iceperf(), "iceperf")]
+        {
+            fs::copy(program, stage.path(name)).unwrap();
+            // Under a umask of 077 cargo makes programs for their owner alone.
+            fs::set_permissions(stage.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         fs::copy(root.join("scenarios/whatsapp/wifi-off-in-call.yaml"), stage.path("scenario.yaml")).unwrap();
         match owner {

@@ -5,8 +5,8 @@
 //!
 //! * Mappings that depend on the destination never keep the inside port, so there `preserved` is `random`.
 //! * What hairpins teaches no mapping before somebody owns the port that it is for, where the model's NAT gives it one as
-//!   to any other destination. So two hosts that foresee each other's ports never meet, and whether that is for
-//!   lack of hairpinning cannot be told.
+//!   to any other destination. So two hosts that foresee each other's ports rarely meet, and whether that is for
+//!   lack of hairpinning cannot be told, unless a repeated packet of one comes when the other's port has its owner.
 
 use crate::{Passed, Stage, finish, verdict::Verdict, verdict::word};
 use netmodel::{Dependence, Hairpinning, NatKind, NatSpec, PortAssignment};
@@ -68,7 +68,7 @@ pub(crate) fn run(stage: &Stage) -> Result<Passed, String> {
             Err(why) => wrong += &format!("{name}: {why}\n"),
             Ok(found) => {
                 for ((host, _, expected), (found, document)) in universe.probes.iter().zip(found) {
-                    if found != *expected {
+                    if !agrees(&found, expected, universe) {
                         wrong += &format!("{name}, {host}\n  is {expected}\n  found {found}\n{document}\n");
                     }
                 }
@@ -77,6 +77,14 @@ pub(crate) fn run(stage: &Stage) -> Result<Passed, String> {
     }
     let count = universes.iter().map(|universe| universe.probes.len()).sum();
     if wrong.is_empty() { Ok(Passed::Recognised(count)) } else { Err(wrong) }
+}
+
+/// Whether a verdict is the expected one; or, where hairpinning is expected to be inconclusive, whether it was seen and
+/// is there.
+fn agrees(found: &Verdict, expected: &Verdict, universe: &Universe) -> bool {
+    let seen = || Verdict { hairpinning: "external-source".into(), ..expected.clone() };
+    let may_be_seen = expected.hairpinning == "inconclusive" && universe.words.ends_with("--hairpin yes");
+    found == expected || (may_be_seen && *found == seen())
 }
 
 /// Why the kernel's NATs cannot be had here, if so.

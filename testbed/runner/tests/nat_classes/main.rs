@@ -158,6 +158,9 @@ impl Stage {
         let this = env::current_exe().expect("this binary has a path");
         fs::copy(this, stage.path("nat_classes")).expect("room for a copy of this binary");
         fs::copy(iceperf(), stage.path("iceperf")).expect("room for a copy of iceperf");
+        // Under a umask of 077 cargo makes programs for their owner alone.
+        everyone(&stage.path("nat_classes"), 0o755);
+        everyone(&stage.path("iceperf"), 0o755);
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../netns-scripts");
         let there = stage.path("netns-scripts");
         fs::create_dir(&there).expect("our own directory");

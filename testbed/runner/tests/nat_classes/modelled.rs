@@ -96,7 +96,7 @@ pub(crate) fn run(tun: &Path) -> ExitCode {
     let plan = plan(&cases);
     let relays = addresses(&plan);
     let metrics = BTreeMap::new();
-    let spec = LabSpec { plan, seed: 7, metrics, mtu: 1500, captures: BTreeMap::new() };
+    let spec = LabSpec { plan, seed: 7, metrics, mtu: 1500, captures: BTreeMap::new(), capture_limits: None };
     let lab = Lab::build(rights, spec, sink).expect("a lab");
     let mut relay = start_relay(&lab, &relays);
     let mut probers: Vec<_> = cases
