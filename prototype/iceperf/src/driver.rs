@@ -8,7 +8,7 @@ use crate::{
     console::Console,
     control::Control,
     events::Events,
-    evidence::Evidence,
+    evidence::{Evidence, Losses},
     failure::Failure,
     interfaces::{Change, Selection, Watcher},
     map, reach, route,
@@ -451,7 +451,10 @@ impl Driver {
                     self.peer.route_found(now, socket, to, route::find(&binding, &interface, to.ip()));
                 }
                 Output::KeyLog(line) => self.evidence.secret(&line)?,
-                Output::Qlog { connection, bytes } => self.evidence.trace(connection, &bytes)?,
+                Output::Qlog { connection, bytes } => {
+                    let since_zero = self.events.zero().map(|zero| now.saturating_duration_since(zero));
+                    self.evidence.trace(connection, since_zero, &bytes)?;
+                }
                 Output::Done(outcome) => {
                     self.outcome = Some(match &self.arm {
                         Some(arm) => arm.outcome(outcome),
@@ -584,6 +587,9 @@ impl Driver {
             Outcome::Refused { why } => ("refused", Some(why.clone())),
         };
         let now = self.now();
+        for (file, Losses { records, bytes }) in self.evidence.losses() {
+            self.record(now, EventKind::QlogLimited { file, records, bytes })?;
+        }
         self.record(now, EventKind::Stopped { why: word.to_owned() })?;
         self.console
             .finish(now, word, why)

@@ -46,6 +46,11 @@ impl Events {
         }
     }
 
+    /// Time zero, once it is known.
+    pub(crate) fn zero(&self) -> Option<Instant> {
+        self.zero
+    }
+
     /// Time zero is known: what was kept is written.
     pub(crate) fn set_zero(&mut self, zero: Instant) -> io::Result<()> {
         self.zero = Some(zero);

@@ -2,10 +2,11 @@
 
 use crate::{
     cli::{ClientArgs, CommonArgs, IceAgent, ServerArgs, turn_server},
-    evidence::Evidence,
+    evidence::{Evidence, Filter},
     failure::Failure,
     identity::{self, Identity, IdentityError},
     relay::password,
+    units::ByteSize,
     webrtc::{self, Meeting},
 };
 use peer::{CallRelays, CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Side, Ticket};
@@ -168,7 +169,9 @@ pub(crate) fn ticket(given: Option<&Ticket>, file: Option<&Path>) -> Result<Tick
 }
 
 fn evidence(args: &CommonArgs, role: &'static str) -> Result<Evidence, Failure> {
-    Evidence::open(args.key_log().as_deref(), args.qlog.as_deref(), role)
+    let around = args.qlog_limited.then(|| args.qlog_around.clone());
+    let filter = Filter::new(around, args.qlog_max.map(ByteSize::bytes));
+    Evidence::open(args.key_log().as_deref(), args.qlog.as_deref(), filter, role)
 }
 
 /// What client and server have in common: a call, until somebody ends it.

@@ -173,8 +173,26 @@ pub struct Manifest {
     pub clock_offset_ns: i64,
     /// See `clock_offset_ns`.
     pub clock_error_ns: u64,
+    /// Captures and logs of engines, and what they lack.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceSummary>,
     /// SHA-256 of every file, by its path inside the directory.
     pub sha256: BTreeMap<String, String>,
+}
+
+/// One capture or log of an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceSummary {
+    /// Path inside the run directory.
+    pub file: String,
+    /// full, limited or none.
+    pub mode: String,
+    /// Packets of which the end of the payload is missing.
+    pub packets_cut: u64,
+    /// Packets, or records of a qlog, that are missing.
+    pub packets_dropped: u64,
+    /// Bytes that are missing for both reasons.
+    pub bytes_dropped: u64,
 }
 
 /// What a host of the scenario was in this run.
@@ -270,6 +288,7 @@ mod tests {
             lateness: LatenessSummary::default(),
             clock_offset_ns: 0,
             clock_error_ns: 0,
+            evidence: vec![],
             sha256: BTreeMap::new(),
         }
     }

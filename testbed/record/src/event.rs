@@ -41,6 +41,16 @@ pub enum EventKind {
         why: String,
     },
 
+    /// The engine's log lacks something because its size is limited.
+    QlogLimited {
+        /// Name of the file.
+        file: String,
+        /// Records that were left out.
+        records: u64,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+
     /// The state of an interface as the kernel tells it.
     Interface {
         /// Kernel name.

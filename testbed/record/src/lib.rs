@@ -25,8 +25,8 @@ pub mod statistics;
 pub use blocking::{Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
 pub use command::Command;
 pub use directory::{
-    BlockSummary, DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RadioSummary,
-    RunDirectory, SCHEMA_VERSION,
+    BlockSummary, DirectoryError, EvidenceSummary, HostFacts, LatenessSummary, LinkSummary, Manifest,
+    RadioSummary, RunDirectory, SCHEMA_VERSION,
 };
 pub use event::{
     CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event,

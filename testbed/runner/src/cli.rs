@@ -122,6 +122,10 @@ pub(crate) struct RunArgs {
     /// Set a value of the scenario by its path, such as duration=25s
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+    /// How much to keep of captures and qlogs: full, limited or none [default: the scenario's, which is limited; its
+    /// key evidence.max is the size that they never exceed]
+    #[arg(long, value_name = "AMOUNT", value_parser = clap::builder::PossibleValuesParser::new(words::AMOUNTS.known))]
+    pub(crate) evidence: Option<String>,
     /// The iceperf to run [default: the one beside testbed, then the one in PATH]
     #[arg(long, value_name = "PATH")]
     pub(crate) iceperf: Option<PathBuf>,

@@ -68,7 +68,11 @@ struct Loaded {
 /// cannot be set up is reported and counted, and the series goes on; what would hold for every run (no iceperf, no
 /// rights, no place for results) ends it before the first.
 pub(crate) fn run(args: &RunArgs) -> Exit {
-    let Some(loaded) = load_all(&args.files, &args.set) else {
+    // After the others: the option is the last word.
+    let amount = args.evidence.iter().flat_map(|amount| ["captures", "qlog"].map(|kind| (kind, amount)));
+    let amount = amount.map(|(kind, amount)| format!("evidence.{kind}={amount}"));
+    let sets: Vec<String> = args.set.iter().cloned().chain(amount).collect();
+    let Some(loaded) = load_all(&args.files, &sets) else {
         if args.json {
             report::json(&[]);
         }
@@ -185,7 +189,10 @@ fn run_one(
     if let Ok(run) = &run {
         artefacts::write_results(&directory, &run.results)?;
     }
-    artefacts::seal(&order, &ended)?;
+    let losses = ended.report.as_ref().map(|report| report.captures.clone()).unwrap_or_default();
+    let events = run.as_ref().map(|run| run.events.as_slice()).unwrap_or_default();
+    let kept = evidence::summary(&scenario, &directory, &losses, events)?;
+    artefacts::seal(&order, &ended, kept.clone())?;
     Ok(match (failure.map(RunError::from), run) {
         (Some(error), run) => {
             eprintln!("the run directory is {}", directory.path().display());
@@ -197,6 +204,7 @@ fn run_one(
         }
         (None, Ok(run)) => {
             let exit = ended.signal.map_or_else(|| Exit::of(&run.results), Exit::Interrupted);
+            report::evidence(&scenario, &kept);
             Outcome { run: Some(run), exit, error: None }
         }
     })

@@ -7,6 +7,7 @@
 
 mod blocks;
 pub(crate) mod diagnostic;
+mod evidence;
 mod expect;
 mod hosts;
 mod impairments;
@@ -32,6 +33,7 @@ mod workload;
 mod yaml;
 
 pub(crate) use blocks::Block;
+pub(crate) use evidence::{Amount, Evidence};
 pub(crate) use expect::Expect;
 pub(crate) use hosts::Host;
 pub(crate) use links::{Link, phrase as link_phrase};
@@ -75,6 +77,7 @@ pub(crate) struct Scenario {
     pub(crate) servers: BTreeMap<String, Server>,
     pub(crate) peers: Peers,
     pub(crate) backends: Vec<Backend>,
+    pub(crate) evidence: Evidence,
     pub(crate) timeline: Vec<Step>,
     pub(crate) expect: Vec<Expect>,
 }
@@ -173,6 +176,10 @@ impl Scenario {
         let peers = table.require("peers", problems);
         let peers = peers.and_then(|node| Peers::read(node, &meeting, problems));
         let backends = read_backends(&table, problems);
+        let evidence = match table.get("evidence") {
+            Some(node) => Evidence::read(node, problems),
+            None => Some(Evidence::default()),
+        };
         let peers_are_deaf = peers.as_ref().is_some_and(|peers| peers.client.ice == IceAgent::WebrtcIce);
         let timeline = match table.get("timeline") {
             Some(node) => {
@@ -220,6 +227,7 @@ impl Scenario {
             servers,
             peers: peers?,
             backends: backends?,
+            evidence: evidence?,
             timeline: timeline?,
             expect: expect?,
         };

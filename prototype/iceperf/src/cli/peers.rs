@@ -214,6 +214,15 @@ pub(crate) struct CommonArgs {
     /// Write what QUIC does into a new file in this directory, as qlog (.sqlog); made if missing
     #[arg(long, value_name = "DIR", help_heading = "Evidence")]
     pub(crate) qlog: Option<PathBuf>,
+    /// Leave events of single packets out of the qlog, but for 5 s around the times of --qlog-around
+    #[arg(long, requires = "qlog", help_heading = "Evidence")]
+    pub(crate) qlog_limited: bool,
+    /// Time since the start around which the limited qlog has events of single packets (repeatable)
+    #[arg(long, value_name = "TIME", requires = "qlog_limited", value_parser = units::duration, help_heading = "Evidence")]
+    pub(crate) qlog_around: Vec<Duration>,
+    /// Size that the qlog does not exceed; what is left out is counted
+    #[arg(long, value_name = "SIZE", requires = "qlog", help_heading = "Evidence")]
+    pub(crate) qlog_max: Option<ByteSize>,
     #[command(flatten)]
     pub(crate) bed: BedArgs,
     /// Seed of everything that is drawn at random and is no secret (default: from the operating system)

@@ -8,8 +8,8 @@ use crate::scenario::{Block, Scenario, ServerKind, named_in_scenario};
 use lab::{Lateness, LinkReport};
 use netmodel::{BlockCount, Owner, RadioCounts};
 use record::{
-    BlockSummary, DirectoryError, HostFacts, LatenessSummary, LinkSummary, Manifest, RadioSummary, Results,
-    RunDirectory, SCHEMA_VERSION,
+    BlockSummary, DirectoryError, EvidenceSummary, HostFacts, LatenessSummary, LinkSummary, Manifest,
+    RadioSummary, Results, RunDirectory, SCHEMA_VERSION,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -46,7 +46,11 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 }
 
 /// Writes the manifest; nothing may be written after it.
-pub(crate) fn seal(order: &Order<'_>, ended: &Ended) -> Result<(), DirectoryError> {
+pub(crate) fn seal(
+    order: &Order<'_>,
+    ended: &Ended,
+    evidence: Vec<EvidenceSummary>,
+) -> Result<(), DirectoryError> {
     let reports = ended.report.iter();
     let links = reports.clone().flat_map(|report| &report.links);
     order.directory.seal(Manifest {
@@ -65,6 +69,7 @@ pub(crate) fn seal(order: &Order<'_>, ended: &Ended) -> Result<(), DirectoryErro
         // One machine, one clock.
         clock_offset_ns: 0,
         clock_error_ns: 0,
+        evidence,
         sha256: BTreeMap::new(),
     })
 }

@@ -197,7 +197,7 @@ impl Cast<'_> {
         }
         let folder = self.directory.host(host)?;
         arguments.extend(self.server_arguments(&folder, password)?);
-        arguments.extend(evidence::arguments(&folder));
+        arguments.extend(evidence::arguments(self.scenario, &folder));
         Ok(arguments)
     }
 

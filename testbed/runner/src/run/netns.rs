@@ -182,6 +182,7 @@ impl<'a> Stage<'a> {
             metrics: metrics(order),
             mtu: MTU,
             captures: evidence::captures(order.scenario, order.directory)?,
+            capture_limits: Some(evidence::capture_limits(order.scenario)),
         };
         let lab = Lab::build(rights, spec, sink)?;
         let lab_events = collect::read_lab(events, notes.clone())?;
@@ -234,6 +235,7 @@ impl<'a> Stage<'a> {
         let wall = jiff::Timestamp::now() + HEAD_START;
         let zero = now + HEAD_START;
         self.note(Note::Zero(zero));
+        self.lab.set_time_zero(zero);
         for child in &mut self.running {
             child.start(clock.monotonic_ns(zero))?;
         }

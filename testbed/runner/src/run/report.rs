@@ -4,11 +4,12 @@ use crate::{
     beside,
     compare::Run,
     console::{self, say},
-    scenario::{Scenario, format_duration},
+    scenario::{Scenario, format_byte_size, format_duration},
 };
+use netmodel::ByteSize;
 use record::{
-    BitRate, BulkMetrics, Direction, DisturbanceMetrics, How, Metrics, Millis, Results, RunDirectory,
-    statistics::median,
+    BitRate, BulkMetrics, Direction, DisturbanceMetrics, EvidenceSummary, How, Metrics, Millis, Results,
+    RunDirectory, statistics::median,
 };
 use serde::Serialize;
 
@@ -50,6 +51,21 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     expectations(&run.results);
     verdict(&run.results);
     say!("\nRun directory: {}", run.results.run_dir);
+}
+
+/// What captures and logs lack, on standard error: it is about the files and not about the result.
+pub(crate) fn evidence(scenario: &Scenario, files: &[EvidenceSummary]) {
+    let sum = |count: fn(&EvidenceSummary) -> u64| files.iter().map(count).sum::<u64>();
+    let (cut, dropped) = (sum(|file| file.packets_cut), sum(|file| file.packets_dropped));
+    if cut + dropped > 0 {
+        let missing = format_byte_size(ByteSize(sum(|file| file.bytes_dropped)));
+        let max = format_byte_size(scenario.evidence.max);
+        eprintln!(
+            "evidence: {cut} packets are cut and {dropped} packets or records left out of captures and qlogs \
+             ({missing}); all of them: --evidence full --set evidence.max={}",
+            if scenario.evidence.max.0 < 10_000_000_000 { "10GB" } else { max.as_str() }
+        );
+    }
 }
 
 /// All runs of a scenario together, of `wanted` that were asked for.

@@ -44,10 +44,14 @@ pub(crate) const SCENARIO: Vocabulary = words(
     "a key of a scenario",
     &[
         "scenario", "why", "answers", "seed", "duration", "hosts", "networks", "servers", "peers",
-        "backends", "timeline", "expect",
+        "backends", "evidence", "timeline", "expect",
     ],
     &["blocking"],
 );
+
+pub(crate) const EVIDENCE: Vocabulary = words("a key of evidence", &["captures", "qlog", "max"], &[]);
+
+pub(crate) const AMOUNTS: Vocabulary = words("an amount of evidence", &["full", "limited", "none"], &[]);
 
 pub(crate) const HOST: Vocabulary = words("a key of a host", &["interfaces"], &[]);
 

@@ -70,11 +70,77 @@ fn captures_of_noq_decrypt_on_the_first_path_and_agree_with_its_log_on_all() {
     }
 }
 
+/// Whatever is transferred, the files stay below their limit, can be read, and say what they lack; packets of the call
+/// are all there, and those of the transfer around the step.
+#[test]
+fn limited_evidence_stays_below_its_limit_and_keeps_the_call() {
+    let stage = Stage::for_one_user_alone();
+    let sets = [
+        "duration=10s",
+        "timeline.0.at=8s",
+        "expect=[]",
+        "evidence.max=3MB",
+        "peers.client.workload=[{call: {}}, {bulk: {direction: up, size: 400MB}}]",
+        "networks.home.link={delay: 4ms, rate: 100mbit}",
+    ];
+    let told = stage.run(&[&sets.map(|set| ["--set", set]).concat()[..], &["--json"]].concat());
+    let run = &results(&told.stdout)[0];
+    assert_valid_but_for_timing(run);
+    let directory = stage.path(run["run_dir"].as_str().unwrap());
+    let manifest: Value = serde_json::from_slice(&fs::read(directory.join("manifest.json")).unwrap()).unwrap();
+    let evidence = manifest["evidence"].as_array().unwrap();
+    let files: Vec<&str> = evidence.iter().map(|file| file["file"].as_str().unwrap()).collect();
+    assert_eq!(
+        files,
+        ["desktop/capture.pcapng", "laptop/capture.pcapng", "desktop/server.sqlog", "laptop/client.sqlog"]
+            .map(|file| format!("hosts/{file}"))
+    );
+    let size = |file: &str| fs::metadata(directory.join(file)).unwrap().len();
+    let all: u64 = files.iter().map(|file| size(file)).sum();
+    assert!(all <= 3_000_000, "{all} bytes");
+    assert!(told.stderr.contains("left out of captures and qlogs"), "{told:?}");
+    for file in evidence {
+        let count = |key: &str| file[key].as_u64().unwrap();
+        assert_eq!(file["mode"], "limited");
+        assert!(count("packets_dropped") > 0 && count("bytes_dropped") > 1_000_000, "{file}");
+        assert_eq!(count("packets_cut") > 0, file["file"].as_str().unwrap().ends_with("pcapng"), "{file}");
+    }
+    // Of both ends, what the call received is in the capture, by its size.
+    for (host, way) in [("laptop", "down"), ("desktop", "up")] {
+        let received = run["metrics"]["call"][way]["received"].as_u64().unwrap();
+        let capture = directory.join(format!("hosts/{host}/capture.pcapng"));
+        let small = tshark(&capture, "udp && frame.len < 200", &["frame.number"]).len() as u64;
+        assert!(small >= received, "{host}: {small} small packets of {received} of the call");
+        let times = tshark(&capture, "frame.len > 1000", &["frame.time_relative", "frame.cap_len"]);
+        assert!(times.iter().all(|row| row[1].parse::<u32>().unwrap() < 300), "large packets are cut");
+        assert!(times.iter().any(|row| row[0].parse::<f64>().unwrap() > 3.0), "some are around the step");
+    }
+    let log = log(&directory.join("hosts/laptop/client.sqlog"));
+    assert!(log.iter().any(|event| event["name"] == "quic:tuple_assigned"), "paths are there");
+    assert!(log.iter().any(|event| event["name"] == "quic:packet_sent"), "packets around the step are there");
+}
+
+#[test]
+fn without_evidence_there_are_no_captures_and_no_logs() {
+    let stage = Stage::for_one_user();
+    let sets = ["duration=3s", "timeline=[]", "expect=[]"].map(|set| ["--set", set]).concat();
+    let told = stage.run(&[&sets[..], &["--evidence", "none", "--json"]].concat());
+    let run = &results(&told.stdout)[0];
+    assert_valid_but_for_timing(run);
+    let directory = stage.path(run["run_dir"].as_str().unwrap());
+    for host in ["laptop", "desktop"] {
+        let files = fs::read_dir(directory.join("hosts").join(host)).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["stderr.log", "stdout.log"], "{host}");
+    }
+}
+
 /// Both ends' directories after a short call that loses WiFi.
 fn hosts_of_a_run(stage: &Stage, engine: &str) -> PathBuf {
     let engine = format!("peers.client.engine={engine}");
     let sets = ["duration=4s", "timeline.0.at=2s", "expect=[]", &engine].map(|set| ["--set", set]).concat();
-    let told = stage.run(&[&sets[..], &["--json"]].concat());
+    let told = stage.run(&[&sets[..], &["--evidence", "full", "--json"]].concat());
     let run = &results(&told.stdout)[0];
     assert_valid_but_for_timing(run);
     stage.path(run["run_dir"].as_str().unwrap()).join("hosts")

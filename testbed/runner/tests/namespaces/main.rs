@@ -272,7 +272,8 @@ fn a_run_that_cannot_be_set_up_does_not_end_the_series() {
     let stage = Stage::for_one_user();
     let iceperf = stage.fake_iceperf("echo cannot bind: port in use >&2; exit 3");
     let series = ["run", "scenario.yaml", "again.yaml", "--out", "out", "--repeat", "2"];
-    let series = [&series[..], &["--tun", &stage.tun(), "--iceperf", &iceperf]].concat();
+    let tun = stage.tun();
+    let series = [&series[..], &["--tun", &tun, "--iceperf", &iceperf]].concat();
     fs::copy(stage.path("scenario.yaml"), stage.path("again.yaml")).unwrap();
     let told = stage.testbed(&[&series[..], &["--json"]].concat());
     assert_eq!(told.code, Some(3), "{told:?}");
