@@ -42,8 +42,8 @@ Examples:
 
 Every option is explained by `iceperf client --help` and `iceperf server --help`.
 
-Sockets are bound to their interfaces: client and server must be on different hosts (or in \
-different network namespaces); loopback carries nothing.
+Sockets are bound to their interfaces: client and server are on different hosts (or in \
+different network namespaces), or on one host, over loopback.
 
 Exit codes: 0 done; 2 arguments; 3 this machine (rights, port, device); 5 peer unreachable; \
 6 refused (wrong fingerprint or secret)."

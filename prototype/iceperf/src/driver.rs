@@ -119,7 +119,7 @@ impl Signals {
 
 /// Runs a peer to its end. Needs the runtime.
 pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), Failure> {
-    let Setup { peer, role, offer, evidence, webrtc } = setup;
+    let Setup { peer, role, offer, evidence, one_host, webrtc } = setup;
     let selection = surroundings.selection.clone();
     let watcher = Watcher::new(selection).map_err(|error| machine("cannot watch the interfaces", error))?;
     check_selection(&surroundings.selection, &watcher)?;
@@ -146,7 +146,7 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
         reach: unbounded_channel(),
         outcome: None,
     };
-    let result = driver.open_and_run(offer).await;
+    let result = driver.open_and_run(offer, one_host).await;
     let closed = driver.close(result.is_err());
     // The first failure is the one to tell.
     let outcome = result?;
@@ -175,8 +175,14 @@ pub(crate) fn check_selection(selection: &Selection, watcher: &Watcher) -> Resul
 }
 
 impl Driver {
-    async fn open_and_run(&mut self, offer: Option<Offer>) -> Result<Outcome, Failure> {
+    async fn open_and_run(&mut self, offer: Option<Offer>, one_host: bool) -> Result<Outcome, Failure> {
         self.open().await?;
+        if one_host && self.arm.is_none() && self.outcome.is_none() {
+            self.open_loopback()?;
+        }
+        if self.bound.is_empty() && self.arm.is_none() {
+            tracing::warn!("no interface is up and has an address; waiting for one");
+        }
         if self.outcome.is_none() {
             self.announce(offer)?;
         }
@@ -192,17 +198,43 @@ impl Driver {
         while self.outcome.is_none() && self.sockets.retry_at().is_some() {
             self.turn().await?;
         }
-        if self.bound.is_empty() && self.arm.is_none() {
-            tracing::warn!("no interface is up and has an address; waiting for one");
-        }
         Ok(())
+    }
+
+    /// Sockets on loopback, for a peer on this host: the kernel delivers there what goes to one of its own addresses, and
+    /// sockets bound to other devices need not get it. They have the port of another socket, which the ticket tells, and
+    /// lead to loopback addresses only.
+    fn open_loopback(&mut self) -> Result<(), Failure> {
+        if self.bind != Bind::Device {
+            return Ok(());
+        }
+        let Some(mut loopback) = self.watcher.loopback() else { return Ok(()) };
+        if !self.bound.is_empty() {
+            loopback.addresses.retain(|ip| self.port_of_family(*ip).is_some());
+        }
+        if loopback.addresses.is_empty() {
+            return Ok(());
+        }
+        self.change_interface(Change::Changed(loopback));
+        self.carry_out()
+    }
+
+    /// The port of a socket of this family.
+    fn port_of_family(&self, ip: IpAddr) -> Option<u16> {
+        let alike = |bound: &&SocketAddr| bound.is_ipv4() == ip.is_ipv4() && !bound.ip().is_loopback();
+        self.bound.values().find(alike).map(SocketAddr::port)
     }
 
     fn announce(&mut self, offer: Option<Offer>) -> Result<(), Failure> {
         if let Some(offer) = offer {
             let addresses = match &self.arm {
                 Some(arm) => arm.addresses(),
-                None => self.bound.values().copied().collect(),
+                None => {
+                    let bound: Vec<SocketAddr> = self.bound.values().copied().collect();
+                    let (loopback, others): (Vec<_>, Vec<_>) =
+                        bound.into_iter().partition(|local| local.ip().is_loopback());
+                    if others.is_empty() { loopback } else { others }
+                }
             };
             let ticket = offer.ticket(addresses.into_iter())?;
             // What starts a server that way keeps its output, and the ticket is a secret.
@@ -467,6 +499,10 @@ impl Driver {
 
     fn binding(&mut self, socket: SocketId, interface: String, local: IpAddr, port: u16) -> Binding {
         match self.bind {
+            Bind::Device if local.is_loopback() => {
+                let port = self.port_of_family(local).unwrap_or(port);
+                Binding { interface: Some(interface), local: SocketAddr::new(local, port) }
+            }
             Bind::Device => Binding { interface: Some(interface), local: SocketAddr::new(local, port) },
             Bind::Address => Binding { interface: None, local: SocketAddr::new(local, port) },
             Bind::None => {
@@ -534,7 +570,11 @@ impl Driver {
                 self.peer.socket_opened(now, socket, local);
                 Ok(())
             }
-            Err(error) if self.phase == Phase::Opening && (error.port_in_use() || error.not_permitted()) => {
+            Err(error)
+                if self.phase == Phase::Opening
+                    && !error.binding.local.ip().is_loopback()
+                    && (error.port_in_use() || error.not_permitted()) =>
+            {
                 Err(refused_by_kernel(&error))
             }
             // Later on one interface less is no reason to end a call.

@@ -12,7 +12,7 @@ use crate::{
 use peer::{CallRelays, CallSpec, Peer, PeerConfig, RelayServer, Role, Secret, Side, Ticket};
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) offer: Option<Offer>,
     /// Where the evidence goes that the peer hands out.
     pub(crate) evidence: Evidence,
+    /// The other end may be on this host, so that loopback may lead to it.
+    pub(crate) one_host: bool,
     /// In the place of sockets, if webrtc-ice is to find the way.
     pub(crate) webrtc: Option<webrtc::Config>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn server(args: &ServerArgs) -> Result<Setup, Failure> {
     let evidence = evidence(&args.common, "server")?;
     let config =
         PeerConfig { duration: args.time, port: args.port, ..config(role, &evidence, &args.common)? };
-    Ok(Setup { peer: peer(config)?, role: "server", offer: Some(offer), evidence, webrtc })
+    Ok(Setup { peer: peer(config)?, role: "server", offer: Some(offer), evidence, one_host: true, webrtc })
 }
 
 /// `iceperf client`.
@@ -114,8 +116,15 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
     let ticket = match &webrtc {
         // To the peer there is only what webrtc-ice finds.
         Some(_) => Ticket { addresses: vec![webrtc::SERVER], rendezvous: vec![], ..ticket },
-        None => ticket,
+        None => Ticket { addresses: with_loopback(ticket.addresses, &own_addresses()), ..ticket },
     };
+    let one_host = ticket.addresses.iter().any(|address| address.ip().is_loopback()) && webrtc.is_none();
+    if one_host && !args.common.interfaces.is_empty() {
+        tracing::warn!(
+            "the server seems to be on this host, and --interface leaves loopback out: if no path is found, leave \
+             --interface out at both ends"
+        );
+    }
     let config = config(Role::Client { ticket }, &evidence, &args.common)?;
     let config = PeerConfig {
         call: config.call.filter(|_| args.calls()),
@@ -126,7 +135,34 @@ pub(crate) fn client(args: &ClientArgs) -> Result<Setup, Failure> {
         port: args.cport,
         ..config
     };
-    Ok(Setup { peer: peer(config)?, role: "client", offer: None, evidence, webrtc })
+    Ok(Setup { peer: peer(config)?, role: "client", offer: None, evidence, one_host, webrtc })
+}
+
+/// A server whose address is one of ours may be on this host. The kernel then delivers on loopback, where a socket that is
+/// bound to another device need not get anything, and the server listens at its ports there, too. Another host may hold
+/// the same address (as bridges of containers do), so the addresses of the ticket stay.
+fn with_loopback(addresses: Vec<SocketAddr>, own: &[IpAddr]) -> Vec<SocketAddr> {
+    let is_ours = |address: &&SocketAddr| own.contains(&address.ip());
+    let loopback = |address: &SocketAddr| {
+        let ip: IpAddr = match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        SocketAddr::new(ip, address.port())
+    };
+    let mut here: Vec<SocketAddr> = addresses.iter().filter(is_ours).map(loopback).collect();
+    here.retain(|address| !addresses.contains(address));
+    here.into_iter().chain(addresses).collect()
+}
+
+/// The addresses of this host; none if the kernel does not say.
+fn own_addresses() -> Vec<IpAddr> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return vec![] };
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    all.filter_map(|interface| interface.address.and_then(ip)).collect()
 }
 
 /// What webrtc-ice is told, if it is to find the way. Peers that have a rendezvous server meet there.
@@ -309,6 +345,22 @@ mod tests {
         assert!(fitting(ticket(), &Ticket { fingerprint: Fingerprint([9; 32]), ..ticket() }).is_err());
         let elsewhere = vec!["192.0.2.8:3478".parse().unwrap()];
         assert!(fitting(ticket(), &Ticket { rendezvous: elsewhere, ..ticket() }).is_err());
+    }
+
+    #[test]
+    fn loopback_is_tried_only_for_a_server_that_has_an_address_of_ours() {
+        let parse =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let own: Vec<IpAddr> =
+            ["127.0.0.1", "192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).to_vec();
+        let elsewhere = parse(&["192.0.2.2:7", "[2001:db8::2]:8"]);
+        assert_eq!(with_loopback(elsewhere.clone(), &own), elsewhere);
+        assert_eq!(
+            with_loopback(parse(&["192.0.2.1:7", "[2001:db8::1]:8", "192.0.2.2:9"]), &own),
+            parse(&["127.0.0.1:7", "[::1]:8", "192.0.2.1:7", "[2001:db8::1]:8", "192.0.2.2:9"])
+        );
+        let loopback = parse(&["127.0.0.1:7"]);
+        assert_eq!(with_loopback(loopback.clone(), &own), loopback);
     }
 
     #[test]

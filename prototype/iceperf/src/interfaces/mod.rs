@@ -83,7 +83,7 @@ pub(crate) enum NameError {
     #[error("the kind is missing: write lan, wifi or cellular, as in {0}=wifi")]
     NoKind(String),
     /// Never usable.
-    #[error("lo is loopback: peers reach each other over real interfaces (or veth, TUN) only")]
+    #[error("lo is loopback: it is used by itself when both ends are on this host; leave --interface out")]
     Loopback,
 }
 
@@ -188,6 +188,11 @@ impl Watcher {
     /// The state that has been told so far: at first, what there is.
     pub(crate) fn interfaces(&self) -> &BTreeMap<String, Interface> {
         &self.told
+    }
+
+    /// Loopback, if it is up and the user named no interfaces.
+    pub(crate) fn loopback(&self) -> Option<Interface> {
+        self.table.loopback().filter(|_| self.selection.named.is_empty())
     }
 
     /// All interfaces there are, also those not asked for; for an error message.

@@ -16,7 +16,7 @@ use netlink_packet_route::{
 use record::InterfaceKind;
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// Everything that the kernel said so far.
@@ -79,6 +79,14 @@ impl Table {
     pub(crate) fn interfaces(&self) -> BTreeMap<String, Interface> {
         let visible = self.links.iter().filter(|(_, link)| !link.loopback);
         visible.map(|(index, link)| (link.device.name.clone(), self.interface(*index, link))).collect()
+    }
+
+    /// Loopback with its addresses, if it is up.
+    pub(crate) fn loopback(&self) -> Option<Interface> {
+        let (index, link) = self.links.iter().find(|(_, link)| link.loopback && link.up)?;
+        let known = self.addresses.get(index).map(Vec::as_slice).unwrap_or_default();
+        let addresses = known.iter().map(|address| address.ip).filter(|ip| is_host_loopback(*ip)).collect();
+        Some(Interface { addresses, ..self.interface(*index, link) })
     }
 
     /// Which of them are not to be used unless the user asks for them, and why.
@@ -252,6 +260,11 @@ fn may_be_bound(ip: IpAddr) -> bool {
     }
 }
 
+/// 127.0.0.1 or ::1: both ends on one host know them without being told.
+fn is_host_loopback(ip: IpAddr) -> bool {
+    ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST)
+}
+
 /// fec0::/10, deprecated by RFC 3879; RFC 8445 section 5.1.1.1 excludes it.
 fn is_site_local(ip: Ipv6Addr) -> bool {
     ip.segments()[0] & 0xffc0 == 0xfec0
@@ -335,6 +348,19 @@ mod tests {
         let expected = ["192.0.2.2", "192.0.2.3", "2001:db8::77", "2001:db8::2", "fd00::2"];
         assert_eq!(interfaces["eth0"].addresses, expected.map(|ip| ip.parse::<IpAddr>().unwrap()));
         assert!(!interfaces.contains_key("lo"));
+    }
+
+    #[test]
+    fn loopback_is_apart_from_the_interfaces_and_has_the_addresses_that_every_host_knows() {
+        let mut table = table();
+        for ip in ["127.0.0.1", "127.0.0.2", "::1", "192.0.2.77"] {
+            table.apply(&RouteNetlinkMessage::NewAddress(address(1, ip, PERMANENT)), lan);
+        }
+        let addresses = ["127.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        assert_eq!(table.loopback().unwrap().addresses, addresses);
+        let down = link(1, "lo", LinkFlags::Loopback);
+        table.apply(&RouteNetlinkMessage::NewLink(down), lan);
+        assert_eq!(table.loopback(), None);
     }
 
     #[test]

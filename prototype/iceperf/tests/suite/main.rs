@@ -8,6 +8,7 @@ mod discovery;
 mod evidence;
 mod lab;
 mod mimic;
+mod one_host;
 mod refusals;
 mod transfers;
 #[cfg(feature = "webrtc-ice")]

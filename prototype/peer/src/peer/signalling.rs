@@ -86,7 +86,9 @@ impl Peer {
     /// relayed, although these are the worst: they may be the only ones that lead anywhere.
     fn described_candidates(&self) -> Vec<DescribedCandidate> {
         const RELAYED: usize = 6;
-        let mut candidates: Vec<_> = self.agent.told_candidates().collect();
+        // RFC 8445 section 5.1.1.1: no loopback addresses. A peer on this host has them from its ticket alone.
+        let leaves = |candidate: &&ice::LocalCandidate| !candidate.address.ip().is_loopback();
+        let mut candidates: Vec<_> = self.agent.told_candidates().filter(leaves).collect();
         candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
         let (mut relayed, mut direct): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|candidate| candidate.kind == ice::CandidateKind::Relay);
@@ -138,7 +140,10 @@ impl Peer {
         let servers = signalling.servers().to_vec();
         let sockets: Vec<_> = self.sockets.bound().collect();
         for server in servers {
-            for (socket, _) in sockets.iter().filter(|(_, local)| local.is_ipv4() == server.is_ipv4()) {
+            let leads_there = |local: &SocketAddr| {
+                local.is_ipv4() == server.is_ipv4() && local.ip().is_loopback() == server.ip().is_loopback()
+            };
+            for (socket, _) in sockets.iter().filter(|(_, local)| leads_there(local)) {
                 let (socket, bytes) = (*socket, message.clone());
                 self.put_out(Transmit { socket, to: server, ecn: None, segment_size: None, bytes });
             }
