@@ -1,7 +1,7 @@
 # make demo   WiFi goes off in a call: the timeline, the interruption, and how it compares with WhatsApp
 # make build  both programs with every engine, in target/release: some ten minutes, half of them for BoringSSL
 # make test   everything that is checked: format, lints, documentation, tests (namespaces as root and as a user)
-# make fuzz   SECONDS=30 for each parser of foreign bytes (part of `make test`)
+# make fuzz   SECONDS=30 for each parser of foreign bytes; `make test` replays what was learnt so
 # make test-long   hours of jitter and of fading radio links in virtual time, without a false alarm; TESTBED_TRACES=DIR
 #             adds Mahimahi traces, pairs of NAME.down and NAME.up. Then CASES=300 of every property of the ICE agent
 # make bench  the figures of the README and of the lab's documents, measured on this machine
@@ -48,7 +48,6 @@ test:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	@testbed/run-tests
-	@testbed/fuzz --seconds $(SECONDS)
 
 fuzz:
 	@testbed/setup build

@@ -139,7 +139,7 @@ impl Unit {
     }
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, feature = "fuzzing"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     if let Some(unit) = Unit::from_bytes(bytes) {
         let again = Unit::from_bytes(&unit.to_bytes()).expect("a unit");

@@ -60,7 +60,7 @@ impl Reader {
 }
 
 /// A stream in two pieces.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, feature = "fuzzing"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     let (mut whole, mut cut) = (Reader::default(), Reader::default());
     let (first, rest) = bytes.split_at(bytes.len() / 2);

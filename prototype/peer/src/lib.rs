@@ -40,7 +40,7 @@ mod sockets;
 mod ticket;
 
 /// Entry points for fuzzing.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, feature = "fuzzing"))]
 pub mod fuzzing {
     /// What the other end of a transfer may say: every input is a datagram, or a stream's number and some of its bytes.
     pub fn object<'input>(inputs: impl Iterator<Item = &'input [u8]>) {

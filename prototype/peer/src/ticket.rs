@@ -112,7 +112,7 @@ impl Ticket {
 }
 
 /// Any text, and any content behind a checksum that is right.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, feature = "fuzzing"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     let _ = std::str::from_utf8(bytes).map(str::parse::<Ticket>);
     if let Ok(ticket) = Ticket::from_content(bytes) {

@@ -1,7 +1,7 @@
 //! A script of datagrams for an agent. Each begins with a header of five bytes: time to wait, socket and
 //! source, whether to complete it with a valid integrity, how its relay wraps it or what that answers, length; so
 //! that what lies behind authentication is reached as well, of the other agent and of the relay.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -130,7 +130,7 @@ fn started_agent(now: Instant, local: Credentials, remote: Credentials) -> Agent
 const RELAY: ([u8; 4], u16) = ([192, 0, 2, 6], 2);
 
 fn peer(place: u8) -> SocketAddr {
-    if place % 2 == 0 {
+    if place.is_multiple_of(2) {
         ([192, 0, 2, 2 + place], 2).into()
     } else {
         ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2 + u16::from(place)], 2).into()

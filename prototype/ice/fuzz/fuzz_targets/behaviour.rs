@@ -1,7 +1,7 @@
 //! A script of what servers and strangers answer a prober. Each entry begins with a header of four bytes: time to wait,
 //! socket and source, what it answers and how, length; so that what lies behind a right transaction id is reached as
 //! well.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

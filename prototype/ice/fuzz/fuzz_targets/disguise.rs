@@ -1,5 +1,5 @@
 //! Any bytes in any disguise: what is taken off can be put on again.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ice::Rung;
 use libfuzzer_sys::fuzz_target;

@@ -2,7 +2,7 @@
 //! to wait, who sends by which address, what, what kind of seal and attributes, length; so that what lies behind the
 //! right key and the current nonce is reached as well. Nobody gets anything for nothing: who shows no key gets one
 //! answer at most, not much longer than what he sent, and has no socket opened.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

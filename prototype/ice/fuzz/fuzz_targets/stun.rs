@@ -1,5 +1,5 @@
 //! Whatever the bytes, the codec answers every question about them.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ice::stun::{Key, Message, is_stun};
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,6 @@
 //! Whatever the bytes, the reader of WhatsApp's messages answers every question about them, what it read can be written
 //! again, and a relay that they are sent to lets nobody in.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
 //! Whatever the other end of a transfer says, in datagrams and on streams: no panic, and bounded memory.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use libfuzzer_sys::fuzz_target;
 

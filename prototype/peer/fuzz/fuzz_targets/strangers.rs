@@ -1,11 +1,11 @@
 //! Whatever arrives at a waiting peer, at a rendezvous server, or as a ticket: no panic, and no word to the sender
 //! beyond what a refusal allows.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use libfuzzer_sys::fuzz_target;
 use peer::{
-    EngineKind, Evidence, Fingerprint, Interface, InterfaceChange, InterfaceKind, Output, Peer, PeerConfig, Policy, Role, Secret,
-    SocketId, Ticket, rendezvous::Server,
+    EngineKind, Evidence, Fingerprint, Interface, InterfaceChange, InterfaceKind, Output, Peer, PeerConfig,
+    Policy, Role, Secret, SocketId, Ticket, rendezvous::Server,
 };
 use std::{
     net::SocketAddr,

@@ -80,7 +80,7 @@ pub(crate) enum Violation {
 }
 
 /// Whatever another end may say, to a receiver and to a sender: nothing panics, and what is kept stays bounded.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
 pub(crate) fn fuzz<'input>(inputs: impl Iterator<Item = &'input [u8]>) {
     #[expect(clippy::disallowed_methods, reason = "an epoch; nothing depends on which")]
     let now = std::time::Instant::now();
@@ -106,10 +106,10 @@ pub(crate) fn fuzz<'input>(inputs: impl Iterator<Item = &'input [u8]>) {
     }
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
 struct Sink(u64);
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
 impl Streams for Sink {
     fn open(&mut self) -> Option<Stream> {
         self.0 += 1;

@@ -91,7 +91,7 @@ impl Receiver {
     }
 
     /// Bytes in memory.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "fuzzing"))]
     pub(super) fn kept(&self) -> usize {
         self.waiting.values().map(Vec::len).sum()
     }

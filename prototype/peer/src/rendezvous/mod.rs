@@ -14,7 +14,7 @@ mod wire;
 
 pub use client::{Client, Dropped, MAX_CANDIDATES};
 pub use server::{Answer, Counts, Server};
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, feature = "fuzzing"))]
 pub(crate) use wire::fuzz;
 pub(crate) use wire::is_rendezvous;
 pub use wire::{DescribedCandidate, Description, Version};

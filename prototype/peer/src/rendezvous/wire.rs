@@ -189,7 +189,7 @@ impl Message {
 }
 
 /// Messages of both sides, and descriptions as they come out of their seal.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, feature = "fuzzing"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     if let Some(message) = Message::from_bytes(bytes)
         && let Some(again) = message.to_bytes()

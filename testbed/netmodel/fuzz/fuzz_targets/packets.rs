@@ -1,5 +1,5 @@
 //! Whatever packets the hosts send, the model carries or drops them: no panic, and nothing left under way in the end.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use libfuzzer_sys::fuzz_target;
 use netmodel::{

@@ -1,6 +1,6 @@
 //! Whatever bytes a trace file holds, it is a trace or an error with a line; a trace survives the way to text and back,
 //! and a link that it paces delivers everything.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use libfuzzer_sys::fuzz_target;
 use netmodel::{

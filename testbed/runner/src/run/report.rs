@@ -6,7 +6,6 @@ use crate::{
     console::{self, say},
     scenario::{Scenario, format_byte_size, format_duration},
 };
-use netmodel::ByteSize;
 use record::{
     BitRate, BulkMetrics, Direction, DisturbanceMetrics, EvidenceSummary, How, Metrics, Millis, Results,
     RunDirectory, statistics::median,
@@ -58,11 +57,11 @@ pub(crate) fn evidence(scenario: &Scenario, files: &[EvidenceSummary]) {
     let sum = |count: fn(&EvidenceSummary) -> u64| files.iter().map(count).sum::<u64>();
     let (cut, dropped) = (sum(|file| file.packets_cut), sum(|file| file.packets_dropped));
     if cut + dropped > 0 {
-        let missing = format_byte_size(ByteSize(sum(|file| file.bytes_dropped)));
+        let missing = sum(|file| file.bytes_dropped).div_ceil(1_000_000);
         let max = format_byte_size(scenario.evidence.max);
         eprintln!(
             "evidence: {cut} packets are cut and {dropped} packets or records left out of captures and qlogs \
-             ({missing}); all of them: --evidence full --set evidence.max={}",
+             ({missing} MB); all of them: --evidence full --set evidence.max={}",
             if scenario.evidence.max.0 < 10_000_000_000 { "10GB" } else { max.as_str() }
         );
     }
