@@ -4,7 +4,10 @@ use crate::{
     scenes::stage_with,
     support::{Stage, is_silent, receive},
 };
-use lab::{LabChange, LabError, LabSpec, Lateness, capture::embed_secrets};
+use lab::{
+    LabChange, LabError, LabSpec, Lateness,
+    capture::{CaptureLimits, embed_secrets},
+};
 use nix::{
     sys::{
         resource::{Resource, setrlimit},
@@ -140,15 +143,24 @@ fn tshark(arguments: &[&str], path: &Path) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The same steady traffic without and with captures: figures only, since a busy machine is late anyway.
+/// The same steady traffic without captures, with, and with limited ones: figures only, since a busy machine is late
+/// anyway.
 pub(crate) fn cost(tun: &Path) {
     const PACKETS: u32 = 6_000;
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let rights = [(); 2].map(|()| lab::acquire(tun).expect("rights"));
+    let rights = [(); 3].map(|()| lab::acquire(tun).expect("rights"));
     let captured = files(directory.path(), &["laptop", "desktop", "meet"]);
-    for (rights, captures) in rights.into_iter().zip([BTreeMap::new(), captured.clone()]) {
-        let what = if captures.is_empty() { "without" } else { "with" };
-        let stage = Stage::with_captures(rights, captures);
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let cut = files(elsewhere.path(), &["laptop", "desktop", "meet"]);
+    let limits = CaptureLimits { max_bytes: 1_000_000, cut: true, steps: vec![Duration::from_secs(1)] };
+    let cases = [
+        ("without", BTreeMap::new(), None),
+        ("with", captured.clone(), None),
+        ("with limited", cut.clone(), Some(limits)),
+    ];
+    for (rights, (what, captures, limits)) in rights.into_iter().zip(cases) {
+        let stage = Stage::with_captures(rights, captures, limits);
+        stage.lab.set_time_zero(Instant::now());
         let (laptop, desktop) =
             (stage.socket("laptop", "wlan0", false), stage.socket("desktop", "wlan0", false));
         let to = desktop.local_addr().unwrap();
@@ -175,6 +187,8 @@ pub(crate) fn cost(tun: &Path) {
     let sent = packets(&captured["laptop"]).iter().filter(|packet| packet.payload.is_some()).count();
     let received = packets(&captured["desktop"]).iter().filter(|packet| packet.payload.is_some()).count();
     assert_eq!((sent, received), (PACKETS as usize, PACKETS as usize));
+    let size = |path: &PathBuf| fs::metadata(path).expect("a capture").len();
+    assert!(cut.values().map(size).sum::<u64>() <= 1_000_000, "limits are kept");
 }
 
 pub(crate) fn failure(tun: &Path) {

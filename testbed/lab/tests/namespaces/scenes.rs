@@ -95,7 +95,7 @@ pub(crate) fn stage(tun: &Path) -> Stage {
 /// With captures of these hosts.
 pub(crate) fn stage_with(tun: &Path, captures: BTreeMap<String, PathBuf>) -> Stage {
     match lab::acquire(tun) {
-        Ok(rights) => Stage::with_captures(rights, captures),
+        Ok(rights) => Stage::with_captures(rights, captures, None),
         Err(error) => panic!("this machine cannot run the test: {error}"),
     }
 }

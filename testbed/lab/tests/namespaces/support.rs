@@ -1,6 +1,6 @@
 //! What scenes share: a small internet, sockets inside its hosts, children.
 
-use lab::{Child, ChildSpec, Lab, LabEvent, LabSpec, Rights};
+use lab::{Child, ChildSpec, Lab, LabEvent, LabSpec, Rights, capture::CaptureLimits};
 use netmodel::{
     HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NatSpec, NetworkSpec, Plan, PortId, ServerSpec,
     Topology,
@@ -66,10 +66,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(rights: Rights) -> Self {
-        Self::with_captures(rights, BTreeMap::new())
+        Self::with_captures(rights, BTreeMap::new(), None)
     }
 
-    pub(crate) fn with_captures(rights: Rights, captures: BTreeMap<String, PathBuf>) -> Self {
+    pub(crate) fn with_captures(
+        rights: Rights,
+        captures: BTreeMap<String, PathBuf>,
+        capture_limits: Option<CaptureLimits>,
+    ) -> Self {
         let metrics =
             [("wlan0", 200), ("wwan0", 600)].map(|(name, metric)| (("laptop".into(), name.into()), metric));
         let (sink, events) = mpsc::channel();
@@ -79,7 +83,7 @@ impl Stage {
             metrics: metrics.into_iter().collect(),
             mtu: 1500,
             captures,
-            capture_limits: None,
+            capture_limits,
         };
         let lab = Lab::build(rights, spec, sink).expect("a lab");
         let doors = ["laptop", "desktop", "meet"].map(|host| (host, wait_for_ever(&lab, host)));
