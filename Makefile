@@ -46,6 +46,7 @@ test:
 	cargo fmt --all --check
 	@testbed/check-dependencies
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	@testbed/run-tests
 
