@@ -139,7 +139,43 @@ struct Stage<'a> {
     ready: BTreeSet<String>,
     /// Hosts whose processes write nothing more.
     closed: BTreeSet<String>,
-    invalid_why: Option<String>,
+    faults: Faults,
+}
+
+/// Why a run is invalid.
+#[derive(Debug, Default)]
+struct Faults {
+    reasons: Vec<String>,
+    interrupted: bool,
+}
+
+/// Begins the reasons that spoil figures and leave the run what it is.
+const TIMING: &str = "timing:";
+
+impl Faults {
+    fn add(&mut self, why: String) {
+        if !self.interrupted && !self.reasons.contains(&why) {
+            self.reasons.push(why);
+        }
+    }
+
+    /// What follows a signal is its consequence: whoever interrupts a run from a terminal ends all of its processes.
+    fn interrupt(&mut self, signal: u8) {
+        self.add(format!("interrupted by {}", signal_name(signal)));
+        self.interrupted = true;
+    }
+
+    /// Whether going on is pointless.
+    fn end_the_run(&self) -> bool {
+        self.reasons.iter().any(|why| !why.starts_with(TIMING))
+    }
+
+    /// All of them, each kind in order of time: first what is not timing, which may be its consequence and hides nothing.
+    fn text(&self) -> Option<String> {
+        let (timing, others): (Vec<_>, Vec<_>) = self.reasons.iter().partition(|why| why.starts_with(TIMING));
+        let all: Vec<&str> = others.into_iter().chain(timing).map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 /// What is known when nothing runs any more.
@@ -163,7 +199,7 @@ enum Woken {
     Due,
     /// What was waited for is the case.
     Done,
-    /// Something has made going on pointless; it is in `invalid_why`.
+    /// Something has made going on pointless; it is among the faults.
     Failed,
     Signal(u8),
 }
@@ -197,7 +233,7 @@ impl<'a> Stage<'a> {
             lab_events,
             ready,
             closed,
-            invalid_why: None,
+            faults: Faults::default(),
         };
         let cast = Cast {
             scenario: order.scenario,
@@ -227,7 +263,7 @@ impl<'a> Stage<'a> {
             Woken::Done if self.closed.is_empty() => {}
             Woken::Done => return Err(self.why_ended()?),
             Woken::Due => return Err(SetUpError::NotReady { names: self.not_ready() }),
-            Woken::Failed => return Err(SetUpError::Record(self.invalid_why.take().unwrap_or_default())),
+            Woken::Failed => return Err(SetUpError::Record(self.faults.text().unwrap_or_default())),
             Woken::Signal(signal) => return Err(SetUpError::Interrupted(signal)),
         }
         let clock = Clock::now().map_err(io::Error::from)?;
@@ -259,7 +295,7 @@ impl<'a> Stage<'a> {
     fn play(mut self, started: Started) -> Ended {
         let signal = match self.follow_timeline(started.zero) {
             Woken::Signal(signal) => {
-                self.invalidate(format!("interrupted by {}", signal_name(signal)));
+                self.faults.interrupt(signal);
                 Some(signal)
             }
             _ => None,
@@ -339,7 +375,7 @@ impl<'a> Stage<'a> {
             while let Some(notice) = self.notices.next() {
                 self.handle(notice);
             }
-            if self.invalid_why.as_ref().is_some_and(|why| !why.starts_with("timing:")) {
+            if self.faults.end_the_run() {
                 return Woken::Failed;
             }
             if done(self) {
@@ -400,15 +436,13 @@ impl<'a> Stage<'a> {
         let (peers, servers) = running.into_iter().partition(|child| child.part.is_peer());
         self.stop_all(peers);
         self.stop_all(servers);
-        let Self { order, lab, notes, mut notices, recorder, lab_events, mut invalid_why, .. } = self;
+        let Self { order, lab, notes, mut notices, recorder, lab_events, mut faults, .. } = self;
         let report = lab.finish();
         // With the lab the sender of its events is gone, and with us the last sender of notes.
         drop(notes);
         let lab_events = lab_events.join();
         let written = recorder.join();
-        let mut add = |why: String| {
-            invalid_why.get_or_insert(why);
-        };
+        let mut add = |why: String| faults.add(why);
         while let Some(notice) = notices.next() {
             if let Notice::Failed(why) = notice {
                 add(why);
@@ -425,7 +459,7 @@ impl<'a> Stage<'a> {
         if let Err(error) = evidence::embed(order.scenario, order.directory) {
             add(format!("record: {error}"));
         }
-        Stopped { report: report.ok(), written: written.ok(), invalid_why }
+        Stopped { report: report.ok(), written: written.ok(), invalid_why: faults.text() }
     }
 
     fn stop_all(&mut self, mut children: Vec<Running>) {
@@ -443,9 +477,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The first reason stays: what follows is often its consequence.
     fn invalidate(&mut self, why: String) {
-        self.invalid_why.get_or_insert(why);
+        self.faults.add(why);
     }
 
     /// The recorder outlives all notes.
@@ -615,4 +648,28 @@ fn outside_the_model(report: &LabReport) -> Option<String> {
 fn signal_name(signal: u8) -> String {
     let known = nix::sys::signal::Signal::try_from(i32::from(signal));
     known.map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_step_hides_no_other_fault() {
+        let mut faults = Faults::default();
+        assert_eq!(faults.text(), None);
+        faults.add("timing: step 1 was applied 300 ms late".into());
+        assert!(!faults.end_the_run());
+        faults.add("laptop (iceperf client) ended early (signal 9)".into());
+        faults.add("timing: step 2 was applied 200 ms late".into());
+        faults.add("timing: step 1 was applied 300 ms late".into());
+        assert!(faults.end_the_run());
+        assert_eq!(
+            faults.text().as_deref(),
+            Some(
+                "laptop (iceperf client) ended early (signal 9); timing: step 1 was applied 300 ms late; timing: step 2 \
+                 was applied 200 ms late"
+            )
+        );
+    }
 }
