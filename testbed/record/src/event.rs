@@ -4,7 +4,8 @@ mod words;
 
 pub use words::{
     CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Family,
-    IceRole, InterfaceKind, PairState, PathState, PathStatus, RelayNews, StopReason, WorkloadKind,
+    IceRole, InterfaceKind, MappedProtocol, PairState, PathState, PathStatus, RelayNews, StopReason,
+    WorkloadKind,
 };
 
 use serde::{Deserialize, Serialize};
@@ -525,7 +526,10 @@ pub enum EventKind {
     Mapping {
         /// Network of the scenario.
         network: String,
-        /// Inside address.
+        /// What is mapped; null in older records.
+        #[serde(default)]
+        protocol: Option<MappedProtocol>,
+        /// Inside address; the port is the identifier for ICMP echo.
         inside: SocketAddr,
         /// Outside address; the same as inside for a firewall.
         outside: SocketAddr,

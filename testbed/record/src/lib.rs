@@ -30,8 +30,8 @@ pub use directory::{
 };
 pub use event::{
     CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event,
-    EventKind, Family, IceRole, InterfaceKind, PairState, PathState, PathStatus, RelayNews, StopReason,
-    WorkloadKind,
+    EventKind, Family, IceRole, InterfaceKind, MappedProtocol, PairState, PathState, PathStatus, RelayNews,
+    StopReason, WorkloadKind,
 };
 pub use expectation::{BitRate, Expectation, Percent};
 pub use fold::{LATE_AFTER, LinkRates, RunFacts};

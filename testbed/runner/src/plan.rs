@@ -149,7 +149,10 @@ fn addresses(port: Option<&Port>) -> Vec<String> {
 
 /// Those of the timeline, between the start and the end.
 fn steps(scenario: &Scenario) -> Vec<PlannedStep> {
-    let start = format!("both peers start ICE, then {}", sent(scenario.peers.client.workload));
+    let start = match sent(scenario.peers.client.workload) {
+        sent if sent.is_empty() => "both peers start ICE".to_owned(),
+        sent => format!("both peers start ICE, then {sent}"),
+    };
     let step = |at: std::time::Duration, what: String| PlannedStep { at_ms: at.into(), what };
     let timeline = scenario.timeline.iter().map(|done| {
         let detail = done.action.detail().map(|detail| format!(": {detail}"));
@@ -173,7 +176,8 @@ fn sent(workload: Workload) -> String {
             .map_or("bulk to the end".to_owned(), |size| format!("bulk of {}", format_byte_size(size)));
         format!("{size} {way}")
     });
-    call.into_iter().chain(bulk).collect::<Vec<_>>().join(" and ")
+    let probe = workload.probe.map(|_| "a probe of what is blocked in between".to_owned());
+    call.into_iter().chain(bulk).chain(probe).collect::<Vec<_>>().join(" and ")
 }
 
 fn show(planned: &Planned<'_>) {

@@ -90,6 +90,12 @@ fn a_plan_tells_topology_addresses_and_steps() {
     assert_eq!(plan["hosts"]["laptop"]["role"], "client");
     assert_eq!(plan["hosts"]["laptop"]["interfaces"]["wlan0"]["network"], "home");
     assert_eq!(plan["networks"]["o2"]["preset"], "o2-2024");
+    let told = testbed(&["plan", "scenarios/blocking/stun-filtered.yaml"]);
+    assert!(
+        told.stdout.contains("start ICE, then a probe of what is blocked in between\n"),
+        "{}",
+        told.stdout
+    );
     let told = testbed(&["plan", "scenarios/whatsapp/call-relays.yaml"]);
     let row = told.stdout.lines().find(|line| line.trim_start().starts_with("far "));
     assert!(row.is_some_and(|row| row.contains("relay like whatsapp's")), "{}", told.stdout);

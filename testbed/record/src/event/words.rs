@@ -249,6 +249,18 @@ pub enum Direction {
     Down,
 }
 
+/// Protocol of a NAT's mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MappedProtocol {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// ICMP and ICMPv6 echo, by identifier.
+    Echo,
+}
+
 /// Why the network model dropped a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,7 +9,7 @@ use crate::scenario::record_name::TESTBED;
 use lab::LabEvent;
 use netmodel::{Owner, Plan, SERVER_INTERFACE};
 use nix::poll::{PollFd, PollFlags, poll};
-use record::{Event, EventKind, WriteError, Writer};
+use record::{Event, EventKind, MappedProtocol, WriteError, Writer};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, PipeWriter, Write as _},
@@ -279,8 +279,13 @@ fn from_lab(plan: &Plan, event: LabEvent) -> EventKind {
                 bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             }
         }
-        LabEvent::Mapping { network, protocol: _, inside, outside, created } => {
-            EventKind::Mapping { network, inside, outside, created }
+        LabEvent::Mapping { network, protocol, inside, outside, created } => {
+            let protocol = Some(match protocol {
+                netmodel::Protocol::Udp => MappedProtocol::Udp,
+                netmodel::Protocol::Tcp => MappedProtocol::Tcp,
+                netmodel::Protocol::Echo => MappedProtocol::Echo,
+            });
+            EventKind::Mapping { network, protocol, inside, outside, created }
         }
     }
 }

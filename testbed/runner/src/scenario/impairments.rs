@@ -68,7 +68,9 @@ impl Serialize for Jitter {
 /// Beside a delay.
 impl fmt::Display for Jitter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "+-{}", format_duration(self.by))?;
+        // A uniform delay is added, from nothing to the whole; the others have their middle at the delay itself.
+        let from = if self.distribution == JitterDistribution::Uniform { "+ 0 to " } else { "+-" };
+        write!(f, "{from}{}", format_duration(self.by))?;
         if self.distribution != JitterDistribution::default() {
             write!(f, " {}", word(&DISTRIBUTIONS, &self.distribution))?;
         }
