@@ -8,9 +8,8 @@ pub const CSV_HEADER: &str = "file,first_frame,protocol,client,client_port,serve
 up_payload_bytes,up_retransmitted,down_packets,down_bytes,down_payload_bytes,down_retransmitted,syn,syn_ack,fin,rst,rtt_ms,\
 ended,application,dns,sni,ech,certificate,class";
 
-/// One flow, without the end of the line. `files` are the names of the captures.
-pub fn csv_line(flow: &FlowRecord, files: &[String]) -> String {
-    let file = files.get(flow.file).map_or("", String::as_str);
+/// One flow, without the end of the line. `file` is the name of its capture.
+pub fn csv_line(flow: &FlowRecord, file: &str) -> String {
     let flags = flow.flags.unwrap_or_default();
     let certificate: Vec<&str> = flow.certificate.iter().map(AsRef::as_ref).collect();
     let mut values = Vec::new();
