@@ -72,6 +72,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
     },
+    /// List flows and names of servers in packet captures
+    ///
+    /// Reads pcap and pcapng files, plain or compressed with gzip or zstd, one after the other. A damaged file is used up to
+    /// the damage, which is reported with its place and does not change the exit code. Times count from the first frame of
+    /// each file.
+    #[cfg(feature = "dissect")]
+    Dissect(DissectArgs),
     /// Tell what this machine can do, and the exact fix for what it can't
     ///
     /// Each capability is tried. Ends with 0 when scenarios can be run here, else with 3.
@@ -87,6 +94,20 @@ pub(crate) enum Command {
         /// Made if it is missing
         directory: PathBuf,
     },
+}
+
+#[cfg(feature = "dissect")]
+#[derive(Debug, Args)]
+pub(crate) struct DissectArgs {
+    /// Capture files
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(crate) captures: Vec<PathBuf>,
+    /// One JSON document on standard output: files, flows, names and damage
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write all flows to this file, as comma-separated values
+    #[arg(long, value_name = "FILE")]
+    pub(crate) flows: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +165,11 @@ impl Cli {
     /// Parses the process's arguments; prints and exits as clap does when they are wrong (2) or ask for help (0).
     pub(crate) fn from_arguments() -> Self {
         Self::try_parse().unwrap_or_else(|error| match not_in_this_version(&error) {
+            Some(command) if command == "dissect" => {
+                eprintln!("error: this `testbed` was built without `dissect`");
+                eprintln!("help: cargo build --release --package runner --features dissect");
+                std::process::exit(2);
+            }
             Some(command) => {
                 eprintln!("error: `testbed {command}` is not in this version");
                 eprintln!("help: valid: {}", words::COMMANDS.known.join(", "));
@@ -156,11 +182,16 @@ impl Cli {
 
 /// The command, when it is one of the contract's.
 fn not_in_this_version(error: &clap::Error) -> Option<String> {
+    if error.kind() == ErrorKind::UnknownArgument {
+        let argument = error.get(clap::error::ContextKind::InvalidArg)?.to_string();
+        return (argument.split('=').next() == Some("--keys")).then(|| "dissect --keys".to_owned());
+    }
     if error.kind() != ErrorKind::InvalidSubcommand {
         return None;
     }
     let command = error.get(clap::error::ContextKind::InvalidSubcommand)?.to_string();
-    words::COMMANDS.not_yet.contains(&command.as_str()).then_some(command)
+    let is_left_out = command == "dissect" && !cfg!(feature = "dissect");
+    (is_left_out || words::COMMANDS.not_yet.contains(&command.as_str())).then_some(command)
 }
 
 /// `testbed completions`.

@@ -1,7 +1,7 @@
 //! `testbed`: scenario files in, run directories and comparisons out.
 //!
 //! ```text
-//! cli -> check, plan, list, run, beside (compare), doctor
+//! cli -> check, plan, list, run, beside (compare), dissect, doctor
 //! scenario: text -> tree with places -> valid values      run: namespaces, processes, the record
 //! past: a run directory read back                         compare: runs beside observations
 //! ```
@@ -13,6 +13,8 @@ mod check;
 mod cli;
 mod compare;
 mod console;
+#[cfg(feature = "dissect")]
+mod dissect;
 mod doctor;
 mod exit;
 mod list;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Command::List { json } => list::list(json),
         Command::Run(args) => run::run(&args),
         Command::Compare { runs, against } => beside::compare(&runs, against.as_deref()),
+        #[cfg(feature = "dissect")]
+        Command::Dissect(args) => dissect::dissect(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => cli::completions(shell),
         Command::Man { directory } => cli::manual(&directory),

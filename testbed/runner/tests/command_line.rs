@@ -36,7 +36,10 @@ fn help_tells_what_there_is_and_nothing_that_is_not() {
         assert!(help.contains(command), "{command}");
         help += &told.stdout;
     }
-    for word in ["sweep", "agree", "explain", "dissect", "agent", "sim", "hosts"] {
+    if cfg!(feature = "dissect") {
+        help += &testbed(&["dissect", "--help"]).stdout;
+    }
+    for word in ["sweep", "agree", "explain", "infer", "classify", "keys", "agent", "sim", "hosts"] {
         let found = help.split(|c: char| !c.is_alphanumeric()).any(|other| other == word);
         assert!(!found, "{word} is in the help");
     }
@@ -49,6 +52,10 @@ fn what_is_not_built_yet_is_said_to_be_so() {
         &["sweep", "--help"],
         &["run", EXAMPLE, "--backend", "sim"],
         &["run", EXAMPLE, "--backend=hosts"],
+        #[cfg(feature = "dissect")]
+        &["dissect", "a.pcapng", "--keys", "keys.log"],
+        #[cfg(feature = "dissect")]
+        &["dissect", "infer", "a.pcapng"],
     ] {
         let told = testbed(arguments);
         assert_eq!(told.code, Some(2), "{arguments:?}");

@@ -34,8 +34,12 @@ const fn joined<const N: usize>(first: &[&'static str], second: &[&'static str])
 
 pub(crate) const COMMANDS: Vocabulary = words(
     "a command",
-    &["check", "compare", "completions", "doctor", "list", "plan", "run"],
-    &["agent", "agree", "dissect", "explain", "hosts", "report", "sweep"],
+    if cfg!(feature = "dissect") {
+        &["check", "compare", "completions", "dissect", "doctor", "list", "plan", "run"]
+    } else {
+        &["check", "compare", "completions", "doctor", "list", "plan", "run"]
+    },
+    &["agent", "agree", "explain", "hosts", "report", "sweep"],
 );
 
 pub(crate) const BACKENDS: Vocabulary = words("a backend", &["netns"], &["hosts", "sim"]);

@@ -1,0 +1,37 @@
+//! Packet captures in; flows, names, STUN, RTP and calls out.
+//!
+//! The testbed reads captures of anybody's traffic, and of its own runs, with this one dissector, so that their figures
+//! and ours come out of the same instrument.
+//!
+//! ```text
+//! read   files: pcap, pcapng, gzip, zstd           -> frames, TLS secrets, damage
+//! link   Ethernet, cooked, raw, loopback           -> IP packets
+//! ip     headers, extensions, fragments            -> packets with their transport
+//! flow   5-tuples, timeouts, TCP state             -> flows
+//! names  DNS, TLS, QUIC Initials, certificates     -> names and classes of servers
+//! report what is written
+//! ```
+//!
+//! Everything streams: memory is bounded by live flows, never by the length of a capture. Bytes of a capture never
+//! panic anything. Left out: live capture, writing captures.
+
+mod collect;
+mod dissector;
+mod distribution;
+pub mod flow;
+pub mod ip;
+pub mod link;
+pub mod names;
+pub mod read;
+pub mod report;
+mod text;
+
+pub use dissector::Dissector;
+pub use distribution::{DistributionStep, Quantiles};
+pub use flow::FlowRecord;
+pub use ip::{IpReader, Outcome, Packet, TcpFlags, Transport};
+pub use link::{Network, network};
+pub use names::class::Classes;
+pub use read::{Capture, Damage, Frame, LinkType, OpenError, Record};
+pub use report::Report;
+pub use text::Text;

@@ -1,0 +1,132 @@
+//! Classes of services by name: data, not code. Patterns are names with `*` for any characters; the first that fits wins.
+//!
+//! The names of WhatsApp are those of Fiadino et al. (2014) and Vanerio and Casas (2016), and those in later captures;
+//! WeChat's are the ones that its clients ask for.
+
+use crate::text::Text;
+
+/// Built-in classes: class, patterns.
+pub const BUILT_IN: &[(&str, &[&str])] = &[
+    ("whatsapp/photo-audio", &["mms*.whatsapp.net", "mmi*.whatsapp.net"]),
+    ("whatsapp/video", &["mmv*.whatsapp.net"]),
+    ("whatsapp/other-media", &["mmx*.whatsapp.net", "media*.cdn.whatsapp.net", "media*.whatsapp.net"]),
+    (
+        "whatsapp/chat",
+        &[
+            "c#.whatsapp.net",
+            "d#.whatsapp.net",
+            "e#.whatsapp.net",
+            "g.whatsapp.net",
+            "g-fallback.whatsapp.net",
+        ],
+    ),
+    ("whatsapp/relay", &["edgeray-shv-*.facebook.com", "edge-turnservice-shv-*.facebook.com"]),
+    ("whatsapp/other", &["*.whatsapp.net", "*.whatsapp.com", "whatsapp.com", "whatsapp.net"]),
+    ("wechat/long", &["long.weixin.qq.com", "*long.weixin.qq.com", "*long.wechat.com"]),
+    ("wechat/short", &["*short.weixin.qq.com", "*short.wechat.com", "*short.pay.weixin.qq.com"]),
+    ("wechat/support", &["support.weixin.qq.com", "*support.wechat.com"]),
+    ("wechat/voip", &["*voip*.weixin.qq.com", "*voip*.wechat.com"]),
+    (
+        "wechat/web",
+        &["web*.wechat.com", "webpush.*.wechat.com", "web.wechat.com", "wx*.qq.com", "res.wx.qq.com"],
+    ),
+    ("wechat/other", &["*.wechat.com", "*.weixin.qq.com", "*.wx.qq.com", "wechat.com", "weixin.qq.com"]),
+];
+
+/// A table of classes.
+#[derive(Debug, Clone)]
+pub struct Classes {
+    rules: Vec<(Text, Vec<String>)>,
+}
+
+impl Default for Classes {
+    fn default() -> Self {
+        let rules = BUILT_IN.iter().map(|(class, patterns)| {
+            ((*class).into(), patterns.iter().map(|pattern| (*pattern).to_owned()).collect())
+        });
+        Self { rules: rules.collect() }
+    }
+}
+
+impl Classes {
+    /// Adds a class before all others.
+    pub fn add_first(&mut self, class: &str, patterns: Vec<String>) {
+        self.rules.insert(0, (class.into(), patterns));
+    }
+
+    /// Class of a name.
+    pub fn of(&self, name: &str) -> Option<Text> {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let fits =
+            |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern.as_bytes(), name.as_bytes()));
+        self.rules.iter().find(|(_, patterns)| fits(patterns)).map(|(class, _)| class.clone())
+    }
+}
+
+/// `*` stands for any characters, `#` for digits.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut position) = (0, 0);
+    // Where to go on when the characters after the last wildcard do not fit.
+    let mut retry: Option<(usize, usize)> = None;
+    while position < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                retry = Some((at, position));
+                at += 1;
+            }
+            Some(b'#') if name[position].is_ascii_digit() => {
+                // As many digits as there are.
+                position += 1;
+                if !name.get(position).is_some_and(u8::is_ascii_digit) {
+                    at += 1;
+                }
+            }
+            Some(byte) if *byte == name[position] => {
+                at += 1;
+                position += 1;
+            }
+            _ => match retry {
+                Some((star, from)) => {
+                    retry = Some((star, from + 1));
+                    at = star + 1;
+                    position = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_papers_have_their_classes() {
+        let classes = Classes::default();
+        for (name, class) in [
+            ("e12.whatsapp.net", Some("whatsapp/chat")),
+            ("c3.whatsapp.net", Some("whatsapp/chat")),
+            ("mms801.whatsapp.net", Some("whatsapp/photo-audio")),
+            ("mmi623.WhatsApp.net.", Some("whatsapp/photo-audio")),
+            ("mmv101.whatsapp.net", Some("whatsapp/video")),
+            ("crashlog.whatsapp.net", Some("whatsapp/other")),
+            ("edgeray-shv-01-vie1.facebook.com", Some("whatsapp/relay")),
+            ("short.weixin.qq.com", Some("wechat/short")),
+            ("long.weixin.qq.com", Some("wechat/long")),
+            ("webpush.web.wechat.com", Some("wechat/web")),
+            ("whatsapp.net.example.org", None),
+            ("notwhatsapp.net", None),
+        ] {
+            assert_eq!(classes.of(name).as_deref(), class, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_class_of_ones_own_comes_first() {
+        let mut classes = Classes::default();
+        classes.add_first("mine", vec!["*.whatsapp.net".into()]);
+        assert_eq!(classes.of("e12.whatsapp.net").as_deref(), Some("mine"));
+    }
+}

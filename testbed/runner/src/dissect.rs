@@ -1,0 +1,215 @@
+//! `testbed dissect`: flows and names in packet captures.
+
+use crate::{
+    cli::DissectArgs,
+    console::{self, say},
+    exit::Exit,
+};
+use dissect::{
+    Capture, Classes, Dissector, FlowRecord, Report,
+    flow::{CSV_HEADER, csv_line},
+};
+use record::Millis;
+use serde::Serialize;
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Text that is collected before it is printed.
+const PRINT_BYTES: usize = 64 * 1024;
+/// Classes and names shown to people; `--json` has all.
+const MAX_SHOWN: usize = 12;
+
+/// Dissects every capture, however many cannot be read.
+pub(crate) fn dissect(args: &DissectArgs) -> Exit {
+    if let Some(later) = later_command(&args.captures) {
+        eprintln!("error: `testbed dissect {later}` is not in this version");
+        return Exit::Usage;
+    }
+    match run(args) {
+        Ok(exit) => exit,
+        Err((file, error)) => {
+            eprintln!("error: cannot write {}: {error}", file.display());
+            Exit::Machine
+        }
+    }
+}
+
+/// A command below `dissect` that is not built yet, unless a file has that name.
+fn later_command(captures: &[PathBuf]) -> Option<&str> {
+    let first = captures.first()?;
+    let word = first.to_str().filter(|word| ["infer", "classify"].contains(word))?;
+    (!first.exists()).then_some(word)
+}
+
+fn run(args: &DissectArgs) -> Result<Exit, (PathBuf, io::Error)> {
+    let csv = match &args.flows {
+        Some(path) => Some(FlowFile::create(path).map_err(|error| (path.clone(), error))?),
+        None => None,
+    };
+    let mut sink = Sink { csv, json: args.json.then(JsonFlows::default), csv_error: None };
+    let mut dissector = Dissector::new(Classes::default());
+    let mut exit = Exit::Success;
+    for path in &args.captures {
+        match Capture::open(path) {
+            Ok(mut capture) => {
+                let file = capture.file().to_owned();
+                dissector.dissect(&mut capture, |flow| sink.add(&flow, &file));
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                exit = Exit::Usage;
+            }
+        }
+    }
+    let report = dissector.finish();
+    for damage in &report.damage {
+        eprintln!("warning: {}: damaged at offset {}: {}", damage.file, damage.offset, damage.why);
+    }
+    match sink.json.take() {
+        Some(json) => json.finish(&report),
+        None => show(&report),
+    }
+    let written = sink.csv_error.map_or(Ok(()), Err);
+    if let Some(path) = &args.flows {
+        let flushed = sink.csv.map_or(Ok(()), |mut csv| csv.0.flush());
+        written.and(flushed).map_err(|error| (path.clone(), error))?;
+    }
+    Ok(exit)
+}
+
+struct Sink {
+    csv: Option<FlowFile>,
+    json: Option<JsonFlows>,
+    csv_error: Option<io::Error>,
+}
+
+impl Sink {
+    fn add(&mut self, flow: &FlowRecord, file: &str) {
+        if let (Some(csv), None) = (&mut self.csv, &self.csv_error) {
+            self.csv_error = writeln!(csv.0, "{}", csv_line(flow, file)).err();
+        }
+        if let Some(json) = &mut self.json {
+            json.add(flow);
+        }
+    }
+}
+
+struct FlowFile(BufWriter<File>);
+
+impl FlowFile {
+    fn create(path: &Path) -> io::Result<Self> {
+        let mut file = BufWriter::new(File::create(path)?);
+        writeln!(file, "{CSV_HEADER}")?;
+        Ok(Self(file))
+    }
+}
+
+/// The document of `--json`. Flows are printed as they end, so that memory does not grow with them.
+#[derive(Default)]
+struct JsonFlows {
+    text: String,
+    any: bool,
+}
+
+impl JsonFlows {
+    fn add(&mut self, flow: &FlowRecord) {
+        self.text += if self.any { ",\n" } else { "{\"flows\": [\n" };
+        self.any = true;
+        self.text += &to_json(flow);
+        if self.text.len() >= PRINT_BYTES {
+            console::print(&std::mem::take(&mut self.text));
+        }
+    }
+
+    fn finish(mut self, report: &Report) {
+        let start = if self.any { "\n]" } else { "{\"flows\": []" };
+        self.text += start;
+        // The report is an object; its keys follow the flows.
+        self.text += ",\n";
+        self.text += to_json(report).trim_start_matches('{');
+        self.text.push('\n');
+        console::print(&self.text);
+    }
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    // Every key is text and every value a number, text or list of them, so that nothing can fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn show(report: &Report) {
+    for file in &report.files {
+        say!("{}: {}, {} packets in {}", file.file, file.format, file.packets, file.duration_ms);
+        for (count, what) in [
+            (file.not_ip, "without IP"),
+            (file.damaged_packets, "with damaged headers"),
+            (file.cut, "cut"),
+            (file.fragments_discarded, "fragmented and incomplete"),
+        ] {
+            if count > 0 {
+                say!("  {count} {what}");
+            }
+        }
+    }
+    let summary = &report.flow_summary;
+    let flows: Vec<String> =
+        summary.flows.iter().map(|(protocol, count)| format!("{count} {protocol}")).collect();
+    say!(
+        "\nFlows: {}; {} clients",
+        if flows.is_empty() { "none".into() } else { flows.join(", ") },
+        summary.users
+    );
+    if let (Some(bytes), Some(times)) = (&summary.tcp_bytes, &summary.tcp_ms) {
+        say!("  TCP bytes     median {}, 90 % up to {}, largest {}", bytes.p50, bytes.p90, bytes.max);
+        say!(
+            "  TCP duration  median {}, 90 % up to {}, longest {}",
+            time(times.p50),
+            time(times.p90),
+            time(times.max)
+        );
+    }
+    for step in &summary.tcp_ms_steps {
+        say!("  {:.0} % of TCP flows last {}: an idle timeout?", step.share * 100.0, time(step.value));
+    }
+    for minute in &summary.syn_rst_bursts {
+        say!("  minute {minute}: SYN and RST rise steeply, as in an outage");
+    }
+    let names = &report.names;
+    if !names.classes.is_empty() {
+        say!("\nClasses");
+    }
+    for (class, figures) in names.classes.iter().take(MAX_SHOWN) {
+        let rtt = figures.min_rtt_ms.map_or(String::new(), |rtt| format!(", minimum RTT {rtt}"));
+        say!(
+            "  {class:<22} {} flows, {} bytes up, {} down, {} servers{rtt}",
+            figures.flows,
+            figures.up_bytes,
+            figures.down_bytes,
+            figures.servers
+        );
+    }
+    if !names.client_hellos.is_empty() {
+        say!("\nServer names in ClientHellos");
+    }
+    for (name, count) in names.client_hellos.iter().take(MAX_SHOWN) {
+        let name = if name.is_empty() { "(none)" } else { name };
+        let ech = if count.ech > 0 {
+            format!(", {} encrypted (ECH): the front's name", count.ech)
+        } else {
+            String::new()
+        };
+        say!("  {name:<40} {} TLS, {} QUIC{ech}", count.tls, count.quic);
+    }
+    let more =
+        names.classes.len().saturating_sub(MAX_SHOWN) + names.client_hellos.len().saturating_sub(MAX_SHOWN);
+    if more > 0 {
+        say!("  and {more} more: see --json");
+    }
+}
+
+fn time(ms: f64) -> String {
+    Millis::from_ns((ms * 1e6) as i64).to_string()
+}
