@@ -167,7 +167,7 @@ impl Cli {
         Self::try_parse().unwrap_or_else(|error| match not_in_this_version(&error) {
             Some(command) if command == "dissect" => {
                 eprintln!("error: this `testbed` was built without `dissect`");
-                eprintln!("help: cargo build --release --package runner --features dissect");
+                eprintln!("help: `make build` in the project's folder builds target/release/testbed with it");
                 std::process::exit(2);
             }
             Some(command) => {
