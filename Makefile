@@ -41,13 +41,14 @@ build:
 	@testbed/setup build
 	cargo build --release --locked --package iceperf --package runner
 
+# Documentation without default features: with them, but without what tests depend on, BoringSSL would be built twice.
 test:
 	@testbed/setup test
 	cargo fmt --all --check
 	@testbed/check-dependencies
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --no-default-features --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-default-features --no-deps --locked --quiet
 	@testbed/run-tests
 
 fuzz:
