@@ -8,6 +8,7 @@ use crate::{
     names::{Handshake, Name, Tags, class::Classes, dns, quic, tls},
     read::{Capture, Damage, Frame, Record},
     report::{FileReport, Report, SCHEMA},
+    stun::StunCollector,
     text::Text,
 };
 use record::Millis;
@@ -22,6 +23,7 @@ const MAX_HANDSHAKES: usize = 4096;
 pub struct Dissector {
     classes: Classes,
     collector: Collector,
+    stun: StunCollector,
     files: Vec<FileReport>,
     damage: Vec<Damage>,
     peak_live: usize,
@@ -41,7 +43,14 @@ struct State {
 impl Dissector {
     /// A dissector with these classes of services.
     pub fn new(classes: Classes) -> Self {
-        Self { classes, collector: Collector::default(), files: Vec::new(), damage: Vec::new(), peak_live: 0 }
+        Self {
+            classes,
+            collector: Collector::default(),
+            stun: StunCollector::default(),
+            files: Vec::new(),
+            damage: Vec::new(),
+            peak_live: 0,
+        }
     }
 
     /// Reads a capture to its end. Each flow goes to `sink` when it has ended.
@@ -74,6 +83,7 @@ impl Dissector {
         }
         let State { file, zero_ns, mut flows, .. } = state;
         flows.end(|flow, why| self.flow_ended(flow, why, file, zero_ns, &mut sink));
+        self.stun.end_file(file, zero_ns);
         self.peak_live = self.peak_live.max(flows.peak());
         report.fragments_discarded = reader.fragments_discarded();
         report.comments = capture.comments();
@@ -86,7 +96,14 @@ impl Dissector {
     /// The report on all captures.
     pub fn finish(self) -> Report {
         let (names, flow_summary) = self.collector.finish(self.peak_live);
-        Report { schema: SCHEMA, files: self.files, names, flow_summary, damage: self.damage }
+        Report {
+            schema: SCHEMA,
+            files: self.files,
+            names,
+            stun: self.stun.finish(),
+            flow_summary,
+            damage: self.damage,
+        }
     }
 
     fn frame(
@@ -119,6 +136,7 @@ impl Dissector {
 
     fn packet(&mut self, packet: &Packet<'_>, state: &mut State, sink: &mut impl FnMut(FlowRecord)) {
         self.collector.segment(packet, state.zero_ns);
+        let is_stun = self.stun.packet(packet, state.file, state.zero_ns);
         if matches!(packet.transport, Transport::Udp) {
             self.look_up_names(packet, state);
         }
@@ -135,6 +153,9 @@ impl Dissector {
             flow.first_frame = *frame;
             flow.dns = tags.name(packet.time_ns, client, server);
             self.collector.flow_started(packet, client, *zero_ns);
+        }
+        if is_stun {
+            flow.application = Some(Application::Stun);
         }
         if let Some(name) = search_names(flow, packet, handshakes) {
             self.collector.client_hello(name, matches!(packet.transport, Transport::Udp));
@@ -234,7 +255,6 @@ fn application(packet: &Packet<'_>) -> Option<Application> {
     match packet.transport {
         Transport::Udp if ports.contains(&DNS) => Some(Application::Dns),
         Transport::Udp if ports.contains(&MDNS) => Some(Application::Mdns),
-        Transport::Udp if ice::stun::is_stun(packet.payload) => Some(Application::Stun),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! A distribution of values in bounded memory: exact while it is small, then within 0.1 %.
 
+use crate::stun::Interval;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -86,6 +87,25 @@ impl Distribution {
             p99: at(0.99),
             max: max as f64 / unit,
             mean: self.sum as f64 / n as f64 / unit,
+        })
+    }
+
+    /// Smallest value, middle value and largest value, each divided by `unit`; none without values.
+    pub(crate) fn interval(&self, unit: f64) -> Option<Interval> {
+        let values = self.runs();
+        let n: u64 = values.iter().map(|(_, count)| count).sum();
+        let at = |rank: u64| {
+            let mut below = 0;
+            values.iter().find(|(_, count)| {
+                below += count;
+                below > rank
+            })
+        };
+        let (low, high) = (at(n.checked_sub(1)? / 2)?.0, at(n / 2)?.0);
+        Some(Interval {
+            min: values.first()?.0 as f64 / unit,
+            median: (low as f64 + high as f64) / 2.0 / unit,
+            max: values.last()?.0 as f64 / unit,
         })
     }
 

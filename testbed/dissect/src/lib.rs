@@ -9,6 +9,7 @@
 //! ip     headers, extensions, fragments            -> packets with their transport
 //! flow   5-tuples, timeouts, TCP state             -> flows
 //! names  DNS, TLS, QUIC Initials, certificates     -> names and classes of servers
+//! stun   STUN, TURN, WhatsApp's relays           -> messages by type, remote and cadence
 //! report what is written
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod link;
 pub mod names;
 pub mod read;
 pub mod report;
+pub mod stun;
 mod text;
 
 pub use dissector::Dissector;

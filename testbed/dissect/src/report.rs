@@ -4,6 +4,7 @@ use crate::{
     distribution::{DistributionStep, Quantiles},
     flow::FlagCounts,
     read::Damage,
+    stun::StunReport,
     text::Text,
 };
 use record::Millis;
@@ -22,6 +23,8 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// Names and classes of servers.
     pub names: NameReport,
+    /// STUN and TURN.
+    pub stun: StunReport,
     /// All flows together.
     pub flow_summary: FlowSummary,
     /// Parts of files that could not be read.

@@ -72,7 +72,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
     },
-    /// List flows and names of servers in packet captures
+    /// List flows, names of servers and STUN messages in packet captures
     ///
     /// Reads pcap and pcapng files, plain or compressed with gzip or zstd, one after the other. A damaged file is used up to
     /// the damage, which is reported with its place and does not change the exit code. Times count from the first frame of
@@ -102,7 +102,7 @@ pub(crate) struct DissectArgs {
     /// Capture files
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
-    /// One JSON document on standard output: files, flows, names and damage
+    /// One JSON document on standard output: files, flows, names, stun, flow_summary and damage
     #[arg(long)]
     pub(crate) json: bool,
     /// Write all flows to this file, as comma-separated values

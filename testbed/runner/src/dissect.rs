@@ -177,6 +177,7 @@ fn show(report: &Report) {
     for minute in &summary.syn_rst_bursts {
         say!("  minute {minute}: SYN and RST rise steeply, as in an outage");
     }
+    show_stun(report);
     let names = &report.names;
     if !names.classes.is_empty() {
         say!("\nClasses");
@@ -207,6 +208,29 @@ fn show(report: &Report) {
         names.classes.len().saturating_sub(MAX_SHOWN) + names.client_hellos.len().saturating_sub(MAX_SHOWN);
     if more > 0 {
         say!("  and {more} more: see --json");
+    }
+}
+
+fn show_stun(report: &Report) {
+    let stun = &report.stun;
+    if stun.types.is_empty() && stun.disguised.is_empty() {
+        return;
+    }
+    let types: Vec<String> = stun.types.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    say!("\nSTUN messages by type: {}", types.join(", "));
+    for (rung, count) in &stun.disguised {
+        say!("  {count} disguised: {rung}");
+    }
+    for exchange in stun.exchanges.iter().filter(|exchange| exchange.interval_ms.is_some()).take(MAX_SHOWN) {
+        let interval = exchange.interval_ms.map_or(String::new(), |interval| time(interval.median));
+        say!(
+            "  {:>12}  {} {} to {}: {}, every {interval}",
+            exchange.first_ms,
+            exchange.message,
+            exchange.from,
+            exchange.to,
+            exchange.count
+        );
     }
 }
 

@@ -315,3 +315,46 @@ fn a_reader_that_leaves_early_is_no_error() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
     }
 }
+
+/// A capture of two packets: pcap, raw IP, a UDP datagram and its answer 20 ms later.
+#[cfg(feature = "dissect")]
+fn small_capture() -> Vec<u8> {
+    let mut bytes = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x65\0\0\0".to_vec();
+    for (microseconds, ends) in [(0_u32, [1, 2]), (20_000, [2, 1])] {
+        bytes.extend([1, 0, 0, 0]);
+        bytes.extend(microseconds.to_le_bytes());
+        bytes.extend([28, 0, 0, 0, 28, 0, 0, 0]);
+        bytes.extend([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, ends[0], 192, 0, 2, ends[1]]);
+        bytes.extend([4, ends[0], 4, ends[1], 0, 8, 0, 0]);
+    }
+    bytes
+}
+
+#[cfg(feature = "dissect")]
+#[test]
+fn captures_are_dissected() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let [capture, csv] = ["a.pcap", "flows.csv"].map(|name| folder.path().join(name));
+    let [capture_path, csv_path] = [&capture, &csv].map(|path| path.to_str().expect("UTF-8").to_owned());
+    std::fs::write(&capture, small_capture()).expect("a capture");
+    let told = testbed(&["dissect", &capture_path, "--json", "--flows", &csv_path]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    let document: serde_json::Value = serde_json::from_str(&told.stdout).expect("one document");
+    assert_eq!(document["files"][0]["packets"], 2);
+    assert_eq!(document["flows"][0]["client"], "192.0.2.1:1025");
+    assert_eq!(document["flows"][0]["duration_ms"], 20.0);
+    let lines = std::fs::read_to_string(&csv).expect("the flows");
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+
+    // A cut file is used up to the cut, and its place is named.
+    let mut cut = small_capture();
+    cut.pop();
+    std::fs::write(&capture, cut).expect("a capture");
+    let told = testbed(&["dissect", &capture_path]);
+    assert_eq!(told.code, Some(0));
+    assert!(told.stdout.contains("1 packets"), "{}", told.stdout);
+    assert!(told.stderr.contains("damaged at offset 68"), "{}", told.stderr);
+
+    std::fs::write(&capture, "no capture").expect("a file");
+    assert_eq!(testbed(&["dissect", &capture_path]).code, Some(2));
+}

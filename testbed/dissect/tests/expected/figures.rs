@@ -1,8 +1,11 @@
 //! The figures in the form of expected.tsv, from what the dissector reports.
 
 use super::Seen;
-use dissect::FlowRecord;
-use std::{collections::BTreeSet, net::SocketAddr};
+use dissect::{FlowRecord, Text, stun::Exchange};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// The figure; none if it is not measured.
 pub(crate) fn measure(figure: &str, seen: &Seen) -> Option<String> {
@@ -48,6 +51,39 @@ pub(crate) fn measure(figure: &str, seen: &Seen) -> Option<String> {
                 .filter(|(name, count)| count.tls > 0 && !name.is_empty())
                 .map(|(name, count)| format!("{} {name}", count.tls)),
         ),
+        "stun_types" => counted(&seen.report.stun.types),
+        "first_attr_by_type" => counted(&seen.report.stun.first_attributes),
+        "pkts_with_server_timestamp_4002" => seen.report.stun.with_server_time.to_string(),
+        "relays_per_local_port" => relays_per_local_port(seen),
+        "allocate_first_rtt" | "turn_allocate_rtt_ipv4" => allocate_rtt(seen),
+        "turn_servers_ipv4" => turn_servers(seen),
+        "binding_requests" | "binding_requests_ipv4" => joined(of_type(seen, "0001").map(|exchange| {
+            let first = seconds(exchange.first_ms.as_ns());
+            format!("{}>{} n={} first={first:.3}", exchange.from, exchange.to, exchange.count)
+        })),
+        "binding_success" => joined(of_type(seen, "0101").map(|exchange| {
+            format!("{}>{} t={:.3}", exchange.from, exchange.to, seconds(exchange.first_ms.as_ns()))
+        })),
+        "binding_cadence" | "binding_cadence_ipv4" => cadence(seen, "0001"),
+        "ping_0801_cadence" => cadence(seen, "0801"),
+        "ping_0804_cadence" => cadence(seen, "0804"),
+        "ascii_health_cadence" => cadence(seen, "health"),
+        "ascii_OK_replies" => of_type(seen, "OK").map(|exchange| exchange.count).sum::<u64>().to_string(),
+        "call_end_0800" => call_ends(seen),
+        "allocate_bursts" => {
+            joined(seen.report.stun.bursts.iter().filter(|burst| &*burst.message == "0003").map(|burst| {
+                let spread_ms = burst.last_ms.as_f64() - burst.first_ms.as_f64();
+                let first = seconds(burst.first_ms.as_ns());
+                format!("port={} t={first:.3} n={} spread_ms={spread_ms:.1}", burst.from.port(), burst.count)
+            }))
+        }
+        "ping_0801_trains" => {
+            joined(seen.report.stun.bursts.iter().filter(|burst| &*burst.message == "0801").map(|burst| {
+                let span_ms = burst.last_ms.as_f64() - burst.first_ms.as_f64();
+                let gap = span_ms / (burst.count - 1) as f64;
+                format!("t={:.3} n={} mean_gap_ms={gap:.1}", seconds(burst.first_ms.as_ns()), burst.count)
+            }))
+        }
         _ => return None,
     };
     Some(value)
@@ -127,4 +163,74 @@ fn tcp_syn_destinations(flows: &[FlowRecord]) -> String {
         }
     }
     joined(lines.into_iter().map(|(_, line)| line))
+}
+
+fn counted(counts: &BTreeMap<Text, u64>) -> String {
+    joined(counts.iter().map(|(name, count)| format!("{count} {name}")))
+}
+
+/// As most of the commands do, IPv4 alone.
+fn of_type<'s>(seen: &'s Seen, kind: &'s str) -> impl Iterator<Item = &'s Exchange> {
+    seen.report
+        .stun
+        .exchanges
+        .iter()
+        .filter(move |exchange| &*exchange.message == kind && exchange.from.is_ipv4())
+}
+
+fn cadence(seen: &Seen, kind: &str) -> String {
+    joined(of_type(seen, kind).filter(|exchange| exchange.count >= 3).map(|exchange| {
+        let (first, last) = (seconds(exchange.first_ms.as_ns()), seconds(exchange.last_ms.as_ns()));
+        let interval = exchange.interval_ms.expect("three messages have an interval");
+        let [min, median, max] = [interval.min, interval.median, interval.max].map(|ms| ms / 1000.0);
+        format!(
+            "{}>{} n={} first={first:.3} last={last:.3} gap_min={min:.3} gap_med={median:.3} gap_max={max:.3}",
+            exchange.from, exchange.to, exchange.count
+        )
+    }))
+}
+
+fn relays_per_local_port(seen: &Seen) -> String {
+    let mut relays: BTreeMap<u16, BTreeSet<_>> = BTreeMap::new();
+    for exchange in of_type(seen, "0003").filter(|exchange| exchange.to.port() == 3478) {
+        relays.entry(exchange.from.port()).or_default().insert(exchange.to.ip());
+    }
+    joined(relays.iter().map(|(port, relays)| format!("{} {port}", relays.len())))
+}
+
+/// First Allocate request to first success, by local port and relay.
+fn allocate_rtt(seen: &Seen) -> String {
+    let mut requests = BTreeMap::new();
+    for exchange in of_type(seen, "0003") {
+        let first = requests.entry((exchange.from.port(), exchange.to.ip())).or_insert(exchange.first_ms);
+        *first = exchange.first_ms.min(*first);
+    }
+    joined(requests.into_iter().map(|((port, relay), sent)| {
+        let answers = of_type(seen, "0103")
+            .filter(|exchange| (exchange.to.port(), exchange.from.ip()) == (port, relay));
+        match answers.map(|exchange| exchange.first_ms).min() {
+            Some(answered) => format!("{port}>{relay} {:.1}ms", answered.as_f64() - sent.as_f64()),
+            None => format!("{port}>{relay} none"),
+        }
+    }))
+}
+
+fn turn_servers(seen: &Seen) -> String {
+    let mut servers: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+    for exchange in of_type(seen, "0003") {
+        *servers.entry(exchange.to).or_default() += exchange.count;
+    }
+    joined(servers.iter().map(|(server, count)| format!("{count} {} {}", server.ip(), server.port())))
+}
+
+fn call_ends(seen: &Seen) -> String {
+    let mut ports: BTreeMap<u16, (u64, i64, i64)> = BTreeMap::new();
+    for exchange in of_type(seen, "0800") {
+        let (first, last) = (exchange.first_ms.as_ns(), exchange.last_ms.as_ns());
+        let port = ports.entry(exchange.from.port()).or_insert((0, first, last));
+        *port = (port.0 + exchange.count, port.1.min(first), port.2.max(last));
+    }
+    joined(ports.iter().map(|(port, (n, first, last))| {
+        format!("port={port} n={n} first={:.3} last={:.3}", seconds(*first), seconds(*last))
+    }))
 }
