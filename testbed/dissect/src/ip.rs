@@ -3,10 +3,7 @@
 
 mod fragments;
 
-use etherparse::{
-    IpNumber, Ipv4HeaderSlice, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, Ipv6HeaderSlice, TcpHeaderSlice,
-    ip_number,
-};
+use etherparse::{IpFragOffset, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, ip_number};
 use fragments::{FragmentKey, Fragments};
 use std::net::{IpAddr, SocketAddr};
 
@@ -92,7 +89,7 @@ struct Header<'a> {
 
 struct Fragment {
     identification: u32,
-    offset: etherparse::IpFragOffset,
+    offset: IpFragOffset,
     more: bool,
 }
 
@@ -173,15 +170,7 @@ fn ipv6(bytes: &[u8]) -> Option<Header<'_>> {
         length => usize::from(length),
     };
     let rest = &rest[..length.min(rest.len())];
-    let (extensions, protocol, payload, _) = Ipv6ExtensionsSlice::from_slice_lax(header.next_header(), rest);
-    let fragment = extensions.clone().into_iter().find_map(|extension| match extension {
-        Ipv6ExtensionSlice::Fragment(fragment) if fragment.is_fragmenting_payload() => Some(Fragment {
-            identification: fragment.identification(),
-            offset: fragment.fragment_offset(),
-            more: fragment.more_fragments(),
-        }),
-        _ => None,
-    });
+    let (protocol, payload, fragment) = ipv6_extensions(header.next_header(), rest);
     Some(Header {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
@@ -190,6 +179,35 @@ fn ipv6(bytes: &[u8]) -> Option<Header<'_>> {
         payload,
         fragment,
     })
+}
+
+/// Walks extension headers (RFC 8200 section 4) as far as they are there: the protocol behind them, what follows, and the
+/// fragment. Own code, because etherparse 0.21 reads beyond a header that was cut.
+fn ipv6_extensions(mut protocol: IpNumber, mut rest: &[u8]) -> (IpNumber, &[u8], Option<Fragment>) {
+    let mut fragment = None;
+    loop {
+        let [next, length, ..] = *rest else { return (protocol, rest, fragment) };
+        let size = match protocol {
+            ip_number::IPV6_HEADER_HOP_BY_HOP
+            | ip_number::IPV6_ROUTE_HEADER
+            | ip_number::IPV6_DESTINATION_OPTIONS => 8 * (usize::from(length) + 1),
+            ip_number::AUTHENTICATION_HEADER => 4 * (usize::from(length) + 2),
+            ip_number::IPV6_FRAGMENTATION_HEADER => 8,
+            _ => return (protocol, rest, fragment),
+        };
+        let Some((header, after)) = rest.split_at_checked(size) else { return (protocol, rest, fragment) };
+        let is_fragment = protocol == ip_number::IPV6_FRAGMENTATION_HEADER;
+        (protocol, rest) = (IpNumber(next), after);
+        if is_fragment && let [_, _, high, low, a, b, c, d] = *header {
+            let word = u16::from_be_bytes([high, low]);
+            let (offset, more) = (word >> 3, word & 1 != 0);
+            if let (true, Ok(offset)) = (more || offset > 0, IpFragOffset::try_new(offset)) {
+                fragment = Some(Fragment { identification: u32::from_be_bytes([a, b, c, d]), offset, more });
+                // The rest of a fragment may be in the middle of anything.
+                return (protocol, rest, fragment);
+            }
+        }
+    }
 }
 
 fn transport<'a>(

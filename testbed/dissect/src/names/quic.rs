@@ -53,6 +53,16 @@ pub fn is_long_header(datagram: &[u8]) -> bool {
     })
 }
 
+/// The ClientHello in the Initial packets of one datagram of a client, if it is whole.
+pub fn client_hello(datagram: &[u8]) -> Option<tls::ClientHello> {
+    let mut handshake = QuicHandshake::new();
+    handshake.collect(datagram);
+    match tls::search_messages(handshake.crypto.prefix(), true) {
+        tls::Found::ClientHello(hello) => Some(hello),
+        _ => None,
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Version {
     salt: &'static [u8; 20],
@@ -90,14 +100,7 @@ impl QuicHandshake {
 
     /// Adds a datagram of the client.
     pub(crate) fn add(&mut self, datagram: &[u8], name: &mut Name) -> Progress {
-        let mut rest = datagram;
-        while let Some((packet, next)) = Initial::parse(rest) {
-            self.packets += 1;
-            if let Some(plain) = packet.and_then(|packet| self.decrypt(&packet)) {
-                collect_crypto(&plain, &mut self.crypto);
-            }
-            rest = next;
-        }
+        self.collect(datagram);
         match tls::search_messages(self.crypto.prefix(), true) {
             tls::Found::ClientHello(hello) => {
                 name.sni = hello.server_name.map(Into::into);
@@ -107,6 +110,17 @@ impl QuicHandshake {
             }
             tls::Found::Incomplete => Progress { client_hello: false, done: self.packets > MAX_PACKETS },
             _ => Progress { client_hello: false, done: true },
+        }
+    }
+
+    fn collect(&mut self, datagram: &[u8]) {
+        let mut rest = datagram;
+        while let Some((packet, next)) = Initial::parse(rest) {
+            self.packets += 1;
+            if let Some(plain) = packet.and_then(|packet| self.decrypt(&packet)) {
+                collect_crypto(&plain, &mut self.crypto);
+            }
+            rest = next;
         }
     }
 
