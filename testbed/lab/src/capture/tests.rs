@@ -261,11 +261,11 @@ fn what_becomes_of_a_packet_later_is_a_comment_on_it() {
         drop(tap);
         captures.finish().unwrap();
         assert!(!path.with_extension("pcapng.new").exists() && fs::metadata(path).unwrap().len() > before);
-        let fields = ["-T", "fields", "-E", "separator=,", "-e", "frame.number", "-e", "frame.comment"];
+        let fields = ["-T", "fields", "-E", "separator=|", "-e", "frame.number", "-e", "frame.comment"];
         let told = wireshark("tshark", &[&fields[..], &["-r"]].concat(), path);
         let lines: Vec<&str> = told.lines().collect();
-        let comment = "3,dropped: nat-filtered in home, 25.000 ms later";
-        assert_eq!(lines, ["1,", "2,", comment, "4,", "5,", "6,"]);
+        let comment = "3|dropped: nat-filtered in home, 25.000 ms later";
+        assert_eq!(lines, ["1|", "2|", comment, "4|", "5|", "6|"]);
         let blocks = blocks(&fs::read(path).unwrap());
         let times: Vec<_> = blocks.into_iter().filter_map(|block| block.into_enhanced_packet()).collect();
         let apart = times.windows(2).map(|pair| pair[1].timestamp - pair[0].timestamp);

@@ -69,11 +69,10 @@ fn a_call_under_rfc8445_restarts_ice_and_goes_on() {
     let run = &results(&told.stdout)[0];
     assert_valid_but_for_timing(run);
     let step = &run["metrics"]["disturbances"][0];
-    assert_eq!(
-        (&step["how"], &step["detected_by"]),
-        (&"migrated".into(), &"interface-down".into()),
-        "{step}"
-    );
+    assert_eq!(step["how"], "migrated", "{step}");
+    // By the kernel, in whichever way is first: on a busy machine a packet may be refused before netlink tells.
+    let by = step["detected_by"].as_str().unwrap();
+    assert!(["interface-down", "send-error"].contains(&by), "{step}");
     let text = fs::read_to_string(stage.path(run["run_dir"].as_str().unwrap()).join("events.jsonl")).unwrap();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let restarts = events.filter(|event| event["kind"] == "ice_restart");
