@@ -84,7 +84,7 @@ impl Evidence {
         }
     }
 
-    /// What each log lacks because of the filter, by the file's name.
+    /// Losses of each log to the filter, by the name of its file.
     pub(crate) fn losses(&self) -> Vec<(String, Losses)> {
         let logs = self.traces.iter().flat_map(|traces| traces.open.values());
         let lossy = logs.filter(|log| log.losses != Losses::default());

@@ -1,5 +1,5 @@
-//! What a qlog keeps where it must not grow with the transfer: events of paths, recovery and the connection; events of
-//! single packets only around given times; and no more than a given size.
+//! Filter of qlog records, for logs that must not grow with the transfer. It keeps events of paths, recovery and the
+//! connection, events of single packets around given times only, and no more than a given size.
 //!
 //! Works on whole records of a JSON text sequence (RFC 7464), whatever engine has written them.
 
@@ -20,7 +20,7 @@ struct Room {
     used: u64,
 }
 
-/// What a log lacks.
+/// Records that the filter has left out of a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Losses {
     /// Records that were left out.
@@ -39,11 +39,11 @@ const PACKETS_UP_TO: u64 = 80;
 /// How often an event happens in a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// For single packets and what they move.
+    /// Event of a single packet or of the data that it moves.
     Packet,
-    /// Of recovery, for most acknowledgements.
+    /// Event of recovery: one for most acknowledgements.
     Frequent,
-    /// Of paths and the connection.
+    /// Event of a path or the connection.
     Rare,
 }
 
