@@ -5,9 +5,10 @@
 
 use super::{
     Flows, RunFacts,
-    disturbances::{Step, detections, disturbances, steps, was_connected},
+    disturbances::{detections, disturbances, was_connected},
     log::Log,
     paths::lives,
+    steps::{Step, steps},
 };
 use crate::{
     CandidateKind, CheckPurpose, DetectedBy, Event, EventKind, Family, How, InterfaceKind, Millis, PairState,
@@ -61,7 +62,7 @@ pub fn fallback_kind(events: &[Event], facts: &RunFacts) -> Option<Seen> {
     let (step, ..) = loss(&log)?;
     let metrics = disturbances(&log, &Flows::new(&log));
     let result =
-        metrics.into_iter().find(|one| one.at_ms.as_ns() == step.at_ns && one.what == step.what())?;
+        metrics.into_iter().find(|one| one.at_ms.as_ns() == step.applied_ns && one.what == step.what())?;
     let lives = lives(&log, log.client());
     let after = result.path_after.and_then(|path| lives.get(&path));
     let detail = match (result.how, after) {
@@ -144,9 +145,10 @@ pub fn far_end_noticed_silence(events: &[Event], facts: &RunFacts) -> Option<Mil
         .then(|| Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
 }
 
-/// The first loss, the host that it hit, and the interface that was lost.
+/// The first loss of an interface, the host that it hit, and the interface. A server that falls silent hits no host.
 fn loss<'a>(log: &Log<'a>) -> Option<(Step<'a>, &'a str, &'a str)> {
-    let step = steps(log).into_iter().find(Step::is_loss)?;
-    let (host, interface) = (step.host?, step.interface?);
-    Some((step, host, interface))
+    steps(log).into_iter().filter(Step::is_loss).find_map(|step| {
+        let (host, interface) = (step.host?, step.interface?);
+        Some((step, host, interface))
+    })
 }

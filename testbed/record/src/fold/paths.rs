@@ -29,7 +29,7 @@ pub(super) fn paths(log: &Log<'_>) -> Vec<PathMetrics> {
 pub(super) struct Life<'a> {
     pub(super) id: u64,
     pair: u32,
-    interface: &'a str,
+    pub(super) interface: &'a str,
     remote_interface: Option<&'a str>,
     pub(super) candidate: CandidateKind,
     /// Between which addresses it ran, in order of time.
