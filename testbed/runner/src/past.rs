@@ -2,11 +2,12 @@
 //! say the same of one run, then and later.
 
 use crate::{
-    compare::Run,
-    scenario::{Link, Scenario, diagnostic::Problems},
+    compare::{Run, groups},
+    scenario::{Link, Network, Scenario, diagnostic::Problems, presets},
 };
-use record::{BitRate, Event, EventLog, LinkRates, ReadError, Results, RunFacts};
+use record::{BitRate, Event, EventLog, InterfaceKind, LinkRates, ReadError, Results, RunFacts};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -105,6 +106,8 @@ fn make(
     invalid_why: Option<String>,
     results: Option<Results>,
 ) -> Run {
+    let settings = settings(&scenario);
+    let carriers = carriers(&scenario);
     let facts = RunFacts {
         link_rates: link_rates(&scenario),
         scenario: scenario.name,
@@ -120,5 +123,28 @@ fn make(
     };
     let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
     let policy = scenario.peers.client.policy.to_string();
-    Run { results, events, facts, policy, answers: scenario.answers }
+    Run { results, events, facts, policy, answers: scenario.answers, settings, carriers }
+}
+
+/// What makes two runs the same experiment: everything but the seed.
+fn settings(scenario: &Scenario) -> BTreeMap<String, serde_json::Value> {
+    let mut settings = serde_json::to_value(scenario).unwrap_or_default();
+    if let Some(keys) = settings.as_object_mut() {
+        keys.remove("seed");
+    }
+    groups::flatten(&settings)
+}
+
+/// The networks of cellular interfaces. A preset that is changed in anything is none any more.
+fn carriers(scenario: &Scenario) -> BTreeMap<String, Option<String>> {
+    let interfaces = scenario.hosts.values().flat_map(|host| host.interfaces.values());
+    let cellular = interfaces.filter(|interface| interface.kind == InterfaceKind::Cellular);
+    let preset = |name: &str| {
+        let network = scenario.networks.get(name)?;
+        let preset = presets::find(network.preset.as_deref()?)?;
+        let is_as_it_stands =
+            Network { behind: None, distances: BTreeMap::new(), ..network.clone() } == preset.network;
+        is_as_it_stands.then(|| preset.name.clone())
+    };
+    cellular.map(|interface| (interface.network.clone(), preset(&interface.network))).collect()
 }

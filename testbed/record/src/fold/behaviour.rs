@@ -7,11 +7,12 @@ use super::{
     Flows, RunFacts,
     disturbances::{detections, disturbances, was_connected},
     log::Log,
-    paths::lives,
+    paths::{active_before, lives},
     steps::{Step, steps},
 };
 use crate::{
     CandidateKind, CheckPurpose, DetectedBy, Event, EventKind, Family, How, InterfaceKind, Millis, PairState,
+    statistics::median,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -143,6 +144,26 @@ pub fn far_end_noticed_silence(events: &[Event], facts: &RunFacts) -> Option<Mil
     [DetectedBy::CheckSilence, DetectedBy::ReceiveSilence]
         .contains(&by)
         .then(|| Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
+}
+
+/// Time between two liveness checks of the client's on the pair that carries the call, from the moment that it does until
+/// the first loss: the middle one. None with fewer than two such checks, such as those of a host that waits 15 s before it
+/// sends the first.
+pub fn liveness_interval(events: &[Event], facts: &RunFacts) -> Option<Millis> {
+    let log = Log::new(events, facts);
+    let until_ns = loss(&log).map_or(log.end_ns(), |(step, ..)| step.effect_ns);
+    let lives = lives(&log, log.client());
+    let life = lives.get(&active_before(&lives, until_ns)?)?;
+    let sent: Vec<i64> = log
+        .of(log.client())
+        .filter(|event| (life.active_ns().unwrap_or(i64::MAX)..until_ns).contains(&event.t_ns))
+        .filter(|event| {
+            matches!(event.what, EventKind::CheckSent { pair, purpose: CheckPurpose::Liveness, .. } if pair == Some(life.pair))
+        })
+        .map(|event| event.t_ns)
+        .collect();
+    let between: Vec<i64> = sent.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
+    median(&between).map(Millis::from_ns)
 }
 
 /// The first loss of an interface, the host that it hit, and the interface. A server that falls silent hits no host.
