@@ -43,8 +43,19 @@ pub(crate) struct Run {
     pub(crate) answers: Vec<String>,
     /// Every value of the resolved scenario but the seed, by its path.
     pub(crate) settings: BTreeMap<String, serde_json::Value>,
-    /// The networks of cellular interfaces, each with the preset that it is as it stands.
-    pub(crate) carriers: BTreeMap<String, Option<String>>,
+    /// The networks of cellular interfaces.
+    pub(crate) carriers: BTreeMap<String, Carrier>,
+    /// One of its servers relays.
+    pub(crate) has_relay: bool,
+}
+
+/// What is known of a network of cellular interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Carrier {
+    /// The preset that it is, with nothing changed but its place, its delays to others and its radio.
+    pub(crate) preset: Option<String>,
+    /// Its delay comes of a radio model, and is no assumed constant.
+    pub(crate) has_radio: bool,
 }
 
 /// One reference, or one figure of a baseline, and our runs beside it.

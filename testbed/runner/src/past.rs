@@ -2,8 +2,8 @@
 //! say the same of one run, then and later.
 
 use crate::{
-    compare::{Run, groups},
-    scenario::{Link, Network, Scenario, diagnostic::Problems, presets},
+    compare::{Carrier, Run, groups},
+    scenario::{Interface, Link, Network, Scenario, ServerKind, diagnostic::Problems, presets},
 };
 use record::{BitRate, Event, EventLog, InterfaceKind, LinkRates, ReadError, Results, RunFacts};
 use std::{
@@ -108,6 +108,8 @@ fn make(
 ) -> Run {
     let settings = settings(&scenario);
     let carriers = carriers(&scenario);
+    let relays = [ServerKind::Relay, ServerKind::Coturn];
+    let has_relay = scenario.servers.values().any(|server| relays.contains(&server.kind));
     let facts = RunFacts {
         link_rates: link_rates(&scenario),
         scenario: scenario.name,
@@ -123,7 +125,7 @@ fn make(
     };
     let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
     let policy = scenario.peers.client.policy.to_string();
-    Run { results, events, facts, policy, answers: scenario.answers, settings, carriers }
+    Run { results, events, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
 }
 
 /// What makes two runs the same experiment: everything but the seed.
@@ -135,16 +137,21 @@ fn settings(scenario: &Scenario) -> BTreeMap<String, serde_json::Value> {
     groups::flatten(&settings)
 }
 
-/// The networks of cellular interfaces. A preset that is changed in anything is none any more.
-fn carriers(scenario: &Scenario) -> BTreeMap<String, Option<String>> {
+/// The networks of cellular interfaces. A preset in which anything else is changed is none any more.
+fn carriers(scenario: &Scenario) -> BTreeMap<String, Carrier> {
     let interfaces = scenario.hosts.values().flat_map(|host| host.interfaces.values());
     let cellular = interfaces.filter(|interface| interface.kind == InterfaceKind::Cellular);
-    let preset = |name: &str| {
+    let carrier = |name: &str| {
         let network = scenario.networks.get(name)?;
-        let preset = presets::find(network.preset.as_deref()?)?;
-        let is_as_it_stands =
-            Network { behind: None, distances: BTreeMap::new(), ..network.clone() } == preset.network;
-        is_as_it_stands.then(|| preset.name.clone())
+        Some(Carrier { preset: preset_of(network), has_radio: network.link.radio.is_some() })
     };
-    cellular.map(|interface| (interface.network.clone(), preset(&interface.network))).collect()
+    let named = |interface: &Interface| Some((interface.network.clone(), carrier(&interface.network)?));
+    cellular.filter_map(named).collect()
+}
+
+fn preset_of(network: &Network) -> Option<String> {
+    let preset = presets::find(network.preset.as_deref()?)?;
+    let link = Link { radio: preset.network.link.radio.clone(), ..network.link.clone() };
+    let alike = Network { behind: None, distances: BTreeMap::new(), link, ..network.clone() };
+    (alike == preset.network).then(|| preset.name.clone())
 }

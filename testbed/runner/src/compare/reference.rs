@@ -1,7 +1,7 @@
 //! References: raw YAML rows first, then [`Reference`], whose values are all valid.
 
 use super::{
-    Run,
+    Carrier, Run,
     measure::{BehaviourMeasure, FigureMeasure, Measure},
 };
 use crate::scenario::{presets, words};
@@ -40,6 +40,7 @@ pub(crate) struct Reference {
     pub(crate) comparable_if: Option<String>,
     /// Presets of which every cellular network has to be for ours to be theirs; empty where networks do not matter.
     networks: Vec<String>,
+    needs: Vec<Need>,
     /// Scenarios that stand beside it although their `answers` do not name it.
     beside: Vec<String>,
 }
@@ -54,6 +55,16 @@ pub(crate) enum Claimants {
     SetUp,
     /// Path policies.
     Policies(Vec<String>),
+}
+
+/// What a run has to have for ours to be theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Need {
+    /// A server that relays.
+    Relay,
+    /// A radio model in every cellular network: the constant delay of a preset is an assumption.
+    Radio,
 }
 
 /// A number or a word.
@@ -163,10 +174,17 @@ impl Reference {
         if let Some(why) = &self.not_comparable {
             return Some(why.clone());
         }
+        if self.needs.contains(&Need::Relay) && !run.has_relay {
+            return Some("there is no relay".to_owned());
+        }
+        let without = run.carriers.iter().find(|(_, carrier)| !carrier.has_radio);
+        if let Some((name, _)) = without.filter(|_| self.needs.contains(&Need::Radio)) {
+            return Some(format!("the delay of `{name}` is an assumption, without a radio model"));
+        }
         let is_theirs =
-            |preset: &Option<String>| preset.as_ref().is_some_and(|name| self.networks.contains(name));
-        let (name, _) =
-            run.carriers.iter().find(|(_, preset)| !self.networks.is_empty() && !is_theirs(preset))?;
+            |carrier: &Carrier| carrier.preset.as_ref().is_some_and(|name| self.networks.contains(name));
+        let other = run.carriers.iter().find(|(_, carrier)| !is_theirs(carrier));
+        let (name, _) = other.filter(|_| !self.networks.is_empty())?;
         Some(format!("`{name}` is not {} as it stands", self.networks.join(" or ")))
     }
 }
@@ -209,6 +227,8 @@ struct Raw {
     #[serde(default)]
     networks: Vec<String>,
     #[serde(default)]
+    needs: Vec<Need>,
+    #[serde(default)]
     beside: Vec<String>,
 }
 
@@ -238,6 +258,7 @@ impl TryFrom<Raw> for Reference {
             not_comparable: raw.not_comparable,
             comparable_if: raw.comparable_if,
             networks: raw.networks,
+            needs: raw.needs,
             beside: raw.beside,
         })
     }

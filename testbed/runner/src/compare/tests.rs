@@ -1,5 +1,5 @@
 use super::{
-    Row, Run, Verdict, baseline, compare, groups,
+    Carrier, Row, Run, Verdict, baseline, compare, groups,
     output::{self, Compared},
     reference, table,
 };
@@ -42,8 +42,21 @@ fn run(seed: u64, interruption: i64) -> Run {
     };
     let answers = ANSWERS.map(str::to_owned).into();
     let settings = BTreeMap::from([("peers.client.engine".to_owned(), "noq".into())]);
-    let carriers = BTreeMap::from([("o2".to_owned(), Some("o2-2024".to_owned()))]);
-    Run { results, events: events(), facts, policy: "multipath".into(), answers, settings, carriers }
+    let carriers = BTreeMap::from([("o2".to_owned(), carrier("o2-2024"))]);
+    Run {
+        results,
+        events: events(),
+        facts,
+        policy: "multipath".into(),
+        answers,
+        settings,
+        carriers,
+        has_relay: true,
+    }
+}
+
+fn carrier(preset: &str) -> Carrier {
+    Carrier { preset: Some(preset.to_owned()), has_radio: true }
 }
 
 fn metrics(interruption: i64) -> Metrics {
@@ -233,6 +246,23 @@ fn the_committed_references_stand_beside_a_run_of_the_scenario() {
     assert!(rows.values().all(|row| !row.source.is_empty()));
 }
 
+/// The relay that took over, and delays that are no assumption.
+#[test]
+fn a_time_to_build_a_path_needs_their_relay_and_a_radio() {
+    let judged = |run: Run| {
+        let row = rows(&[run])["wa-off-interruption"].clone();
+        (row.verdict, row.why)
+    };
+    let mut without = claiming(1, 226);
+    without.carriers.insert("telekom".into(), Carrier { has_radio: false, ..carrier("telekom-2024") });
+    let why = Some("the delay of `telekom` is an assumption, without a radio model".to_owned());
+    assert_eq!(judged(without), (Verdict::NotComparable, why));
+    let mut without = claiming(1, 226);
+    without.has_relay = false;
+    assert_eq!(judged(without), (Verdict::NotComparable, Some("there is no relay".to_owned())));
+    assert_eq!(judged(claiming(1, 226)), (Verdict::Contradicted, None));
+}
+
 /// Roughly 500 ms by eye is 400 to 600; and it is the time to build a path, no silence.
 #[test]
 fn path_building_stands_beside_path_building() {
@@ -339,7 +369,7 @@ fn another_network_is_not_comparable() {
     let row = ROW.replace("  beside:", "  networks: [o2-2024, telekom-2024]\n  beside:");
     let mut run = claiming(1, 280);
     assert_eq!(verdict_of(&row, &run), Verdict::Reproduced);
-    run.carriers.insert("telekom".into(), None);
+    run.carriers.insert("telekom".into(), Carrier { preset: None, has_radio: true });
     let rows = compare(&[&run], &parse(&row).unwrap());
     let why = Some("`telekom` is not o2-2024 or telekom-2024 as it stands");
     assert_eq!((rows[0].verdict, rows[0].why.as_deref()), (Verdict::NotComparable, why));
