@@ -5,10 +5,17 @@ use crate::{
     netlink::{Link, LinkSettings, Netlink, Route},
     tun::Tun,
 };
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// More than one round of the datapath can leave waiting: a full window of small packets from several sockets.
 const QUEUE_LENGTH: u32 = 4096;
+/// The kernel's worker makes local routes within a millisecond or two; a machine that takes longer has other troubles.
+const LOCAL_ROUTES: Duration = Duration::from_secs(2);
+const LOCAL_ROUTES_AGAIN: Duration = Duration::from_micros(100);
 
 /// An interface and the states that it is meant to be in.
 #[derive(Debug)]
@@ -145,7 +152,23 @@ impl Interface {
         self.addresses.iter().try_for_each(|&(address, prefix)| {
             let added = netlink.add_address(self.index, address, prefix, self.metric);
             added.map_err(|source| self.failed(source))
-        })
+        })?;
+        self.wait_until_heard(netlink)
+    }
+
+    /// A packet to a new IPv6 address is dropped until the kernel has made the address's local route, which a worker of its
+    /// does: on a busy machine some milliseconds after the address can be bound and sent from.
+    fn wait_until_heard(&self, netlink: &mut Netlink) -> Result<(), LabError> {
+        let patience_ends = Instant::now() + LOCAL_ROUTES;
+        loop {
+            let heard = netlink.heard_ipv6_addresses().map_err(|source| self.failed(source))?;
+            let mut ours = self.addresses.iter().map(|(address, _)| address);
+            let Some(deaf) = ours.find(|address| address.is_ipv6() && !heard.contains(address)) else {
+                return Ok(());
+            };
+            self.require(Instant::now() < patience_ends, || format!("{deaf} has no local route"))?;
+            thread::sleep(LOCAL_ROUTES_AGAIN);
+        }
     }
 
     fn add_default_routes(&self, netlink: &mut Netlink) -> Result<(), LabError> {

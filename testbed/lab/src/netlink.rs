@@ -8,7 +8,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope},
     link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage},
-    route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::{io, net::IpAddr};
@@ -205,6 +205,15 @@ impl Netlink {
         Ok(routes)
     }
 
+    /// The IPv6 addresses that packets are taken for: those with a route in the local table. The kernel makes these routes
+    /// some time after it has acknowledged an address, even one without duplicate detection.
+    pub(crate) fn heard_ipv6_addresses(&mut self) -> Result<Vec<IpAddr>, NetlinkError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        let told = self.request(Message::GetRoute(message), NLM_F_DUMP, || "read routes".into())?;
+        Ok(told.into_iter().filter_map(local_address_from).collect())
+    }
+
     fn request(
         &mut self,
         message: Message,
@@ -328,6 +337,18 @@ fn address_from(message: Message, index: u32) -> Option<Address> {
         address,
         prefix: message.header.prefix_len,
         ready: !flags.unwrap_or(AddressFlags::empty()).intersects(unready),
+    })
+}
+
+fn local_address_from(message: Message) -> Option<IpAddr> {
+    let Message::NewRoute(message) = message else { return None };
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet6(address))
+            if message.header.kind == RouteType::Local && message.header.destination_prefix_length == 128 =>
+        {
+            Some(IpAddr::V6(*address))
+        }
+        _ => None,
     })
 }
 
