@@ -151,7 +151,7 @@ fn carriers(scenario: &Scenario) -> BTreeMap<String, Carrier> {
 
 fn preset_of(network: &Network) -> Option<String> {
     let preset = presets::find(network.preset.as_deref()?)?;
-    let link = Link { radio: preset.network.link.radio.clone(), ..network.link.clone() };
+    let link = Link { radio: preset.network.link.radio, ..network.link.clone() };
     let alike = Network { behind: None, distances: BTreeMap::new(), link, ..network.clone() };
     (alike == preset.network).then(|| preset.name.clone())
 }
