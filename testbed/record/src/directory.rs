@@ -10,7 +10,7 @@ use std::{
 use thiserror::Error;
 
 /// Version of the run directory's form; a reader refuses a newer one.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A directory of one run.
 #[derive(Debug, Clone)]

@@ -491,6 +491,9 @@ pub enum EventKind {
     Disturbance {
         /// Place in the timeline, from 0.
         index: usize,
+        /// The scenario's name for the step.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
         /// What was done.
         what: DisturbanceKind,
         /// To which host, where one is meant.
@@ -502,6 +505,48 @@ pub enum EventKind {
         target_network: Option<String>,
         /// When it was to happen, nanoseconds since time zero.
         due_t_ns: i64,
+    },
+    /// A step that takes a time has ended, and its end was read back: a roam with a gap has its new network.
+    DisturbanceEnded {
+        /// Place of the step in the timeline, from 0.
+        index: usize,
+        /// What the step did.
+        what: DisturbanceKind,
+        /// To which host, where one is meant.
+        target_host: Option<String>,
+        /// To which interface, where one is meant.
+        target_interface: Option<String>,
+        /// The network that the interface has joined.
+        target_network: Option<String>,
+        /// When the end was to come, nanoseconds since time zero.
+        due_t_ns: i64,
+    },
+    /// A process did not run, or could not write, for a while: what the call missed by then may be its doing and not the
+    /// network's.
+    Stall {
+        /// Name of the process: `testbed`, or the host of its peer.
+        process: String,
+        /// Its last sign of life, nanoseconds since time zero.
+        from_ns: i64,
+        /// When it ran again.
+        to_ns: i64,
+    },
+    /// The state of one direction of a link: every 100 ms.
+    LinkSample {
+        /// Network of the scenario.
+        network: String,
+        /// Interface whose link it is, as HOST.INTERFACE.
+        interface: String,
+        /// Seen from that host.
+        direction: Direction,
+        /// Bytes delivered so far.
+        bytes: u64,
+        /// Bytes in the queue now.
+        queue_bytes: u64,
+        /// Packets dropped so far.
+        drops: u64,
+        /// How much later than it was due the latest packet since the sample before was delivered, nanoseconds.
+        late_ns: u64,
     },
     /// The network model dropped a packet.
     PacketDropped {

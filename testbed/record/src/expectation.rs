@@ -5,9 +5,6 @@ use crate::{
 };
 use std::{fmt, time::Duration};
 
-/// How far from a step's applied moment its `at` may lie.
-const NEAREST: Duration = Duration::from_millis(500);
-
 /// One entry of a scenario's `expect`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expectation {
@@ -15,13 +12,31 @@ pub enum Expectation {
     Interruption {
         /// The bound, exclusive.
         below: Duration,
-        /// The step of the timeline that is meant; every one when there is none.
-        at: Option<Duration>,
+        /// Which steps.
+        steps: Steps,
     },
-    /// Every step leaves (or does not leave) the QUIC connection in use.
-    SameConnection(bool),
-    /// Every step is got over this way.
-    How(How),
+    /// The call's missed media stay below a bound, in the worse direction and at a budget of 60 ms.
+    Missed {
+        /// The bound, exclusive.
+        below: Duration,
+        /// Which steps.
+        steps: Steps,
+    },
+    /// The steps leave (or do not leave) the QUIC connection in use.
+    SameConnection {
+        /// Whether they leave it.
+        is: bool,
+        /// Which steps.
+        steps: Steps,
+    },
+    /// The steps are got over this way. Steps that only change a preference are not held to it, unless they are named or
+    /// there are no others.
+    How {
+        /// Which way.
+        is: How,
+        /// Which steps.
+        steps: Steps,
+    },
     /// The first pair is usable before this time.
     FirstPath {
         /// The bound, exclusive.
@@ -58,6 +73,50 @@ pub enum Expectation {
     },
 }
 
+/// The steps of the timeline that an expectation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steps {
+    /// Every step.
+    Every,
+    /// Those that the timeline has at a time.
+    At {
+        /// The time.
+        at: Duration,
+        /// Their places in the timeline.
+        indices: Vec<usize>,
+    },
+    /// One step.
+    Step {
+        /// The scenario's word for it: its name or its place.
+        word: String,
+        /// Its place in the timeline.
+        index: usize,
+    },
+}
+
+impl Steps {
+    /// What they did. None when one that is meant was not applied.
+    fn of<'m>(&self, metrics: &'m Metrics) -> Option<Vec<&'m DisturbanceMetrics>> {
+        let find = |index: &usize| metrics.disturbances.iter().find(|step| step.step == *index);
+        match self {
+            Steps::Every => Some(metrics.disturbances.iter().collect()),
+            Steps::At { indices, .. } => indices.iter().map(find).collect(),
+            Steps::Step { index, .. } => find(index).map(|step| vec![step]),
+        }
+    }
+}
+
+/// After the name of an expectation; empty for every step.
+impl fmt::Display for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Steps::Every => Ok(()),
+            Steps::At { at, .. } => write!(f, " at {}", Millis::from(*at)),
+            Steps::Step { word, .. } => write!(f, " of step {word}"),
+        }
+    }
+}
+
 /// Bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BitRate(pub u64);
@@ -88,13 +147,21 @@ impl Expectation {
     /// Judges it. What was not measured does not hold, unless nothing is what is expected, and reads `none`.
     pub fn judge(&self, metrics: &Metrics) -> ExpectationVerdict {
         match *self {
-            Expectation::Interruption { below, at } => interruption(metrics, below, at),
-            Expectation::SameConnection(expected) => {
-                let each = metrics.disturbances.iter().map(|step| step.same_connection);
-                same("same_connection", expected, each)
+            Expectation::Interruption { below, ref steps } => {
+                let name = format!("interruption{steps}");
+                time(&name, below, largest(metrics, steps, |step| step.interruption_ms))
             }
-            Expectation::How(expected) => {
-                same("how", expected, metrics.disturbances.iter().map(|step| step.how))
+            Expectation::Missed { below, ref steps } => {
+                let name = format!("missed{steps}");
+                time(&name, below, largest(metrics, steps, DisturbanceMetrics::missed_ms))
+            }
+            Expectation::SameConnection { is, ref steps } => {
+                let each = steps.of(metrics).unwrap_or_default();
+                same(&format!("same_connection{steps}"), is, each.iter().map(|step| step.same_connection))
+            }
+            Expectation::How { is, ref steps } => {
+                let each = disturbing(steps, metrics);
+                same(&format!("how{steps}"), is, each.iter().map(|step| step.how))
             }
             Expectation::FirstPath { below } => time("first_path", below, metrics.first_path_ms),
             Expectation::DirectPath { below } => time("direct_path", below, metrics.direct_path_ms),
@@ -110,24 +177,20 @@ impl Expectation {
     }
 }
 
-fn interruption(metrics: &Metrics, below: Duration, at: Option<Duration>) -> ExpectationVerdict {
-    let meant: Vec<&DisturbanceMetrics> = match at {
-        None => metrics.disturbances.iter().collect(),
-        Some(at) => nearest(&metrics.disturbances, at).into_iter().collect(),
-    };
-    // One step without a figure leaves the whole without one: the largest is not known then.
-    let each: Option<Vec<Millis>> = meant.iter().map(|step| step.interruption_ms).collect();
-    let largest = each.and_then(|each| each.into_iter().max());
-    let name = at.map_or("interruption".to_owned(), |at| format!("interruption at {}", Millis::from(at)));
-    time(&name, below, largest)
+/// One step without a figure leaves the whole without one: the largest is not known then.
+fn largest(
+    metrics: &Metrics,
+    steps: &Steps,
+    figure: impl Fn(&DisturbanceMetrics) -> Option<Millis>,
+) -> Option<Millis> {
+    let each: Option<Vec<Millis>> = steps.of(metrics)?.into_iter().map(figure).collect();
+    each?.into_iter().max()
 }
 
-fn nearest(disturbances: &[DisturbanceMetrics], at: Duration) -> Option<&DisturbanceMetrics> {
-    let distance = |step: &DisturbanceMetrics| step.at_ms.as_ns().abs_diff(Millis::from(at).as_ns());
-    disturbances
-        .iter()
-        .min_by_key(|step| distance(step))
-        .filter(|step| Duration::from_nanos(distance(step)) <= NEAREST)
+fn disturbing<'m>(steps: &Steps, metrics: &'m Metrics) -> Vec<&'m DisturbanceMetrics> {
+    let meant = steps.of(metrics).unwrap_or_default();
+    let disturbing: Vec<_> = meant.iter().copied().filter(|step| !step.is_preference()).collect();
+    if *steps == Steps::Every && !disturbing.is_empty() { disturbing } else { meant }
 }
 
 fn time(name: &str, below: Duration, measured: Option<Millis>) -> ExpectationVerdict {

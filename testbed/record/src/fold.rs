@@ -11,10 +11,15 @@ mod arrivals;
 pub mod behaviour;
 mod bulk;
 mod disturbances;
+mod episodes;
 mod flow;
+mod harness;
 mod log;
+mod media;
 mod paths;
 mod probes;
+mod rebuild;
+mod steps;
 mod timeline;
 
 pub use timeline::{TimelineEntry, timeline};
@@ -24,14 +29,16 @@ use arrivals::Arrivals;
 use bulk::Transfer;
 use flow::Flow;
 use log::Log;
+use media::Media;
 use std::time::Duration;
+use steps::Step;
 
 /// Later than this after it was sent, a datagram of a call is late; and one that was sent this shortly before the
 /// end may still be under way. ITU-T G.114: one way, delays up to 150 ms are acceptable for most conversations.
 pub const LATE_AFTER: Duration = Duration::from_millis(150);
 
-/// A silence belongs to a disturbance when it begins before this long after it and before the next disturbance, and
-/// ends after it.
+/// A silence belongs to a disturbance when it begins before this long after it and before the next later disturbance,
+/// and ends after it.
 pub const HORIZON: Duration = Duration::from_secs(5);
 
 /// What the fold needs to know and no event tells.
@@ -73,7 +80,10 @@ pub fn results(events: &[Event], facts: &RunFacts) -> Results {
     let log = Log::new(events, facts);
     let flows = Flows::new(&log);
     let metrics = metrics(&log, &flows);
-    let invalid_why = facts.invalid_why.clone().or_else(|| flows.unrecorded());
+    let reasons =
+        [facts.invalid_why.clone(), flows.unrecorded(), harness::invalid_why(&metrics.disturbances)];
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    let invalid_why = (!reasons.is_empty()).then(|| reasons.join("; "));
     Results {
         scenario: facts.scenario.clone(),
         backend: facts.backend.clone(),
@@ -95,6 +105,7 @@ fn metrics(log: &Log<'_>, flows: &Flows) -> Metrics {
         paths: paths::paths(log),
         probes: probes::probes(log),
         disturbances: disturbances::disturbances(log, flows),
+        episodes: episodes::episodes(log, flows),
         call: flows.call(),
         bulk: flows.bulk.as_ref().map(|bulk| bulk.metrics(log.link_rates())),
         blocking: blocking(log),
@@ -146,6 +157,29 @@ impl Flows {
             (None, Direction::Up) => &self.up.arrivals,
             (None, Direction::Down) => &self.down.arrivals,
         }
+    }
+
+    /// The units of the call, one way; none in a run without a call.
+    fn media(&self, direction: Direction) -> Option<&Media> {
+        let flow = match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        (!flow.is_empty()).then_some(&flow.media)
+    }
+
+    /// Until when a silence lasts that nothing ends: until the last unit was due, by the usual delay before a step; or
+    /// to the end of the run, where its sender stopped sending before.
+    fn open_end(&self, direction: Direction, step: &Step<'_>) -> i64 {
+        const STOPPED_NS: i64 = 1_000_000_000;
+        let end_ns = self.of(direction).end_ns;
+        let last_due = || {
+            let media = self.media(direction)?;
+            let last_sent_ns = media.last_sent_ns()?;
+            let is_last = end_ns.saturating_sub(last_sent_ns) <= STOPPED_NS;
+            is_last.then_some(last_sent_ns.saturating_add(media.usual_delay(&step.before())?))
+        };
+        last_due().unwrap_or(end_ns).min(end_ns)
     }
 
     fn both(&self) -> [&Arrivals; 2] {

@@ -33,11 +33,12 @@ pub use event::{
     EventKind, Family, IceRole, InterfaceKind, MappedProtocol, PairState, PathState, PathStatus, RelayNews,
     StopReason, WorkloadKind,
 };
-pub use expectation::{BitRate, Expectation, Percent};
+pub use expectation::{BitRate, Expectation, Percent, Steps};
 pub use fold::{LATE_AFTER, LinkRates, RunFacts};
 pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, read_events};
 pub use millis::Millis;
 pub use results::{
-    BulkMetrics, CallMetrics, DisturbanceMetrics, ExpectationVerdict, FlowMetrics, How, IntervalSummary,
-    Metrics, PathMetrics, ProbeMetrics, Results, RttSummary,
+    BulkMetrics, CallMetrics, Censored, DisturbanceMetrics, Episode, EpisodeCause, ExpectationVerdict,
+    FlowMetrics, How, IntervalSummary, Metrics, MissedMedia, MissedRuns, PathMetrics, PerDirection, Phases,
+    ProbeMetrics, Results, RttSummary,
 };

@@ -59,6 +59,9 @@ pub struct Metrics {
     pub probes: Vec<ProbeMetrics>,
     /// Every step of the timeline that was applied, in order of time.
     pub disturbances: Vec<DisturbanceMetrics>,
+    /// Every run of missed units of a call of 60 ms or more, in order of time, whatever it came from.
+    #[serde(default)]
+    pub episodes: Vec<Episode>,
     /// The call, when one was part of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallMetrics>,
@@ -162,23 +165,145 @@ pub struct RttSummary {
     pub p95: Millis,
 }
 
-/// One applied step of the timeline and what it did to the payload.
+/// A figure for each direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PerDirection<T> {
+    /// From the client's host to the server's.
+    pub up: T,
+    /// From the server's host to the client's.
+    pub down: T,
+}
+
+impl<T> PerDirection<T> {
+    /// Both, up first.
+    pub fn each(&self) -> [&T; 2] {
+        [&self.up, &self.down]
+    }
+}
+
+/// Units of a call that a receiver could not play, by how much later than usual it is ready to play them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MissedMedia {
+    /// Later by more than 20 ms, or never.
+    pub j20: MissedRuns,
+    /// Later by more than 60 ms, or never: the headline.
+    pub j60: MissedRuns,
+    /// Later by more than 150 ms, or never.
+    pub j150: MissedRuns,
+}
+
+/// Missed units as time: their number times the sender's interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MissedRuns {
+    /// Of the longest run of missed units.
+    pub longest_ms: Millis,
+    /// Of all of them.
+    pub total_ms: Millis,
+}
+
+/// The record ends before payload came again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Censored {
+    /// From the step until the last unit was due.
+    pub horizon_ms: Millis,
+}
+
+/// How a host that lost an interface came to another path: consecutive times, `null` where there was no such phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Phases {
+    /// From the step until that host noticed.
+    pub detect_ms: Option<Millis>,
+    /// Until it had its first local candidate on the interface of `path_after`.
+    pub gather_ms: Option<Millis>,
+    /// Until the first check from there was answered; `null` where one was answered before the step already.
+    pub check_ms: Option<Millis>,
+    /// Until the path was active.
+    pub nominate_ms: Option<Millis>,
+    /// Until payload arrived over it, at either end.
+    pub first_byte_ms: Option<Millis>,
+}
+
+/// A run of missed units of a call, anywhere in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Episode {
+    /// When its first unit was due.
+    pub start_ms: Millis,
+    /// Which way.
+    pub direction: Direction,
+    /// Number of its units times the sender's interval.
+    pub missed_ms: Millis,
+    /// What it came from.
+    pub cause: EpisodeCause,
+    /// Place in the timeline of the step in whose window it begins.
+    pub step: Option<usize>,
+}
+
+/// What an episode came from: the first of these that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EpisodeCause {
+    /// A process of ours stood still during it.
+    Harness,
+    /// It begins in the window of a step.
+    Step,
+    /// The receiver's path differs across it.
+    PathChange,
+    /// The network model dropped or delayed its packets.
+    Model,
+    /// Nothing of the record explains it.
+    Unexplained,
+}
+
+/// The word on disk.
+impl fmt::Display for EpisodeCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            EpisodeCause::Harness => "harness",
+            EpisodeCause::Step => "step",
+            EpisodeCause::PathChange => "path-change",
+            EpisodeCause::Model => "model",
+            EpisodeCause::Unexplained => "unexplained",
+        })
+    }
+}
+
+/// One applied step of the timeline and what it did to the payload. Steps of one instant have the same figures, except
+/// for those of the host that lost an interface.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DisturbanceMetrics {
+    /// Place in the timeline, from 0.
+    #[serde(default)]
+    pub step: usize,
+    /// The scenario's name for the step.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Time zero to the moment it was applied and read back.
     pub at_ms: Millis,
     /// The step and its target, such as `down laptop.wlan0`.
     pub what: String,
-    /// The larger of `up_ms` and `down_ms`.
+    /// Units of the call that came too late or never; `null` where there was no call, or fewer than ten arrivals before
+    /// the step to tell its usual delay by.
+    #[serde(default)]
+    pub missed: PerDirection<Option<MissedMedia>>,
+    /// By how much longer the call's units take in the second after the longest silence than before the step.
+    #[serde(default)]
+    pub delay_step_ms: PerDirection<Option<Millis>>,
+    /// Nothing came any more in a direction: every figure is a lower bound.
+    #[serde(default)]
+    pub censored: Option<Censored>,
+    /// The larger of `up_ms` and `down_ms`: silence and change of delay together.
     pub interruption_ms: Option<Millis>,
     /// Longest silence from the client's host to the server's, less the sending interval, at least 0. Of those that
-    /// begin before the earlier of 5 s after the step and the next step, and end after the step.
+    /// begin before the earlier of 5 s after the step and the next later step, and end after the step.
     pub up_ms: Option<Millis>,
     /// The same from the server's host to the client's.
     pub down_ms: Option<Millis>,
     /// Longest silence of either direction in the 5 s before, less the sending interval; a silence that was under
     /// way when the step was applied counts up to that moment.
     pub gap_before_ms: Option<Millis>,
+    /// How long a process of ours stood still, or the model was late, while the step was charged with what happened.
+    #[serde(default)]
+    pub harness_ms: Millis,
     /// From the step until the first peer noticed, at least 0.
     pub detected_ms: Option<Millis>,
     /// What gave it away.
@@ -188,6 +313,13 @@ pub struct DisturbanceMetrics {
     /// ... and after: 5 s later or before the next step, whichever is earlier, but not before the silence was over.
     /// `null` when no path was left.
     pub path_after: Option<u64>,
+    /// At the host that lost its interface: from the last payload on a path of it to the first answer to a check that was
+    /// sent after the step on the interface of `path_after`; `null` if that interface had an answered check before.
+    #[serde(default)]
+    pub rebuild_ms: Option<Millis>,
+    /// What that host did in the meantime; `null` if the step took no interface away.
+    #[serde(default)]
+    pub phases: Option<Phases>,
     /// How the payload got over it.
     pub how: How,
     /// Whether the QUIC connection of before carried payload afterwards.
@@ -203,8 +335,23 @@ pub struct DisturbanceMetrics {
 impl DisturbanceMetrics {
     /// The step took something away.
     pub fn is_loss(&self) -> bool {
+        self.kind().is_some_and(DisturbanceKind::is_loss)
+    }
+
+    /// The step only changed a preference.
+    pub fn is_preference(&self) -> bool {
+        self.kind().is_some_and(DisturbanceKind::is_preference)
+    }
+
+    /// The headline: media missed in the worse direction at a budget of 60 ms. None unless both were measured.
+    pub fn missed_ms(&self) -> Option<Millis> {
+        let [up, down] = self.missed.each().map(|missed| missed.map(|missed| missed.j60.total_ms));
+        Some(up?.max(down?))
+    }
+
+    fn kind(&self) -> Option<DisturbanceKind> {
         let word = self.what.split(' ').next().unwrap_or_default();
-        DisturbanceKind::ALL.into_iter().any(|kind| kind.is_loss() && kind.word() == word)
+        DisturbanceKind::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 
@@ -224,8 +371,8 @@ pub enum How {
     Rebuilt,
     /// The same connection left a direct path for a relayed one.
     Relay,
-    /// In at least one direction the payload fell silent and never came back, no path was left, or there never was a
-    /// call.
+    /// In at least one direction the payload fell silent at this step, for a second or more, and never came back; without
+    /// payload, no path was left; or there never was a call.
     Failed,
 }
 

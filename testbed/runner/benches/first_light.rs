@@ -53,7 +53,9 @@ fn main() {
 
     let mut interruptions: Vec<f64> = (0..SEEDS).filter_map(|seed| interruption(&out, seed)).collect();
     interruptions.sort_by(f64::total_cmp);
-    if let (Some(median), Some(worst)) = (interruptions.get(interruptions.len() / 2), interruptions.last()) {
+    if let (Some(median), Some(worst)) =
+        (interruptions.get(interruptions.len().saturating_sub(1) / 2), interruptions.last())
+    {
         println!(
             "interruption, WiFi off        {median:>9.1} ms     median of {} seeds (worst {worst:.1}); WhatsApp: some 500 ms",
             interruptions.len()

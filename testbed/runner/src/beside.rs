@@ -1,8 +1,10 @@
 //! `testbed compare`, and the table at the end of a run: our runs beside the observations of others.
 
 use crate::{
+    cli::{CompareArgs, FailOn},
     compare::{
-        self, Run,
+        self, Row, Run, Verdict, baseline, groups,
+        output::{self, Compared, Form},
         reference::{self, Reference, ReferenceError},
         table,
     },
@@ -10,34 +12,153 @@ use crate::{
     exit::Exit,
     past,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
 
-/// Compares run directories with the observations, all or those of one file.
-pub(crate) fn compare(directories: &[PathBuf], against: Option<&Path>) -> Exit {
-    let runs: Result<Vec<Run>, _> = directories.iter().map(|directory| past::read(directory)).collect();
-    let runs = match runs {
-        Ok(runs) => runs,
-        Err(error) => return complain(&error),
-    };
-    match against.map_or_else(reference::embedded, reference::read) {
-        Ok(references) => {
-            for run in runs.iter().filter(|run| !run.results.valid) {
-                let why = run.results.invalid_why.as_deref().unwrap_or("unknown");
-                eprintln!("{} is left out, it is invalid: {why}", run.facts.run_dir);
-            }
-            console::print(&table::render(&compare::compare(&runs, &references), None));
-            Exit::Success
+/// Folders of run directories are looked through so deep: `results/SCENARIO/RUN`.
+const DEPTH: usize = 3;
+
+/// Runs could not be compared.
+#[derive(Debug, Error)]
+enum CompareError {
+    #[error(transparent)]
+    Run(#[from] past::PastError),
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error("cannot read {}: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("{} holds no run directory", .0.display())]
+    NoRun(PathBuf),
+    #[error("the baseline is {count} different experiments ({differs}); name the runs of one")]
+    Baselines { count: usize, differs: String },
+}
+
+/// Compares run directories with the observations, all or those of one file; or with a baseline of ours.
+pub(crate) fn compare(args: &CompareArgs) -> Exit {
+    match try_compare(args) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("error: {error}");
+            Exit::Usage
         }
-        Err(error) => complain(&error),
     }
 }
 
-fn complain(error: &dyn std::error::Error) -> Exit {
-    eprintln!("error: {error}");
-    Exit::Usage
+fn try_compare(args: &CompareArgs) -> Result<Exit, CompareError> {
+    let runs = read(&args.runs)?;
+    let groups = groups(&runs);
+    let compared: Vec<Compared<'_>> = match &args.baseline {
+        Some(directory) => {
+            let baseline = read(std::slice::from_ref(directory))?;
+            let arms = compare::groups(&baseline);
+            let [arm] = arms.as_slice() else {
+                let differs = arms.first().map(compare::Group::differences).unwrap_or_default();
+                return Err(CompareError::Baselines { count: arms.len(), differs });
+            };
+            let beside = |group: compare::Group<'_>| baseline::compare(&group.runs, &arm.runs);
+            groups.into_iter().map(|group| Compared { rows: beside(group.clone()), group }).collect()
+        }
+        None => {
+            let references = args.against.as_deref().map_or_else(reference::embedded, reference::read)?;
+            let rows = |group: &compare::Group<'_>| compare::compare(&group.runs, &references);
+            groups.into_iter().map(|group| Compared { rows: rows(&group), group }).collect()
+        }
+    };
+    show(&compared, args.form());
+    Ok(exit(&runs, compared.iter().flat_map(|one| &one.rows), args.fail_on))
 }
 
-/// The rows that a scenario answers, or that name it; none when there are none.
+fn exit<'a>(runs: &[Run], mut rows: impl Iterator<Item = &'a Row>, fail_on: Option<FailOn>) -> Exit {
+    let unwanted = fail_on.map(|fail_on| match fail_on {
+        FailOn::Contradicted => Verdict::Contradicted,
+        FailOn::Worse => Verdict::Worse,
+    });
+    if !runs.iter().any(|run| run.results.valid) {
+        Exit::Invalid
+    } else if rows.any(|row| Some(row.verdict) == unwanted) {
+        Exit::Failed
+    } else {
+        Exit::Success
+    }
+}
+
+fn show(compared: &[Compared<'_>], form: Form) {
+    match form {
+        Form::Json => console::print(&output::json(compared)),
+        Form::Csv => console::print(&output::csv(compared)),
+        Form::Markdown => console::print(&output::markdown(compared)),
+        Form::Text => {
+            for one in compared {
+                if compared.len() > 1 {
+                    console::print(&format!("{}\n", one.group.heading()));
+                }
+                console::print(&table::render(&one.rows, None));
+                if compared.len() > 1 {
+                    console::print("\n");
+                }
+            }
+        }
+    }
+    if form != Form::Json {
+        for run in compared.iter().flat_map(|one| one.group.invalid()) {
+            eprintln!("{} is left out, it is invalid: {}", run.facts.run_dir, output::why(run));
+        }
+    }
+}
+
+/// Every run that is named, or that lies in a folder that is named, once.
+fn read(named: &[PathBuf]) -> Result<Vec<Run>, CompareError> {
+    let (mut seen, mut runs) = (BTreeSet::new(), vec![]);
+    for path in named {
+        let mut directories = vec![];
+        if is_run(path) || !path.is_dir() {
+            directories.push(path.clone());
+        } else {
+            look_through(path, DEPTH, &mut directories)?;
+        }
+        if directories.is_empty() {
+            return Err(CompareError::NoRun(path.clone()));
+        }
+        for directory in directories {
+            // `latest` is another name of a run.
+            let whole = fs::canonicalize(&directory).unwrap_or_else(|_| directory.clone());
+            if seen.insert(whole) {
+                runs.push(past::read(&directory)?);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+fn is_run(path: &Path) -> bool {
+    path.join("scenario.resolved.json").is_file()
+}
+
+/// In order of names. Links are not followed: `latest` points at a run that is there anyway.
+fn look_through(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), CompareError> {
+    let failed = |source| CompareError::Folder { path: folder.to_owned(), source };
+    let mut entries: Vec<fs::DirEntry> =
+        fs::read_dir(folder).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if !entry.file_type().map_err(failed)?.is_dir() {
+            continue;
+        }
+        if is_run(&path) {
+            found.push(path);
+        } else if depth > 1 {
+            look_through(&path, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows that a scenario answers, or that name it; none when there are none. The runs are of one scenario.
 pub(crate) fn table(answers: &[String], runs: &[Run]) -> Result<Option<String>, ReferenceError> {
     let concerns = |reference: &Reference| {
         answers.contains(&reference.id) || runs.iter().any(|run| reference.stands_beside(run))
@@ -46,5 +167,6 @@ pub(crate) fn table(answers: &[String], runs: &[Run]) -> Result<Option<String>, 
     if references.is_empty() {
         return Ok(None);
     }
-    Ok(Some(table::render(&compare::compare(runs, &references), None)))
+    let runs: Vec<&Run> = runs.iter().collect();
+    Ok(Some(table::render(&compare::compare(&runs, &references), None)))
 }

@@ -2,6 +2,7 @@
 //! and naming it says so.
 
 use crate::{
+    compare::output::Form,
     console,
     exit::Exit,
     scenario::{Backend, words},
@@ -63,15 +64,9 @@ pub(crate) enum Command {
     },
     /// Stand runs beside the observations of others
     ///
-    /// Each observation matches, is better or worse, differs, or was not tested; with its source.
-    Compare {
-        /// Run directories
-        #[arg(required = true, value_name = "RUN")]
-        runs: Vec<PathBuf>,
-        /// Compare with the observations of this file only
-        #[arg(long, value_name = "FILE")]
-        against: Option<PathBuf>,
-    },
+    /// Each observation is reproduced or contradicted by a policy that claims to do the same; with another policy it is
+    /// compatible or not comparable; or it was not tested. Runs of different experiments stand apart, with what differs.
+    Compare(CompareArgs),
     /// List flows, names of servers and STUN messages in packet captures
     ///
     /// Reads pcap and pcapng files, plain or compressed with gzip or zstd, one after the other. A damaged file is used up to
@@ -94,6 +89,51 @@ pub(crate) enum Command {
         /// Made if it is missing
         directory: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Run directories, or folders of them
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Compare with the observations of this file only
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
+    pub(crate) against: Option<PathBuf>,
+    /// Compare with runs of ours of the same network and seeds: better, worse, or no difference shown
+    #[arg(long, value_name = "DIR")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// One JSON document on standard output
+    #[arg(long, group = "form")]
+    json: bool,
+    /// Comma-separated values on standard output
+    #[arg(long, group = "form")]
+    csv: bool,
+    /// Markdown tables on standard output
+    #[arg(long, group = "form")]
+    markdown: bool,
+    /// End with 1 when a row has this verdict
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) fail_on: Option<FailOn>,
+}
+
+impl CompareArgs {
+    pub(crate) fn form(&self) -> Form {
+        match (self.json, self.csv, self.markdown) {
+            (true, ..) => Form::Json,
+            (_, true, _) => Form::Csv,
+            (.., true) => Form::Markdown,
+            _ => Form::Text,
+        }
+    }
+}
+
+/// A verdict that may fail a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FailOn {
+    /// A policy or set-up does not do as it claims
+    Contradicted,
+    /// Worse than the baseline
+    Worse,
 }
 
 #[cfg(feature = "dissect")]

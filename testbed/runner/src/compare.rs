@@ -1,20 +1,32 @@
-//! Our runs beside what others measured: one row for each reference, with a verdict.
+//! Our runs beside what others measured: one row for each reference, with a verdict; and beside other runs of ours.
 //!
-//! [`compare()`] is pure: runs and references in, rows out. [`table::render`] shows them to people, and [`Row`]
-//! serialises for programs. Left out: reading run directories, and statistics beyond median and spread.
+//! Runs of different experiments are never pooled: [`groups()`] parts them by their resolved scenario, and [`compare()`]
+//! sets one group beside the references. [`baseline`] sets two arms of ours beside each other, seed by seed. All of it is
+//! pure: runs and references in, rows out; [`table`] and [`output`] show them. Left out: reading run directories.
 
+pub(crate) mod baseline;
+pub(crate) mod groups;
 pub(crate) mod measure;
+pub(crate) mod output;
 pub(crate) mod reference;
 pub(crate) mod table;
-
 #[cfg(test)]
 mod tests;
 
-use measure::BehaviourMeasure;
-use record::{Event, Results, RunFacts, fold::behaviour::Seen, statistics::median};
-use reference::{Better, Claim, Figure, Reference};
+pub(crate) use groups::{Group, groups};
+
+use measure::{BehaviourMeasure, FigureMeasure};
+use record::{
+    Event, Results, RunFacts,
+    fold::behaviour::Seen,
+    statistics::{MedianInterval, median, median_interval},
+};
+use reference::{Claim, Figure, Reference, Unit};
 use serde::Serialize;
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::{self, Write as _},
+};
 
 /// One run, as its directory tells it.
 #[derive(Debug, Clone)]
@@ -29,10 +41,25 @@ pub(crate) struct Run {
     pub(crate) policy: String,
     /// The references that its scenario answers.
     pub(crate) answers: Vec<String>,
+    /// Every value of the resolved scenario but the seed, by its path.
+    pub(crate) settings: BTreeMap<String, serde_json::Value>,
+    /// The networks of cellular interfaces.
+    pub(crate) carriers: BTreeMap<String, Carrier>,
+    /// One of its servers relays.
+    pub(crate) has_relay: bool,
 }
 
-/// One reference, and our runs beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What is known of a network of cellular interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Carrier {
+    /// The preset that it is, with nothing changed but its place, its delays to others and its radio.
+    pub(crate) preset: Option<String>,
+    /// Its delay comes of a radio model, and is no assumed constant.
+    pub(crate) has_radio: bool,
+}
+
+/// One reference, or one figure of a baseline, and our runs beside it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
     /// The reference's id.
     pub(crate) id: String,
@@ -42,153 +69,216 @@ pub(crate) struct Row {
     pub(crate) theirs: String,
     /// What we did or reached.
     pub(crate) ours: String,
+    /// Of the three figures below; of a behaviour none.
+    pub(crate) unit: Option<String>,
+    /// Our median, one of our values.
+    pub(crate) median: Option<f64>,
+    /// An order-statistic interval of it.
+    pub(crate) low: Option<f64>,
+    pub(crate) high: Option<f64>,
+    /// Valid runs of ours that the verdict rests on.
+    pub(crate) n: usize,
     /// How the two compare.
     pub(crate) verdict: Verdict,
-    /// Valid runs that the verdict rests on.
-    pub(crate) runs: usize,
+    /// Why it is not comparable, or was not tested.
+    pub(crate) why: Option<String>,
     /// Conditions of theirs.
     pub(crate) setup: String,
     /// Where theirs is from.
     pub(crate) source: String,
     /// What is weak about the comparison.
     pub(crate) quality: Option<String>,
+    /// What would make it comparable, or more so.
+    pub(crate) comparable_if: Option<String>,
     /// References that contradict this one.
     pub(crate) conflicts_with: Vec<String>,
 }
 
+impl Row {
+    /// The verdict, and why where that is not told by the figures.
+    pub(crate) fn judged(&self) -> String {
+        match (&self.why, self.verdict) {
+            (None, verdict) | (Some(_), verdict @ Verdict::NotTested) => verdict.to_string(),
+            (Some(why), verdict) => format!("{verdict}: {why}"),
+        }
+    }
+}
+
 /// How ours compares with theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    /// Within the tolerance, or the same word.
-    Matches,
-    /// Beyond the tolerance, on the good side.
-    Better,
-    /// Beyond the tolerance, on the bad side.
-    Worse,
-    /// Different, and neither side is the good one; or a policy that claims to do the same does not.
-    Differs,
-    /// Different, by a policy that does not claim to do the same.
-    DiffersByDesign,
-    /// No valid run can stand beside it.
+    /// A policy or set-up that claims to do as they did does: our median lies in their interval.
+    Reproduced,
+    /// A policy or set-up that claims to do as they did does not.
+    Contradicted,
+    /// Another policy; nothing speaks against it.
+    Compatible,
+    /// Another quantity, network or policy.
+    #[serde(rename = "not comparable")]
+    NotComparable,
+    /// No valid run has a sample.
+    #[serde(rename = "not tested")]
     NotTested,
+    /// Than an arm of ours, seed by seed.
+    Better,
+    /// Than an arm of ours, seed by seed.
+    Worse,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Verdict::Matches => "matches",
+            Verdict::Reproduced => "reproduced",
+            Verdict::Contradicted => "contradicted",
+            Verdict::Compatible => "compatible",
+            Verdict::NotComparable => "not comparable",
+            Verdict::NotTested => "not tested",
             Verdict::Better => "better",
             Verdict::Worse => "worse",
-            Verdict::Differs => "differs",
-            Verdict::DiffersByDesign => "differs (by design)",
-            Verdict::NotTested => "not tested",
         })
     }
 }
 
-/// Sets runs beside references: a row for each reference, in their order.
-pub(crate) fn compare(runs: &[Run], references: &[Reference]) -> Vec<Row> {
+/// Sets the runs of one experiment beside references: a row for each reference, in their order.
+pub(crate) fn compare(runs: &[&Run], references: &[Reference]) -> Vec<Row> {
     references.iter().map(|reference| row(runs, reference)).collect()
 }
 
-fn row(runs: &[Run], reference: &Reference) -> Row {
-    let outcome = outcome(runs, reference);
+fn row(runs: &[&Run], reference: &Reference) -> Row {
+    let Outcome { sample, verdict, why } = outcome(runs, reference);
+    let Sample { ours, figures, n, .. } = sample;
+    let (median, interval) = figures.unzip();
     Row {
         id: reference.id.clone(),
         subject: reference.subject.clone(),
         theirs: theirs(reference),
-        ours: outcome.ours,
-        verdict: outcome.verdict,
-        runs: outcome.runs,
+        ours,
+        unit: match &reference.claim {
+            Claim::Figure(figure) => Some(figure.unit.to_string()),
+            Claim::Behaviour { .. } => None,
+        },
+        median,
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        n,
+        verdict,
+        why,
         setup: reference.setup.clone(),
         source: reference.source.clone(),
         quality: reference.quality.clone(),
+        comparable_if: reference.comparable_if.clone(),
         conflicts_with: reference.conflicts_with.clone(),
     }
 }
 
 fn theirs(reference: &Reference) -> String {
+    let n = reference.n.map(|n| format!(", n = {n}")).unwrap_or_default();
     match &reference.claim {
-        Claim::Figure(figure) => format!("{}: {}", figure.shown(), reference.statement),
+        Claim::Figure(figure) => format!("{}{n}: {}", figure.shown(), reference.statement),
         Claim::Behaviour { .. } => reference.statement.clone(),
     }
 }
 
 /// Our half of a row.
 struct Outcome {
-    ours: String,
+    sample: Sample,
     verdict: Verdict,
-    runs: usize,
+    why: Option<String>,
+}
+
+/// What our runs show.
+struct Sample {
+    ours: String,
+    /// Median and its interval, in the reference's unit.
+    figures: Option<(f64, MedianInterval<f64>)>,
+    /// Within their interval, or the same word.
+    agrees: bool,
+    /// Runs.
+    n: usize,
 }
 
 impl Outcome {
-    fn not_tested(why: &str) -> Self {
-        Self { ours: why.to_owned(), verdict: Verdict::NotTested, runs: 0 }
+    fn not_tested(why: String) -> Self {
+        let sample = Sample { ours: why.clone(), figures: None, agrees: false, n: 0 };
+        Self { sample, verdict: Verdict::NotTested, why: Some(why) }
+    }
+
+    /// A call that needed no new path missed something all the same: that stands beside the time to build one.
+    fn beside(mut self, reference: &Reference, valid: &[&Run]) -> Self {
+        let Claim::Figure(Figure { measure: FigureMeasure::Rebuild, .. }) = &reference.claim else {
+            return self;
+        };
+        let missed: Vec<f64> = valid.iter().filter_map(|run| FigureMeasure::Missed.of(run)).collect();
+        if let Some(missed) = median(&missed) {
+            let _ = write!(self.sample.ours, "; the call missed {} ms", Unit::Milliseconds.number(missed));
+        }
+        self
     }
 }
 
-fn outcome(runs: &[Run], reference: &Reference) -> Outcome {
-    let beside: Vec<&Run> = runs.iter().filter(|run| reference.stands_beside(run)).collect();
+fn outcome(runs: &[&Run], reference: &Reference) -> Outcome {
+    let beside: Vec<&Run> = runs.iter().copied().filter(|run| reference.stands_beside(run)).collect();
     if beside.is_empty() {
-        return Outcome::not_tested("no run of a scenario that answers it");
+        return Outcome::not_tested("no run of a scenario that answers it".to_owned());
     }
     let valid: Vec<&Run> = beside.into_iter().filter(|run| run.results.valid).collect();
-    if valid.is_empty() {
-        return Outcome::not_tested("invalid runs only");
-    }
-    // Where a policy claims to do as they did, its runs are the ones to judge.
-    let claiming: Vec<&Run> =
-        valid.iter().copied().filter(|run| reference.is_claimed_by(&run.policy)).collect();
-    let by_design = claiming.is_empty();
-    let judged = if by_design { valid } else { claiming };
-    let outcome = match &reference.claim {
-        Claim::Figure(figure) => figure_outcome(&judged, figure),
-        Claim::Behaviour { word, measure } => behaviour_outcome(&judged, word, *measure),
+    let Some(first) = valid.first() else {
+        return Outcome::not_tested("invalid runs only".to_owned());
     };
-    // Without a claim a difference is no fault; being better or worse at something remains what it is.
-    match outcome.verdict {
-        Verdict::Differs if by_design => Outcome { verdict: Verdict::DiffersByDesign, ..outcome },
-        _ => outcome,
-    }
+    let sample = match &reference.claim {
+        Claim::Figure(figure) => figure_sample(&valid, figure),
+        Claim::Behaviour { word, measure } => behaviour_sample(&valid, word, *measure),
+    };
+    let sample = match sample {
+        Ok(sample) => sample,
+        Err(why) => return Outcome::not_tested(why).beside(reference, &valid),
+    };
+    let other_policy = || format!("`{}` does not claim to do the same", first.policy);
+    let (verdict, why) = match (reference.why_not_comparable(first), reference.is_claimed_by(&first.policy)) {
+        (Some(why), _) => (Verdict::NotComparable, Some(why)),
+        (None, true) if sample.agrees => (Verdict::Reproduced, None),
+        (None, true) => (Verdict::Contradicted, None),
+        (None, false) if sample.agrees => (Verdict::Compatible, None),
+        (None, false) => (Verdict::NotComparable, Some(other_policy())),
+    };
+    Outcome { sample, verdict, why }
 }
 
-fn figure_outcome(runs: &[&Run], figure: &Figure) -> Outcome {
+/// Or why no run shows it.
+fn figure_sample(runs: &[&Run], figure: &Figure) -> Result<Sample, String> {
     let measured: Vec<(&Run, f64)> =
         runs.iter().filter_map(|run| Some((*run, figure.unit.of_base(figure.measure.of(run)?)))).collect();
-    let mut values: Vec<f64> = measured.iter().map(|(_, value)| *value).collect();
-    values.sort_by(f64::total_cmp);
-    let (Some(median), [min, .., max] | [min @ max]) = (median(&values), values.as_slice()) else {
-        return Outcome::not_tested(&format!("{}: not measured", figure.measure.phrase()));
+    let values: Vec<f64> = measured.iter().map(|(_, value)| *value).collect();
+    let Some((median, interval)) = median(&values).zip(median_interval(&values)) else {
+        return Err(figure.measure.why_not_measured().to_owned());
     };
     let basis = basis(&measured.iter().map(|(run, _)| *run).collect::<Vec<_>>(), runs.len());
     let unit = figure.unit;
-    let spread = format!("median; {} to {} over ", unit.number(*min), unit.number(*max));
-    let spread = if values.len() > 1 { spread } else { String::new() };
-    Outcome {
+    let spread = if values.len() > 1 {
+        format!("{}; ", spread(&interval, |value| unit.number(value)))
+    } else {
+        String::new()
+    };
+    Ok(Sample {
         ours: format!("{} {} {unit} ({spread}{basis})", figure.measure.phrase(), unit.number(median)),
-        verdict: figure.verdict(median),
-        runs: values.len(),
-    }
+        figures: Some((median, interval)),
+        agrees: figure.holds(median),
+        n: values.len(),
+    })
 }
 
-impl Figure {
-    fn verdict(&self, ours: f64) -> Verdict {
-        let (low, high) = self.accepted();
-        match self.better {
-            _ if (low..=high).contains(&ours) => Verdict::Matches,
-            Better::None => Verdict::Differs,
-            Better::Lower if ours < low => Verdict::Better,
-            Better::Higher if ours > high => Verdict::Better,
-            Better::Lower | Better::Higher => Verdict::Worse,
-        }
-    }
+/// `median; 40 to 900 with 88 %`
+fn spread(interval: &MedianInterval<f64>, number: impl Fn(f64) -> String) -> String {
+    let MedianInterval { low, high, confidence } = interval;
+    format!("median; {} to {} with {:.0} %", number(*low), number(*high), confidence * 100.0)
 }
 
-fn behaviour_outcome(runs: &[&Run], word: &str, measure: BehaviourMeasure) -> Outcome {
+/// Or why no run shows it.
+fn behaviour_sample(runs: &[&Run], word: &str, measure: BehaviourMeasure) -> Result<Sample, String> {
     let seen: Vec<(&Run, Seen)> = runs.iter().filter_map(|run| Some((*run, measure.of(run)?))).collect();
     let Some((_, first)) = seen.first() else {
-        return Outcome::not_tested(&format!("{}: not seen", measure.phrase()));
+        return Err(format!("{}: not seen", measure.phrase()));
     };
     let basis = basis(&seen.iter().map(|(run, _)| *run).collect::<Vec<_>>(), runs.len());
     // Where the runs disagree, what differs from theirs is what there is to tell.
@@ -196,11 +286,12 @@ fn behaviour_outcome(runs: &[&Run], word: &str, measure: BehaviourMeasure) -> Ou
     let same = seen.iter().filter(|(_, seen)| seen.word == told.word).count();
     let share = if same < seen.len() { format!("in {same} of {}, ", seen.len()) } else { String::new() };
     let detail = if told.detail.is_empty() { String::new() } else { format!(", {}", told.detail) };
-    Outcome {
+    Ok(Sample {
         ours: format!("{}: {}{detail} ({share}{basis})", measure.phrase(), told.word),
-        verdict: if told.word == word { Verdict::Matches } else { Verdict::Differs },
-        runs: seen.len(),
-    }
+        figures: None,
+        agrees: told.word == word,
+        n: seen.len(),
+    })
 }
 
 /// How many runs the figure rests on, and how many more there were without it.

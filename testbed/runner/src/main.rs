@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Command::Plan { file, set, json } => plan::plan(&file, &set, json),
         Command::List { json } => list::list(json),
         Command::Run(args) => run::run(&args),
-        Command::Compare { runs, against } => beside::compare(&runs, against.as_deref()),
+        Command::Compare(args) => beside::compare(&args),
         #[cfg(feature = "dissect")]
         Command::Dissect(args) => dissect::dissect(&args),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -2,11 +2,12 @@
 //! say the same of one run, then and later.
 
 use crate::{
-    compare::Run,
-    scenario::{Link, Scenario, diagnostic::Problems},
+    compare::{Carrier, Run, groups},
+    scenario::{Interface, Link, Network, Scenario, ServerKind, diagnostic::Problems, presets},
 };
-use record::{BitRate, Event, EventLog, LinkRates, ReadError, Results, RunFacts};
+use record::{BitRate, Event, EventLog, InterfaceKind, LinkRates, ReadError, Results, RunFacts};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -105,6 +106,10 @@ fn make(
     invalid_why: Option<String>,
     results: Option<Results>,
 ) -> Run {
+    let settings = settings(&scenario);
+    let carriers = carriers(&scenario);
+    let relays = [ServerKind::Relay, ServerKind::Coturn];
+    let has_relay = scenario.servers.values().any(|server| relays.contains(&server.kind));
     let facts = RunFacts {
         link_rates: link_rates(&scenario),
         scenario: scenario.name,
@@ -120,5 +125,33 @@ fn make(
     };
     let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
     let policy = scenario.peers.client.policy.to_string();
-    Run { results, events, facts, policy, answers: scenario.answers }
+    Run { results, events, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
+}
+
+/// What makes two runs the same experiment: everything but the seed.
+fn settings(scenario: &Scenario) -> BTreeMap<String, serde_json::Value> {
+    let mut settings = serde_json::to_value(scenario).unwrap_or_default();
+    if let Some(keys) = settings.as_object_mut() {
+        keys.remove("seed");
+    }
+    groups::flatten(&settings)
+}
+
+/// The networks of cellular interfaces. A preset in which anything else is changed is none any more.
+fn carriers(scenario: &Scenario) -> BTreeMap<String, Carrier> {
+    let interfaces = scenario.hosts.values().flat_map(|host| host.interfaces.values());
+    let cellular = interfaces.filter(|interface| interface.kind == InterfaceKind::Cellular);
+    let carrier = |name: &str| {
+        let network = scenario.networks.get(name)?;
+        Some(Carrier { preset: preset_of(network), has_radio: network.link.radio.is_some() })
+    };
+    let named = |interface: &Interface| Some((interface.network.clone(), carrier(&interface.network)?));
+    cellular.filter_map(named).collect()
+}
+
+fn preset_of(network: &Network) -> Option<String> {
+    let preset = presets::find(network.preset.as_deref()?)?;
+    let link = Link { radio: preset.network.link.radio, ..network.link.clone() };
+    let alike = Network { behind: None, distances: BTreeMap::new(), link, ..network.clone() };
+    (alike == preset.network).then(|| preset.name.clone())
 }

@@ -35,7 +35,7 @@ mod yaml;
 pub(crate) use blocks::Block;
 pub(crate) use evidence::{Amount, Evidence};
 pub(crate) use expect::Expect;
-pub(crate) use hosts::Host;
+pub(crate) use hosts::{Host, Interface};
 pub(crate) use links::{Link, phrase as link_phrase};
 pub(crate) use lower::{LowerError, named_in_scenario};
 pub(crate) use nats::Nat;

@@ -271,7 +271,7 @@ fn a_directory_that_is_no_run_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let told = testbed(&["compare", &directory.path().display().to_string()]);
     assert_eq!(told.code, Some(2));
-    assert!(told.stderr.contains("scenario.resolved.json: No such file"), "{}", told.stderr);
+    assert!(told.stderr.ends_with("holds no run directory\n"), "{}", told.stderr);
     let told = testbed(&["compare", "/nonexistent"]);
     assert_eq!(told.code, Some(2));
     assert!(told.stderr.starts_with("error: /nonexistent is not a run directory: "), "{}", told.stderr);

@@ -47,6 +47,7 @@ fn the_steps_have_the_words_of_the_scenario() {
     );
     let rebind = EventKind::Disturbance {
         index: 0,
+        name: None,
         what: DisturbanceKind::NatRebind,
         target_host: None,
         target_interface: None,
@@ -57,6 +58,42 @@ fn the_steps_have_the_words_of_the_scenario() {
         rebind,
         r#""kind":"disturbance","fields":{"index":0,"what":"nat_rebind","target_host":null,"target_interface":null,"target_network":"home","due_t_ns":15000000000}"#,
     );
+}
+
+#[test]
+fn what_the_harness_says_of_itself_keeps_its_form() {
+    on_disk(
+        EventKind::Stall { process: "testbed".into(), from_ns: 1_000, to_ns: 2_000 },
+        r#""kind":"stall","fields":{"process":"testbed","from_ns":1000,"to_ns":2000}"#,
+    );
+    let sample = EventKind::LinkSample {
+        network: "home".into(),
+        interface: "laptop.wlan0".into(),
+        direction: Direction::Up,
+        bytes: 1_200,
+        queue_bytes: 0,
+        drops: 3,
+        late_ns: 40_000,
+    };
+    on_disk(
+        sample,
+        r#""kind":"link_sample","fields":{"network":"home","interface":"laptop.wlan0","direction":"up","bytes":1200,"queue_bytes":0,"drops":3,"late_ns":40000}"#,
+    );
+    let ended = EventKind::DisturbanceEnded {
+        index: 1,
+        what: DisturbanceKind::Roam,
+        target_host: Some("laptop".into()),
+        target_interface: Some("wlan0".into()),
+        target_network: Some("cafe".into()),
+        due_t_ns: 40_500_000_000,
+    };
+    on_disk(
+        ended,
+        r#""kind":"disturbance_ended","fields":{"index":1,"what":"roam","target_host":"laptop","target_interface":"wlan0","target_network":"cafe","due_t_ns":40500000000}"#,
+    );
+    let named = r#"{"t_ns":1,"host":"testbed","kind":"disturbance","fields":{"index":0,"name":"leave","what":"down","target_host":"laptop","target_interface":"wlan0","due_t_ns":1}}"#;
+    let EventKind::Disturbance { name, .. } = parse_line(named).unwrap().what else { panic!("a step") };
+    assert_eq!(name.as_deref(), Some("leave"));
 }
 
 #[test]
@@ -121,6 +158,7 @@ fn older_lines_are_read_with_nothing_in_the_newer_fields() {
         parse_line(step).unwrap().what,
         EventKind::Disturbance {
             index: 0,
+            name: None,
             what: DisturbanceKind::Down,
             target_host: Some("laptop".into()),
             target_interface: Some("wlan0".into()),

@@ -441,6 +441,11 @@ impl DisturbanceKind {
         }
     }
 
+    /// A preference changes, and nothing that the network carries.
+    pub fn is_preference(self) -> bool {
+        matches!(self, Self::Policy | Self::Metric | Self::Priority)
+    }
+
     /// An interface loses what it carried packets by, or a relay is gone that may have carried them. A NAT that forgets its mappings takes nothing away: its network
     /// carries packets as before, though from another address. How well a network carries, and what it refuses, is no
     /// loss of an interface either.

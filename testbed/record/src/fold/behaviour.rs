@@ -5,12 +5,14 @@
 
 use super::{
     Flows, RunFacts,
-    disturbances::{Step, detections, disturbances, steps, was_connected},
+    disturbances::{detections, disturbances, was_connected},
     log::Log,
-    paths::lives,
+    paths::{active_before, lives},
+    steps::{Step, steps},
 };
 use crate::{
     CandidateKind, CheckPurpose, DetectedBy, Event, EventKind, Family, How, InterfaceKind, Millis, PairState,
+    statistics::median,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,7 +63,7 @@ pub fn fallback_kind(events: &[Event], facts: &RunFacts) -> Option<Seen> {
     let (step, ..) = loss(&log)?;
     let metrics = disturbances(&log, &Flows::new(&log));
     let result =
-        metrics.into_iter().find(|one| one.at_ms.as_ns() == step.at_ns && one.what == step.what())?;
+        metrics.into_iter().find(|one| one.at_ms.as_ns() == step.applied_ns && one.what == step.what())?;
     let lives = lives(&log, log.client());
     let after = result.path_after.and_then(|path| lives.get(&path));
     let detail = match (result.how, after) {
@@ -144,9 +146,30 @@ pub fn far_end_noticed_silence(events: &[Event], facts: &RunFacts) -> Option<Mil
         .then(|| Millis::from_ns(event.t_ns.saturating_sub(step.at_ns)).at_least_zero())
 }
 
-/// The first loss, the host that it hit, and the interface that was lost.
+/// Time between two liveness checks of the client's on the pair that carries the call, from the moment that it does until
+/// the first loss: the middle one. None with fewer than two such checks, such as those of a host that waits 15 s before it
+/// sends the first.
+pub fn liveness_interval(events: &[Event], facts: &RunFacts) -> Option<Millis> {
+    let log = Log::new(events, facts);
+    let until_ns = loss(&log).map_or(log.end_ns(), |(step, ..)| step.effect_ns);
+    let lives = lives(&log, log.client());
+    let life = lives.get(&active_before(&lives, until_ns)?)?;
+    let sent: Vec<i64> = log
+        .of(log.client())
+        .filter(|event| (life.active_ns().unwrap_or(i64::MAX)..until_ns).contains(&event.t_ns))
+        .filter(|event| {
+            matches!(event.what, EventKind::CheckSent { pair, purpose: CheckPurpose::Liveness, .. } if pair == Some(life.pair))
+        })
+        .map(|event| event.t_ns)
+        .collect();
+    let between: Vec<i64> = sent.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
+    median(&between).map(Millis::from_ns)
+}
+
+/// The first loss of an interface, the host that it hit, and the interface. A server that falls silent hits no host.
 fn loss<'a>(log: &Log<'a>) -> Option<(Step<'a>, &'a str, &'a str)> {
-    let step = steps(log).into_iter().find(Step::is_loss)?;
-    let (host, interface) = (step.host?, step.interface?);
-    Some((step, host, interface))
+    steps(log).into_iter().filter(Step::is_loss).find_map(|step| {
+        let (host, interface) = (step.host?, step.interface?);
+        Some((step, host, interface))
+    })
 }

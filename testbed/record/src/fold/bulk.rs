@@ -4,7 +4,7 @@
 //! after the other or at once, count as one.
 
 use super::{
-    LinkRates,
+    LATE_AFTER, LinkRates,
     arrivals::{Arrivals, Burst},
     log::Log,
 };
@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, ops::Range};
 /// Bursts of a congestion controller come up to a round trip apart; so long a pause says nothing of the next step.
 const MARGIN_NS: i64 = 50_000_000;
 const NS_PER_S: f64 = 1e9;
+/// At the end of the run, so long a pause says nothing.
+const PATIENCE_NS: i64 = LATE_AFTER.as_nanos() as i64;
 
 /// A transfer, over all its objects.
 pub(super) struct Transfer {
@@ -64,6 +66,7 @@ impl Transfer {
                 interval_ns: 0,
                 margin_ns: MARGIN_NS,
                 is_expected: true,
+                patience_ns: PATIENCE_NS,
                 end_ns: over_ns.unwrap_or(log.end_ns()),
             },
         })

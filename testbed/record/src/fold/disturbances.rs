@@ -2,89 +2,29 @@
 
 use super::{
     Flows, HORIZON,
-    arrivals::{Arrivals, Silence},
+    arrivals::Silence,
+    harness::Stalls,
     log::Log,
+    media::Media,
     paths::{Life, active_before, has_moved, lives},
+    rebuild::Rebuild,
+    steps::{Step, steps},
 };
 use crate::{
-    CandidateKind, DetectedBy, Direction, DisturbanceKind, DisturbanceMetrics, Event, EventKind, How, Millis,
+    CandidateKind, Censored, DetectedBy, Direction, DisturbanceMetrics, Event, EventKind, How, Millis,
+    MissedMedia, PerDirection,
 };
 use std::{collections::BTreeMap, ops::Range};
 
 const HORIZON_NS: i64 = HORIZON.as_nanos() as i64;
+const NS_PER_S: i64 = 1_000_000_000;
 
 /// One entry for each applied step, in order of time.
 pub(super) fn disturbances(log: &Log<'_>, flows: &Flows) -> Vec<DisturbanceMetrics> {
     let steps = steps(log);
     let lives = lives(log, log.client());
-    steps.iter().map(|step| Observed::new(log, flows, &lives, step).metrics()).collect()
-}
-
-/// A step as it was applied.
-#[derive(Debug, Clone)]
-pub(super) struct Step<'a> {
-    pub(super) at_ns: i64,
-    pub(super) kind: DisturbanceKind,
-    pub(super) host: Option<&'a str>,
-    pub(super) interface: Option<&'a str>,
-    network: Option<&'a str>,
-    /// The step is logged once it was read back; a peer may see its effect a little earlier, but not before it was due.
-    pub(super) effect_ns: i64,
-    /// From here on effects are the next step's, or the run is over.
-    pub(super) until_ns: i64,
-    /// When the next step takes effect.
-    pub(super) next_ns: Option<i64>,
-}
-
-impl Step<'_> {
-    /// The scenario's words for it.
-    pub(super) fn what(&self) -> String {
-        let word = self.kind;
-        match (self.host, self.interface, self.network) {
-            (Some(host), Some(interface), Some(network)) => {
-                format!("{word} {host}.{interface} to {network}")
-            }
-            (Some(host), Some(interface), None) => format!("{word} {host}.{interface}"),
-            (Some(host), None, _) => format!("{word} {host}"),
-            (None, _, Some(network)) => format!("{word} {network}"),
-            (None, _, None) => word.to_string(),
-        }
-    }
-
-    /// Takes something away.
-    pub(super) fn is_loss(&self) -> bool {
-        self.kind.is_loss()
-    }
-}
-
-/// The applied steps in order of time.
-pub(super) fn steps<'a>(log: &Log<'a>) -> Vec<Step<'a>> {
-    let mut steps: Vec<Step<'a>> = log.all().filter_map(step).collect();
-    let mut next_ns = None;
-    for step in steps.iter_mut().rev() {
-        step.next_ns = next_ns;
-        step.until_ns = next_ns.unwrap_or(log.end_ns()).max(step.at_ns);
-        next_ns = Some(step.effect_ns);
-    }
-    steps
-}
-
-fn step(event: &Event) -> Option<Step<'_>> {
-    let EventKind::Disturbance { what, target_host, target_interface, target_network, due_t_ns, .. } =
-        &event.what
-    else {
-        return None;
-    };
-    Some(Step {
-        at_ns: event.t_ns,
-        kind: *what,
-        host: target_host.as_deref(),
-        interface: target_interface.as_deref(),
-        network: target_network.as_deref(),
-        effect_ns: (*due_t_ns).min(event.t_ns),
-        until_ns: event.t_ns,
-        next_ns: None,
-    })
+    let stalls = Stalls::new(log);
+    steps.iter().map(|step| Observed::new(log, flows, &lives, step).metrics(&stalls)).collect()
 }
 
 /// The client had a connection at some time, or something arrived.
@@ -131,36 +71,83 @@ impl<'a> Observed<'a> {
         lives: &'a BTreeMap<u64, Life<'a>>,
         step: &'a Step<'a>,
     ) -> Self {
-        let interruption = |arrivals: &Arrivals| arrivals.interruption(step.at_ns, step.next_ns);
-        let [up, down] = flows.both().map(interruption);
+        let [up, down] = [Direction::Up, Direction::Down].map(|direction| {
+            let open_end_ns = flows.open_end(direction, step);
+            flows.of(direction).interruption(step.at_ns, step.next_ns, open_end_ns)
+        });
         let mut observed = Self { log, lives, flows, step, up, down, path_before: None, path_after: None };
         observed.path_before = observed.path_just_before(step.effect_ns);
         observed.path_after = observed.path_just_before(observed.settled_ns().saturating_add(1));
         observed
     }
 
-    fn metrics(&self) -> DisturbanceMetrics {
+    fn metrics(&self, stalls: &Stalls) -> DisturbanceMetrics {
         let gap_before =
             self.flows.both().into_iter().filter_map(|flow| flow.gap_before(self.step.at_ns)).max();
         let detected = detection(self.log, self.step);
         let since =
             |event: &Event| Millis::from_ns(event.t_ns.saturating_sub(self.step.at_ns)).at_least_zero();
+        let rebuild = Rebuild::new(self.log, self.step, self.path_after, self.settled_ns());
         DisturbanceMetrics {
-            at_ms: Millis::from_ns(self.step.at_ns),
+            step: self.step.index,
+            name: self.step.name.map(str::to_owned),
+            at_ms: Millis::from_ns(self.step.applied_ns),
             what: self.step.what(),
+            missed: PerDirection { up: self.missed(Direction::Up), down: self.missed(Direction::Down) },
+            delay_step_ms: PerDirection {
+                up: self.delay_step(Direction::Up, self.up),
+                down: self.delay_step(Direction::Down, self.down),
+            },
+            censored: self.censored(),
             interruption_ms: self.silences().map(|silence| silence.beyond).max(),
             up_ms: self.up.map(|silence| silence.beyond),
             down_ms: self.down.map(|silence| silence.beyond),
             gap_before_ms: gap_before,
+            harness_ms: stalls.within(&self.charged()),
             detected_ms: detected.map(|(event, _)| since(event)),
             detected_by: detected.map(|(_, by)| by),
             path_before: self.path_before,
             path_after: self.path_after,
+            rebuild_ms: rebuild.as_ref().and_then(Rebuild::rebuild),
+            phases: rebuild.as_ref().map(Rebuild::phases),
             how: self.how(),
             same_connection: self.same_connection(),
             bytes_resent: self.flows.bulk.as_ref().map(|bulk| bulk.resent(&self.span())),
             bulk_stall_ms: self.bulk_stall(),
         }
+    }
+
+    /// While the step is charged with what happens: its window, and the silence that it is charged with.
+    fn charged(&self) -> Range<i64> {
+        let window = self.step.window();
+        let silent = self.silences().map(|silence| silence.to_ns).max().unwrap_or(i64::MIN);
+        window.start..window.end.max(silent).min(self.log.end_ns())
+    }
+
+    fn missed(&self, direction: Direction) -> Option<MissedMedia> {
+        let (media, delay_ns) = self.usual(direction)?;
+        media.missed(&self.step.window(), delay_ns)
+    }
+
+    /// By how much longer units take in the second after the longest silence.
+    fn delay_step(&self, direction: Direction, silence: Option<Silence>) -> Option<Millis> {
+        let (media, delay_ns) = self.usual(direction)?;
+        let from_ns = silence.filter(|silence| !silence.for_good)?.to_ns;
+        let after = media.median_delay(&(from_ns..from_ns.saturating_add(NS_PER_S)))?;
+        Some(Millis::from_ns(after.saturating_sub(delay_ns)))
+    }
+
+    /// The units of the call, and their usual delay before the step.
+    fn usual(&self, direction: Direction) -> Option<(&'a Media, i64)> {
+        let media = self.flows.media(direction)?;
+        Some((media, media.usual_delay(&self.step.before())?))
+    }
+
+    fn censored(&self) -> Option<Censored> {
+        let open = self.silences().filter(|silence| silence.for_good);
+        let end_ns = open.map(|silence| silence.to_ns).max()?;
+        let horizon = Millis::from_ns(end_ns.saturating_sub(self.step.at_ns)).at_least_zero();
+        Some(Censored { horizon_ms: horizon })
     }
 
     /// From the step on, while effects are still its own.
@@ -171,7 +158,9 @@ impl<'a> Observed<'a> {
     /// Only where the other figures are those of a call.
     fn bulk_stall(&self) -> Option<Millis> {
         let bulk = self.flows.bulk.as_ref().filter(|_| self.flows.has_call())?;
-        bulk.arrivals.interruption(self.step.at_ns, self.step.next_ns).map(|silence| silence.beyond)
+        let arrivals = &bulk.arrivals;
+        let silence = arrivals.interruption(self.step.at_ns, self.step.next_ns, arrivals.end_ns)?;
+        Some(silence.beyond)
     }
 
     fn silences(&self) -> impl Iterator<Item = Silence> {
@@ -232,16 +221,25 @@ impl<'a> Observed<'a> {
         if was_up && self.path_after.is_some() { How::Migrated } else { How::None }
     }
 
+    /// A silence that began before the step is not its doing, and one that is shorter than a second says nothing yet.
     fn is_failed(&self) -> bool {
-        let for_good = self.silences().any(|silence| silence.for_good);
-        let dead = self.flows.both().into_iter().any(|arrivals| arrivals.is_dead_after(self.step.at_ns));
-        for_good || dead || self.is_pathless() || !was_connected(self.log)
+        let fatal = |(direction, silence): (Direction, Option<Silence>)| {
+            let begins_here =
+                |silence: &Silence| self.flows.of(direction).begins_after(silence, self.step.effect_ns);
+            silence.is_some_and(|silence| silence.is_fatal() && begins_here(&silence))
+        };
+        let is_fatal = [(Direction::Up, self.up), (Direction::Down, self.down)].into_iter().any(fatal);
+        let unheard = self.flows.both().into_iter().any(|arrivals| arrivals.is_never_heard(self.step.at_ns));
+        is_fatal || unheard || self.is_pathless() || !was_connected(self.log)
     }
 
-    /// No path was left, and nothing came back on one that is not known.
+    /// In a run without payload to judge by: no path was left.
     fn is_pathless(&self) -> bool {
-        let heard = self.flows.both().into_iter().any(|arrivals| arrivals.is_heard_from(self.settled_ns()));
-        self.path_before.is_some() && self.path_after.is_none() && !heard
+        self.path_before.is_some() && self.path_after.is_none() && self.is_without_payload()
+    }
+
+    fn is_without_payload(&self) -> bool {
+        self.flows.both().into_iter().all(|arrivals| !arrivals.is_expected)
     }
 
     fn is_rebuilt(&self) -> bool {
@@ -258,7 +256,9 @@ impl<'a> Observed<'a> {
     }
 
     fn same_connection(&self) -> bool {
+        let is_dead = self.flows.both().into_iter().any(|arrivals| arrivals.is_dead_after(self.step.at_ns));
         self.connection(self.step.effect_ns).is_some()
+            && !is_dead
             && !self.is_failed()
             && !self.is_rebuilt()
             && !self.is_closed()
@@ -269,7 +269,7 @@ impl<'a> Observed<'a> {
         let Some((name, _)) = self.connection(self.step.effect_ns) else { return false };
         let span = self.step.effect_ns..self.settled_ns().min(self.log.end_ns());
         let mut events = self.log.of(self.log.client()).filter(|event| span.contains(&event.t_ns));
-        let silent = self.flows.both().into_iter().all(|arrivals| !arrivals.is_expected);
+        let silent = self.is_without_payload();
         // With payload, its arriving again is the proof; an orderly close just before the end is no loss.
         silent && events.any(|event| {
             matches!(&event.what, EventKind::ConnectionClosed { connection, .. } if connection == name)

@@ -4,6 +4,7 @@ use super::{
     LATE_AFTER,
     arrivals::{Arrivals, Burst},
     log::Log,
+    media::{J60_NS, Media},
 };
 use crate::{EventKind, FlowMetrics, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ pub(super) struct Flow {
     received: Vec<Received>,
     /// The same as the silences are told from.
     pub(super) arrivals: Arrivals,
+    /// The same as missed media are told from.
+    pub(super) media: Media,
 }
 
 /// A datagram's first arrival.
@@ -45,9 +48,12 @@ impl Flow {
             // One interval always lies between the last arrival and what silenced it; with jitter nearly two.
             margin_ns: interval_ns.saturating_mul(2),
             is_expected: !sent.is_empty() || !received.is_empty(),
+            patience_ns: J60_NS,
             end_ns: log.end_ns(),
         };
-        Self { sent, received, arrivals }
+        let first_arrivals = received.iter().map(|one| (one.sequence, one.t_ns, one.sent_t_ns, one.path));
+        let media = Media::new(log, sender, &sent, first_arrivals);
+        Self { sent, received, arrivals, media }
     }
 
     /// Nothing was sent and nothing arrived.

@@ -28,8 +28,8 @@ pub(super) fn paths(log: &Log<'_>) -> Vec<PathMetrics> {
 /// What became of one path.
 pub(super) struct Life<'a> {
     pub(super) id: u64,
-    pair: u32,
-    interface: &'a str,
+    pub(super) pair: u32,
+    pub(super) interface: &'a str,
     remote_interface: Option<&'a str>,
     pub(super) candidate: CandidateKind,
     /// Between which addresses it ran, in order of time.
@@ -70,6 +70,11 @@ impl Life<'_> {
     pub(super) fn is_open_before(&self, t_ns: i64) -> bool {
         let opened = self.opened_ns().is_some_and(|opened| opened < t_ns);
         opened && self.closed_ns().is_none_or(|closed| closed >= t_ns)
+    }
+
+    /// When it was first told to carry the payload.
+    pub(super) fn active_ns(&self) -> Option<i64> {
+        self.states.iter().find(|(_, state)| *state == PathState::Active).map(|(t_ns, _)| *t_ns)
     }
 
     /// Being active or in reserve implies having been validated.

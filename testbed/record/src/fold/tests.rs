@@ -3,6 +3,7 @@
 mod build;
 mod edges;
 mod losses;
+mod missed;
 mod properties;
 mod transfers;
 mod words;

@@ -3,11 +3,13 @@
 use super::{
     Flows, RunFacts,
     arrivals::{Arrivals, Silence},
-    disturbances::{Step, steps},
     log::Log,
     paths::{Life, lives},
+    steps::{Step, steps},
 };
-use crate::{Blocking, DetectedBy, Direction, Event, EventKind, Family, Millis, PairState, PathState};
+use crate::{
+    Blocking, DetectedBy, Direction, DisturbanceKind, Event, EventKind, Family, Millis, PairState, PathState,
+};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Shorter silences of a call beyond the sending interval are jitter.
@@ -93,6 +95,14 @@ impl<'a> Teller<'a> {
             }
             EventKind::Stopped { why } => format!("stopped: {why}"),
             EventKind::Disturbance { .. } => return self.disturbance(event),
+            EventKind::DisturbanceEnded { what, target_host, target_interface, target_network, .. } => {
+                let target = [target_host, target_interface];
+                return Some(disturbance_ended(event, *what, target, target_network.as_deref()));
+            }
+            EventKind::Stall { process, from_ns, to_ns } => {
+                let length = Millis::from_ns(to_ns.saturating_sub(*from_ns));
+                format!("{process} stood still for {length}: what was missed then may be its doing")
+            }
             _ => return None,
         };
         Some(TimelineEntry { t: Millis::from_ns(event.t_ns), host: event.host.clone(), text })
@@ -126,10 +136,28 @@ impl<'a> Teller<'a> {
     }
 
     fn disturbance(&self, event: &Event) -> Option<TimelineEntry> {
-        let step = self.steps.iter().find(|step| step.at_ns == event.t_ns)?;
+        let step = self.steps.iter().find(|step| step.applied_ns == event.t_ns && is_of(event, step))?;
         let host = step.host.unwrap_or(&event.host).to_owned();
         Some(TimelineEntry { t: Millis::from_ns(event.t_ns), host, text: format!("step: {}", step.what()) })
     }
+}
+
+fn disturbance_ended(
+    event: &Event,
+    what: DisturbanceKind,
+    target: [&Option<String>; 2],
+    network: Option<&str>,
+) -> TimelineEntry {
+    let place: Vec<&str> = target.into_iter().flatten().map(String::as_str).collect();
+    let network = network.map_or_else(String::new, |network| format!(", now in {network}"));
+    let host = target[0].clone().unwrap_or_else(|| event.host.clone());
+    let text = format!("end of {what} {}{network}", place.join("."));
+    TimelineEntry { t: Millis::from_ns(event.t_ns), host, text }
+}
+
+/// Several steps may be applied at one time.
+fn is_of(event: &Event, step: &Step<'_>) -> bool {
+    matches!(event.what, EventKind::Disturbance { index, what, .. } if (index, what) == (step.index, step.kind))
 }
 
 fn payload(log: &Log<'_>) -> &'static str {
@@ -214,13 +242,15 @@ fn silences(log: &Log<'_>, steps: &[Step<'_>]) -> Vec<TimelineEntry> {
     let mut entries = vec![];
     if flows.has_call() {
         for (direction, flow) in [(Direction::Up, &flows.up), (Direction::Down, &flows.down)] {
-            entries.extend(charged(&flow.arrivals, steps, CALL_WORTH_TELLING, |silence| {
+            let ends = |step: &Step<'_>| flows.open_end(direction, step);
+            entries.extend(charged(&flow.arrivals, steps, CALL_WORTH_TELLING, ends, |silence| {
                 hears_call(receiver(direction), silence)
             }));
         }
     }
     if let Some(bulk) = &flows.bulk {
-        entries.extend(charged(&bulk.arrivals, steps, BULK_WORTH_TELLING, |silence| {
+        let ends = |_: &Step<'_>| bulk.arrivals.end_ns;
+        entries.extend(charged(&bulk.arrivals, steps, BULK_WORTH_TELLING, ends, |silence| {
             receives_bulk(receiver(bulk.direction), silence)
         }));
     }
@@ -231,12 +261,14 @@ fn charged(
     arrivals: &Arrivals,
     steps: &[Step<'_>],
     least: Millis,
+    open_end_ns: impl Fn(&Step<'_>) -> i64,
     tell: impl Fn(Silence) -> TimelineEntry,
 ) -> Vec<TimelineEntry> {
-    let each = steps.iter().filter_map(|step| arrivals.interruption(step.at_ns, step.next_ns));
+    let each =
+        steps.iter().filter_map(|step| arrivals.interruption(step.at_ns, step.next_ns, open_end_ns(step)));
     let mut silences: Vec<Silence> = each.filter(|silence| silence.beyond >= least).collect();
     // Two steps may be charged with one silence.
-    silences.dedup();
+    silences.dedup_by_key(|silence| (silence.from_ns, silence.for_good));
     silences.into_iter().map(tell).collect()
 }
 

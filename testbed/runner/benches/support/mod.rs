@@ -10,10 +10,9 @@ pub(crate) fn repeat(arguments: &[String], usual: u32) -> Option<u32> {
     }
 }
 
-/// Of sorted numbers; between the middle two when there is an even number of them.
+/// Of sorted numbers; the lower of the middle two when there is an even number of them: one that was measured.
 pub(crate) fn median(sorted: &[f64]) -> Option<f64> {
-    let (below, above) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
-    Some((below + above) / 2.0)
+    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
 /// Processor, cores and kernel.

@@ -18,10 +18,14 @@ pub(crate) enum Measure {
     RelayPath,
     #[serde(rename = "metrics.disturbances.interruption_ms")]
     Interruption,
+    #[serde(rename = "metrics.disturbances.missed")]
+    Missed,
+    #[serde(rename = "metrics.disturbances.rebuild_ms")]
+    Rebuild,
     #[serde(rename = "metrics.disturbances.detected_ms")]
     Detected,
-    #[serde(rename = "metrics.paths.check_interval_ms")]
-    CheckInterval,
+    #[serde(rename = "fold.liveness_interval")]
+    LivenessInterval,
     #[serde(rename = "metrics.call.packets_per_s")]
     PacketsPerSecond,
     #[serde(rename = "metrics.call.bit_rate")]
@@ -50,8 +54,10 @@ impl Measure {
             Measure::DirectPath => FigureMeasure::DirectPath,
             Measure::RelayPath => FigureMeasure::RelayPath,
             Measure::Interruption => FigureMeasure::Interruption,
+            Measure::Missed => FigureMeasure::Missed,
+            Measure::Rebuild => FigureMeasure::Rebuild,
             Measure::Detected => FigureMeasure::Detected,
-            Measure::CheckInterval => FigureMeasure::CheckInterval,
+            Measure::LivenessInterval => FigureMeasure::LivenessInterval,
             Measure::PacketsPerSecond => FigureMeasure::PacketsPerSecond,
             Measure::BitRate => FigureMeasure::BitRate,
             Measure::FarEndNoticedSilence => FigureMeasure::FarEndNoticedSilence,
@@ -80,8 +86,10 @@ pub(crate) enum FigureMeasure {
     DirectPath,
     RelayPath,
     Interruption,
+    Missed,
+    Rebuild,
     Detected,
-    CheckInterval,
+    LivenessInterval,
     PacketsPerSecond,
     BitRate,
     FarEndNoticedSilence,
@@ -104,11 +112,29 @@ impl FigureMeasure {
             FigureMeasure::DirectPath => "direct path",
             FigureMeasure::RelayPath => "relay path",
             FigureMeasure::Interruption => "interruption",
-            FigureMeasure::Detected => "loss noticed",
-            FigureMeasure::CheckInterval => "check interval",
+            FigureMeasure::Missed => "missed media",
+            FigureMeasure::Rebuild => "path built in",
+            FigureMeasure::Detected => "loss noticed after",
+            FigureMeasure::LivenessInterval => "checks every",
             FigureMeasure::PacketsPerSecond => "arriving",
             FigureMeasure::BitRate => "arriving payload",
             FigureMeasure::FarEndNoticedSilence => "far end noticed the silence after",
+        }
+    }
+
+    /// Why a run may have no such number.
+    pub(crate) fn why_not_measured(self) -> &'static str {
+        match self {
+            FigureMeasure::FirstPath => "no path was found",
+            FigureMeasure::DirectPath => "no direct path was found",
+            FigureMeasure::RelayPath => "no relayed path was found",
+            FigureMeasure::Interruption => "nothing was lost, or no payload tells",
+            FigureMeasure::Missed => "nothing was lost, or no call tells",
+            FigureMeasure::Rebuild => "no path was built after the loss",
+            FigureMeasure::Detected => "nothing was lost, or nobody noticed",
+            FigureMeasure::LivenessInterval => "the path in use was not checked twice before the loss",
+            FigureMeasure::PacketsPerSecond | FigureMeasure::BitRate => "there was no call",
+            FigureMeasure::FarEndNoticedSilence => "silence was not what the far end noticed first",
         }
     }
 
@@ -120,8 +146,10 @@ impl FigureMeasure {
             FigureMeasure::DirectPath => time(metrics.direct_path_ms),
             FigureMeasure::RelayPath => time(metrics.relay_path_ms),
             FigureMeasure::Interruption => time(largest(run, |loss| loss.interruption_ms)),
+            FigureMeasure::Missed => time(largest(run, DisturbanceMetrics::missed_ms)),
+            FigureMeasure::Rebuild => time(largest(run, |loss| loss.rebuild_ms)),
             FigureMeasure::Detected => time(largest(run, |loss| loss.detected_ms)),
-            FigureMeasure::CheckInterval => time(check_interval(run)),
+            FigureMeasure::LivenessInterval => time(behaviour::liveness_interval(&run.events, &run.facts)),
             FigureMeasure::PacketsPerSecond => slower(run, |flow| flow.packets_per_s),
             FigureMeasure::BitRate => slower(run, |flow| flow.bit_rate.map(|rate| rate as f64)),
             FigureMeasure::FarEndNoticedSilence => {
@@ -208,12 +236,6 @@ fn kind_after_return(run: &Run) -> Option<Seen> {
 fn largest(run: &Run, figure: impl Fn(&DisturbanceMetrics) -> Option<Millis>) -> Option<Millis> {
     let each: Option<Vec<Millis>> = losses(run).map(figure).collect();
     each?.into_iter().max()
-}
-
-fn check_interval(run: &Run) -> Option<Millis> {
-    let before = losses(run).next()?.path_before?;
-    let path = run.results.metrics.paths.iter().find(|path| path.id == before)?;
-    Some(path.check_interval_ms?.median)
 }
 
 fn slower(run: &Run, figure: impl Fn(&FlowMetrics) -> Option<f64>) -> Option<f64> {

@@ -1,9 +1,10 @@
 //! References: raw YAML rows first, then [`Reference`], whose values are all valid.
 
 use super::{
-    Run,
+    Carrier, Run,
     measure::{BehaviourMeasure, FigureMeasure, Measure},
 };
+use crate::scenario::{presets, words};
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::{
@@ -30,10 +31,40 @@ pub(crate) struct Reference {
     pub(crate) source: String,
     pub(crate) quality: Option<String>,
     pub(crate) conflicts_with: Vec<String>,
-    /// Policies that claim to do the same; every policy when there is none.
-    policies: Vec<String>,
+    /// How many tests, calls or captures it rests on, where the source tells.
+    pub(crate) n: Option<u32>,
+    pub(crate) claimed_by: Claimants,
+    /// Why ours is another quantity, or no network of ours is theirs.
+    pub(crate) not_comparable: Option<String>,
+    /// What would make ours comparable, or more so.
+    pub(crate) comparable_if: Option<String>,
+    /// Presets of which every cellular network has to be for ours to be theirs; empty where networks do not matter.
+    networks: Vec<String>,
+    needs: Vec<Need>,
     /// Scenarios that stand beside it although their `answers` do not name it.
     beside: Vec<String>,
+}
+
+/// Who claims to do as they did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Claimants {
+    /// Nobody: it only stands beside ours.
+    #[default]
+    Nobody,
+    /// The networks and the workload of the scenario are made after it, whatever the policy.
+    SetUp,
+    /// Path policies.
+    Policies(Vec<String>),
+}
+
+/// What a run has to have for ours to be theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Need {
+    /// A server that relays.
+    Relay,
+    /// A radio model in every cellular network: the constant delay of a preset is an assumption.
+    Radio,
 }
 
 /// A number or a word.
@@ -49,8 +80,7 @@ pub(crate) struct Figure {
     low: f64,
     high: f64,
     pub(crate) unit: Unit,
-    pub(crate) better: Better,
-    tolerance: Tolerance,
+    pub(crate) certainty: Certainty,
     pub(crate) measure: FigureMeasure,
 }
 
@@ -87,8 +117,10 @@ pub(crate) enum RowError {
     Surplus(&'static str),
     #[error("`{unit}` is no unit of what `measure` names; valid: {valid}")]
     WrongUnit { unit: Unit, valid: String },
-    #[error("the tolerance is in {tolerance}, the value in {unit}")]
-    ToleranceUnit { tolerance: Unit, unit: Unit },
+    #[error("`claimed_by`: {0}")]
+    Claimant(String),
+    #[error("`networks`: `{name}` is not a preset; valid: {valid}")]
+    Network { name: String, valid: String },
 }
 
 /// The references that this program was built with.
@@ -128,9 +160,32 @@ impl Reference {
         run.answers.contains(&self.id) || self.beside.contains(&run.results.scenario)
     }
 
-    /// The policy claims to do the same.
+    /// The policy or the set-up claims to do the same.
     pub(crate) fn is_claimed_by(&self, policy: &str) -> bool {
-        self.policies.is_empty() || self.policies.iter().any(|other| other == policy)
+        match &self.claimed_by {
+            Claimants::Nobody => false,
+            Claimants::SetUp => true,
+            Claimants::Policies(policies) => policies.iter().any(|other| other == policy),
+        }
+    }
+
+    /// Why a run cannot stand beside it: another quantity, or another network.
+    pub(crate) fn why_not_comparable(&self, run: &Run) -> Option<String> {
+        if let Some(why) = &self.not_comparable {
+            return Some(why.clone());
+        }
+        if self.needs.contains(&Need::Relay) && !run.has_relay {
+            return Some("there is no relay".to_owned());
+        }
+        let without = run.carriers.iter().find(|(_, carrier)| !carrier.has_radio);
+        if let Some((name, _)) = without.filter(|_| self.needs.contains(&Need::Radio)) {
+            return Some(format!("the delay of `{name}` is an assumption, without a radio model"));
+        }
+        let is_theirs =
+            |carrier: &Carrier| carrier.preset.as_ref().is_some_and(|name| self.networks.contains(name));
+        let other = run.carriers.iter().find(|(_, carrier)| !is_theirs(carrier));
+        let (name, _) = other.filter(|_| !self.networks.is_empty())?;
+        Some(format!("`{name}` is not {} as it stands", self.networks.join(" or ")))
     }
 }
 
@@ -138,17 +193,13 @@ impl Figure {
     /// For people.
     pub(crate) fn shown(&self) -> String {
         let (low, high, unit) = (self.unit.number(self.low), self.unit.number(self.high), self.unit);
-        if low == high { format!("{low} {unit}") } else { format!("{low} to {high} {unit}") }
+        let by_eye = if self.certainty == Certainty::ByEye { ", by eye" } else { "" };
+        if low == high { format!("{low} {unit}{by_eye}") } else { format!("{low} to {high} {unit}{by_eye}") }
     }
 
-    /// Between these, both included, ours matches.
-    pub(crate) fn accepted(&self) -> (f64, f64) {
-        match self.tolerance {
-            Tolerance::Share(share) => {
-                (self.low - share * self.low.abs(), self.high + share * self.high.abs())
-            }
-            Tolerance::Absolute(margin, _) => (self.low - margin, self.high + margin),
-        }
+    /// Within their interval, both ends included. In the figure's unit.
+    pub(crate) fn holds(&self, ours: f64) -> bool {
+        (self.low..=self.high).contains(&ours)
     }
 }
 
@@ -168,10 +219,15 @@ struct Raw {
     #[serde(default)]
     conflicts_with: Vec<String>,
     measure: Measure,
-    better: Option<Better>,
-    tolerance: Option<Tolerance>,
+    n: Option<u32>,
+    certainty: Option<Certainty>,
+    claimed_by: Option<ClaimedBy>,
+    not_comparable: Option<String>,
+    comparable_if: Option<String>,
     #[serde(default)]
-    applies_to: Vec<String>,
+    networks: Vec<String>,
+    #[serde(default)]
+    needs: Vec<Need>,
     #[serde(default)]
     beside: Vec<String>,
 }
@@ -184,6 +240,10 @@ impl TryFrom<Raw> for Reference {
             Kind::Figure => Claim::Figure(figure(&raw)?),
             Kind::Behaviour => behaviour(&raw)?,
         };
+        if let Some(name) = raw.networks.iter().find(|name| presets::find(name).is_none()) {
+            let names: Vec<&str> = presets::all().iter().map(|preset| preset.name.as_str()).collect();
+            return Err(RowError::Network { name: name.clone(), valid: names.join(", ") });
+        }
         Ok(Self {
             id: raw.id,
             subject: raw.subject,
@@ -193,7 +253,12 @@ impl TryFrom<Raw> for Reference {
             source: raw.source,
             quality: raw.quality,
             conflicts_with: raw.conflicts_with,
-            policies: raw.applies_to,
+            n: raw.n,
+            claimed_by: raw.claimed_by.map_or(Ok(Claimants::Nobody), Claimants::try_from)?,
+            not_comparable: raw.not_comparable,
+            comparable_if: raw.comparable_if,
+            networks: raw.networks,
+            needs: raw.needs,
             beside: raw.beside,
         })
     }
@@ -213,24 +278,14 @@ fn figure(raw: &Raw) -> Result<Figure, RowError> {
     if unit.dimension() != measure.dimension() {
         return Err(RowError::WrongUnit { unit, valid: Unit::valid_for(measure.dimension()) });
     }
-    let tolerance = raw.tolerance.ok_or(RowError::Missing("tolerance"))?;
-    if let Tolerance::Absolute(_, tolerance) = tolerance
-        && tolerance != unit
-    {
-        return Err(RowError::ToleranceUnit { tolerance, unit });
-    }
-    let better = raw.better.ok_or(RowError::Missing("better"))?;
-    Ok(Figure { low, high, unit, better, tolerance, measure })
+    let certainty = raw.certainty.ok_or(RowError::Missing("certainty"))?;
+    Ok(Figure { low, high, unit, certainty, measure })
 }
 
 fn behaviour(raw: &Raw) -> Result<Claim, RowError> {
     let measure = raw.measure.as_behaviour().ok_or(RowError::MeasureIsFigure)?;
     let Value::Word(word) = &raw.value else { return Err(RowError::NotAWord) };
-    let surplus = [
-        ("unit", raw.unit.is_some()),
-        ("better", raw.better.is_some()),
-        ("tolerance", raw.tolerance.is_some()),
-    ];
+    let surplus = [("unit", raw.unit.is_some()), ("certainty", raw.certainty.is_some())];
     match surplus.into_iter().find(|(_, given)| *given) {
         Some((key, _)) => Err(RowError::Surplus(key)),
         None => Ok(Claim::Behaviour { word: word.clone(), measure }),
@@ -244,13 +299,73 @@ enum Kind {
     Behaviour,
 }
 
-/// Which side of theirs is the good one.
+/// How sure a figure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Better {
-    Lower,
-    Higher,
-    None,
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Certainty {
+    /// Read off a capture or a clock by a person, and rounded.
+    ByEye,
+    /// By a program, or published as a measured figure.
+    Measured,
+    /// Worked out from other figures.
+    Computed,
+    /// No measurement: a setting of a program.
+    Constant,
+}
+
+/// Who claims it, as it is written: `set-up`, or policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ClaimedBy {
+    Word(String),
+    Policies(Vec<String>),
+}
+
+impl TryFrom<ClaimedBy> for Claimants {
+    type Error = RowError;
+
+    fn try_from(claimed_by: ClaimedBy) -> Result<Self, RowError> {
+        let policies = match claimed_by {
+            ClaimedBy::Word(word) if word == "set-up" => return Ok(Self::SetUp),
+            ClaimedBy::Word(word) => {
+                return Err(RowError::Claimant(format!("`{word}`: write `set-up`, or a list of policies")));
+            }
+            ClaimedBy::Policies(policies) => policies,
+        };
+        match policies.iter().find(|name| !words::POLICIES.known.contains(&name.as_str())) {
+            Some(name) => Err(RowError::Claimant(format!(
+                "`{name}` is not a policy; valid: {}",
+                words::POLICIES.known.join(", ")
+            ))),
+            None => Ok(Self::Policies(policies)),
+        }
+    }
+}
+
+/// By hand, as [`Value`].
+impl<'de> Deserialize<'de> for ClaimedBy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> de::Visitor<'de> for Words {
+            type Value = ClaimedBy;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`set-up` or a list of policies")
+            }
+
+            fn visit_str<E>(self, word: &str) -> Result<ClaimedBy, E> {
+                Ok(ClaimedBy::Word(word.to_owned()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<ClaimedBy, A::Error> {
+                let mut policies = vec![];
+                while let Some(policy) = items.next_element()? {
+                    policies.push(policy);
+                }
+                Ok(ClaimedBy::Policies(policies))
+            }
+        }
+        deserializer.deserialize_any(Words)
+    }
 }
 
 /// What a unit is a unit of.
@@ -318,37 +433,6 @@ impl fmt::Display for Unit {
             Unit::PacketsPerSecond => "packets/s",
             Unit::KilobitsPerSecond => "kbit/s",
         })
-    }
-}
-
-/// How far from theirs still matches: `10 %`, or a number with its unit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Tolerance {
-    Share(f64),
-    Absolute(f64, Unit),
-}
-
-impl<'de> Deserialize<'de> for Tolerance {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        tolerance(&text).ok_or_else(|| {
-            de::Error::custom(format_args!(
-                "`{text}` is no tolerance: write `10 %`, or a number and the row's unit"
-            ))
-        })
-    }
-}
-
-fn tolerance(text: &str) -> Option<Tolerance> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(end);
-    let number: f64 = number.parse().ok()?;
-    match unit.trim() {
-        "%" => Some(Tolerance::Share(number / 100.0)),
-        unit => {
-            let unit = Unit::ALL.into_iter().find(|known| known.to_string() == unit)?;
-            Some(Tolerance::Absolute(number, unit))
-        }
     }
 }
 

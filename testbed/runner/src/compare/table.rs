@@ -16,7 +16,7 @@ pub(crate) fn render(rows: &[Row], width: Option<u16>) -> String {
         .set_width(width.unwrap_or(DEFAULT_WIDTH))
         .set_header(["id", "theirs", "ours", "verdict", "source"]);
     for row in rows {
-        table.add_row([&row.id, &row.theirs, &row.ours, &row.verdict.to_string(), &row.source]);
+        table.add_row([&row.id, &row.theirs, &row.ours, &row.judged(), &row.source]);
     }
     format!("{}\n{}{}", table.trim_fmt(), caveats(rows), tally(rows))
 }
@@ -26,7 +26,8 @@ fn caveats(rows: &[Row]) -> String {
     for row in rows.iter().filter(|row| row.verdict != Verdict::NotTested) {
         let conflict = row.conflicts_with.join(", ");
         let conflict = (!conflict.is_empty()).then(|| format!("contradicted by {conflict}"));
-        let parts: Vec<String> = row.quality.iter().cloned().chain(conflict).collect();
+        let comparable = row.comparable_if.iter().map(|what| format!("comparable if {what}"));
+        let parts: Vec<String> = row.quality.iter().cloned().chain(comparable).chain(conflict).collect();
         if !parts.is_empty() {
             // Writing to a string does not fail.
             let _ = writeln!(text, "  {}: {}", row.id, parts.join("; "));

@@ -319,7 +319,7 @@ impl<'a> Stage<'a> {
         self.wait_until(zero + order.scenario.duration, |_| false)
     }
 
-    /// Applies a step, or what is left of one, and records a step once the kernel has been read back.
+    /// Applies a step, or what is left of one, and records it once the kernel has been read back.
     fn act(&mut self, act: &Act<'_>, zero: Instant) -> Result<(), String> {
         let Act { at, index, step, is_end } = *act;
         let place = format!("step {index} of the timeline ({})", format_duration(step.at));
@@ -333,20 +333,31 @@ impl<'a> Stage<'a> {
         for change in changes {
             applied = self.lab.apply(change).map_err(|error| failed(&error))?;
         }
-        if !is_end {
-            let action = &step.action;
-            self.note(Note::Own(
-                applied,
-                EventKind::Disturbance {
-                    index,
-                    what: action.kind(),
-                    target_host: action.host().map(str::to_owned),
-                    target_interface: action.interface().map(|target| target.interface.clone()),
-                    target_network: action.network().map(str::to_owned),
-                    due_t_ns: nanoseconds_since(zero, due),
-                },
-            ));
-        }
+        let what = step.action.kind();
+        let target_host = step.action.host().map(str::to_owned);
+        let target_interface = step.action.interface().map(|target| target.interface.clone());
+        let target_network = step.action.network().map(str::to_owned);
+        let due_t_ns = nanoseconds_since(zero, due);
+        let event = match is_end {
+            false => EventKind::Disturbance {
+                index,
+                name: step.name.clone(),
+                what,
+                target_host,
+                target_interface,
+                target_network,
+                due_t_ns,
+            },
+            true => EventKind::DisturbanceEnded {
+                index,
+                what,
+                target_host,
+                target_interface,
+                target_network,
+                due_t_ns,
+            },
+        };
+        self.note(Note::Own(applied, event));
         let late = applied.saturating_duration_since(due);
         if late > STEP_LATE {
             self.invalidate(format!("timing: {place} was applied {} ms late", late.as_millis()));

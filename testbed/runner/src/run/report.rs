@@ -37,11 +37,12 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     for entry in record::fold::timeline(&run.events, &run.facts) {
         say!("{entry}");
     }
-    if !run.results.metrics.disturbances.is_empty() {
-        heading("Interruption");
-        let metrics = &run.results.metrics;
+    let metrics = &run.results.metrics;
+    if !metrics.disturbances.is_empty() {
+        heading(if metrics.call.is_some() { "Missed media" } else { "Interruption" });
         metrics.disturbances.iter().for_each(|step| disturbance(step, metrics));
     }
+    episodes(metrics);
     if let Some(bulk) = &run.results.metrics.bulk {
         heading("Transfer");
         say!("  {}", transfer(bulk));
@@ -78,22 +79,21 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run], wanted: u64) {
     }
     let steps = valid.iter().map(|run| run.results.metrics.disturbances.len()).min().unwrap_or(0);
     if steps > 0 {
-        heading("Interruption (median, smallest to largest)");
+        heading("Missed media and longest gap (median, smallest to largest)");
     }
     for index in 0..steps {
         let each = valid.iter().filter_map(|run| run.results.metrics.disturbances.get(index));
-        let mut silent: Vec<Millis> = each.clone().filter_map(|step| step.interruption_ms).collect();
-        silent.sort_unstable();
         let what = each.clone().map(|step| step.what.as_str()).next().unwrap_or_default();
         let same = each.clone().filter(|step| step.same_connection).count();
+        let missed = spread(each.clone().filter_map(DisturbanceMetrics::missed_ms).collect());
+        let silent = spread(each.clone().filter_map(|step| step.interruption_ms).collect());
+        let open = each.clone().filter(|step| step.censored.is_some()).count();
+        let open = if open > 0 { format!("; {open} without an end, lower bounds") } else { String::new() };
         let mut ways: Vec<String> = each.map(|step| step.how.to_string()).collect();
         ways.sort_unstable();
         ways.dedup();
-        let figure = match (silent.first(), silent.last(), median(&silent)) {
-            (Some(least), Some(most), Some(median)) => format!("{median}, {least} to {most}"),
-            _ => "not measured".to_owned(),
-        };
-        say!("  {what}: {figure}; {}; same connection in {same} of {}", ways.join(", "), valid.len());
+        let (ways, count) = (ways.join(", "), valid.len());
+        say!("  {what}: missed {missed}; gap {silent}{open}; {ways}; same connection in {same} of {count}");
     }
     transfers(&valid);
     observations(scenario, runs);
@@ -108,6 +108,14 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run], wanted: u64) {
     }
 }
 
+fn spread(mut figures: Vec<Millis>) -> String {
+    figures.sort_unstable();
+    match (figures.first(), figures.last(), median(&figures)) {
+        (Some(least), Some(most), Some(median)) => format!("{median}, {least} to {most}"),
+        _ => "not measured".to_owned(),
+    }
+}
+
 fn transfers(valid: &[&Run]) {
     let each: Vec<&BulkMetrics> = valid.iter().filter_map(|run| run.results.metrics.bulk.as_ref()).collect();
     if each.is_empty() {
@@ -116,11 +124,9 @@ fn transfers(valid: &[&Run]) {
     heading("Transfer (median, smallest to largest)");
     let mut rates: Vec<u64> = each.iter().filter_map(|bulk| bulk.goodput_bit_s).collect();
     rates.sort_unstable();
-    // The middle one, or the lower of two: a run that was.
-    let middle = rates.get(rates.len().saturating_sub(1) / 2);
-    let figure = match (rates.first(), rates.last(), middle) {
+    let figure = match (rates.first(), rates.last(), median(&rates)) {
         (Some(least), Some(most), Some(median)) => {
-            format!("{}, {} to {}", BitRate(*median), BitRate(*least), BitRate(*most))
+            format!("{}, {} to {}", BitRate(median), BitRate(*least), BitRate(*most))
         }
         _ => "not measured".to_owned(),
     };
@@ -149,8 +155,12 @@ fn transfer(bulk: &BulkMetrics) -> String {
 fn in_a_line(run: &Run) -> String {
     let results = &run.results;
     let steps = results.metrics.disturbances.iter().map(|step| {
-        let silent = step.interruption_ms.map_or("not measured".to_owned(), |silent| silent.to_string());
-        format!("{} silent for {silent} ({})", step.what, step.how)
+        let figure = match (step.missed_ms(), step.interruption_ms) {
+            (Some(missed), _) => format!("missed {missed}"),
+            (None, Some(silent)) => format!("silent for {silent}"),
+            (None, None) => "not measured".to_owned(),
+        };
+        format!("{} {figure} ({})", step.what, step.how)
     });
     let failed = results.expectations.iter().filter(|expectation| !expectation.ok).count();
     let verdict = match (&results.invalid_why, failed) {
@@ -169,17 +179,31 @@ fn disturbance(step: &DisturbanceMetrics, metrics: &Metrics) {
         How::Failed if metrics.is_without_call() => format!("there was no {payload}"),
         How::Failed => format!("the {payload} did NOT survive"),
         How::None if step.path_before.is_none() => format!("the {payload} had no path yet"),
+        How::None if step.censored.is_some() => format!("what became of the {payload} is open"),
         How::None => format!("the {payload} stayed on its path, {connection}"),
         how => format!("the {payload} survived: {how}, {connection}"),
     };
-    say!("  {} at {}: {survived}", step.what, step.at_ms);
+    let name = step.name.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    say!("  {name}{} at {}: {survived}", step.what, step.at_ms);
+    if metrics.call.is_some() {
+        missed(step);
+    }
     say!(
-        "    silent for {} (up {}, down {}); longest gap in the 5 s before: {}",
+        "    longest gap {} (up {}, down {}); in the 5 s before {}",
         or_none(step.interruption_ms),
         or_none(step.up_ms),
         or_none(step.down_ms),
         or_none(step.gap_before_ms)
     );
+    if let Some(censored) = step.censored {
+        say!("    nothing came any more until the record ends, {} later: lower bounds", censored.horizon_ms);
+    }
+    if step.harness_ms > Millis::default() {
+        say!("    the testbed itself stood still for {}", step.harness_ms);
+    }
+    if let Some(rebuild) = step.rebuild_ms {
+        say!("    another path was built in {rebuild}, from the last payload to the first answer");
+    }
     if let (Some(after), Some(by)) = (step.detected_ms, &step.detected_by) {
         say!("    noticed after {after} by {}", word(by));
     }
@@ -188,6 +212,38 @@ fn disturbance(step: &DisturbanceMetrics, metrics: &Metrics) {
     }
     if let Some(resent) = step.bytes_resent {
         say!("    {resent} bytes were sent again at once, unacknowledged until then");
+    }
+}
+
+/// The headline: what the worse direction missed, then each, and the change of delay.
+fn missed(step: &DisturbanceMetrics) {
+    let Some(worse) = step.missed_ms() else {
+        say!("    missed media not measured: too few arrivals before");
+        return;
+    };
+    let [up, down] = step.missed.each().map(|missed| missed.unwrap_or_default());
+    say!(
+        "    missed {worse} of media (up {}, down {}) with 60 ms for jitter; {} with 20 ms, {} with 150 ms",
+        up.j60.total_ms,
+        down.j60.total_ms,
+        up.j20.total_ms.max(down.j20.total_ms),
+        up.j150.total_ms.max(down.j150.total_ms)
+    );
+    if let [Some(up), Some(down)] = step.delay_step_ms.each() {
+        say!("    change of delay: up {up}, down {down}");
+    }
+}
+
+/// What was missed away from the steps, which are told already.
+fn episodes(metrics: &Metrics) {
+    let elsewhere: Vec<_> = metrics.episodes.iter().filter(|episode| episode.step.is_none()).collect();
+    if elsewhere.is_empty() {
+        return;
+    }
+    heading("Missed media away from the steps");
+    for episode in elsewhere {
+        let way = word(&episode.direction);
+        say!("  {} {way} at {}: {}", episode.missed_ms, episode.start_ms, episode.cause);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `expect`: what must hold for the run to succeed.
 
 use super::{
-    diagnostic::{Problem, Problems, Span},
+    diagnostic::{Problem, Problems},
     quantity::{self, Percentage, format_bit_rate, format_duration, parse_bit_rate, parse_duration},
     reader::{self, Table},
     timeline::{Step, read_time},
@@ -10,23 +10,19 @@ use super::{
     yaml::{Node, Value},
 };
 use netmodel::BitRate;
-use record::{BlockingVerdict, Expectation, Family, How, Percent, Way, Which};
-use serde::Serialize;
+use record::{BlockingVerdict, Expectation, Family, How, Percent, Steps, Way, Which};
+use serde::{Serialize, Serializer};
 use std::{fmt, time::Duration};
 
 /// One thing that must hold.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Expect {
-    /// For the step at a time, or for every step.
-    Interruption {
-        #[serde(serialize_with = "quantity::duration")]
-        below: Duration,
-        #[serde(serialize_with = "quantity::optional_duration", skip_serializing_if = "Option::is_none")]
-        at: Option<Duration>,
-    },
-    SameConnection(bool),
-    How(How),
+    Interruption(Bound),
+    /// Of the call, in the worse direction and with 60 ms for jitter.
+    Missed(Bound),
+    SameConnection(Held<bool>),
+    How(Held<How>),
     FirstPath {
         #[serde(serialize_with = "quantity::duration")]
         below: Duration,
@@ -52,6 +48,120 @@ pub(crate) enum Expect {
     },
     /// Of a probe: of every pair and direction that is meant.
     Verdict(Verdict),
+}
+
+/// A bound, and the steps that it holds for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Bound {
+    #[serde(serialize_with = "quantity::duration")]
+    below: Duration,
+    #[serde(flatten)]
+    steps: MeantSteps,
+}
+
+/// What must be so, and for which steps. Written as a word where it is for every step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Held<T> {
+    is: T,
+    steps: MeantSteps,
+}
+
+impl<T: Serialize> Serialize for Held<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Full<'a, T> {
+            is: &'a T,
+            #[serde(flatten)]
+            steps: &'a MeantSteps,
+        }
+        match self.steps == MeantSteps::default() {
+            true => self.is.serialize(serializer),
+            false => Full { is: &self.is, steps: &self.steps }.serialize(serializer),
+        }
+    }
+}
+
+/// The steps at a time, one step, or, with neither, every step.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(crate) struct MeantSteps {
+    #[serde(serialize_with = "quantity::optional_duration", skip_serializing_if = "Option::is_none")]
+    at: Option<Duration>,
+    /// Name of a step, or its place in the timeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
+    /// Their places in the timeline.
+    #[serde(skip)]
+    indices: Vec<usize>,
+}
+
+impl MeantSteps {
+    fn read(table: &Table<'_>, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
+        match (table.get("at"), table.get("step")) {
+            (None, None) => Some(Self::default()),
+            (Some(at), None) => Self::read_at(at, around, problems),
+            (None, Some(step)) => Self::read_step(step, around, problems),
+            (Some(at), Some(step)) => {
+                let message = "a step is meant by `at` or by `step`, not by both".to_owned();
+                let problem =
+                    Problem::new(message, step.span, "by its name or place").also(at.span, "by its time");
+                problems.push(problem.help("leave one of them out"));
+                None
+            }
+        }
+    }
+
+    fn read_at(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
+        let at = read_time(node, around.duration, problems)?;
+        // An unsound timeline was told already.
+        let Some(timeline) = around.timeline else { return Some(Self { at: Some(at), ..Self::default() }) };
+        let each = timeline.iter().enumerate();
+        let indices: Vec<usize> = each.filter(|(_, step)| step.at == at).map(|(index, _)| index).collect();
+        if indices.is_empty() {
+            let valid: Vec<String> = timeline.iter().map(|step| format_duration(step.at)).collect();
+            let message = format!("no step of the timeline is at {}", format_duration(at));
+            let help = format!("valid: {}", valid.join(", "));
+            problems.push(Problem::new(message, node.span, "no such step").help(help));
+            return None;
+        }
+        Some(Self { at: Some(at), step: None, indices })
+    }
+
+    fn read_step(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
+        let word = reader::text(node, "a step", problems)?;
+        let step = Some(word.to_owned());
+        let Some(timeline) = around.timeline else { return Some(Self { step, ..Self::default() }) };
+        let named = timeline.iter().position(|step| step.name.as_deref() == Some(word));
+        let numbered = || word.parse().ok().filter(|index| *index < timeline.len());
+        let Some(index) = named.or_else(numbered) else {
+            let each = timeline.iter().enumerate();
+            let valid = each.map(|(index, step)| step.name.clone().unwrap_or(index.to_string()));
+            let help = format!("valid: {}", valid.collect::<Vec<_>>().join(", "));
+            let message = format!("the timeline has no step `{word}`");
+            problems.push(Problem::new(message, node.span, "no such step").help(help));
+            return None;
+        };
+        Some(Self { at: None, step, indices: vec![index] })
+    }
+}
+
+impl From<MeantSteps> for Steps {
+    fn from(meant: MeantSteps) -> Self {
+        match (meant.at, meant.step, meant.indices.first()) {
+            (None, Some(word), Some(index)) => Self::Step { word, index: *index },
+            (Some(at), ..) => Self::At { at, indices: meant.indices },
+            _ => Self::Every,
+        }
+    }
+}
+
+impl fmt::Display for MeantSteps {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.at, &self.step) {
+            (Some(at), _) => write!(formatter, " at {}", format_duration(at)),
+            (None, Some(step)) => write!(formatter, " of step {step}"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// A verdict, and of what it is expected.
@@ -149,14 +259,14 @@ impl fmt::Display for Expect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let below = |below: &Duration| format!("below {}", format_duration(*below));
         match self {
-            Self::Interruption { below: bound, at: None } => {
-                write!(formatter, "interruption {}", below(bound))
+            Self::Interruption(Bound { below: bound, steps }) => {
+                write!(formatter, "interruption{steps} {}", below(bound))
             }
-            Self::Interruption { below: bound, at: Some(at) } => {
-                write!(formatter, "interruption at {} {}", format_duration(*at), below(bound))
+            Self::Missed(Bound { below: bound, steps }) => {
+                write!(formatter, "missed{steps} {}", below(bound))
             }
-            Self::SameConnection(expected) => write!(formatter, "same_connection {expected}"),
-            Self::How(how) => write!(formatter, "how {how}"),
+            Self::SameConnection(Held { is, steps }) => write!(formatter, "same_connection{steps} {is}"),
+            Self::How(Held { is, steps }) => write!(formatter, "how{steps} {is}"),
             Self::FirstPath { below: bound } => write!(formatter, "first_path {}", below(bound)),
             Self::DirectPath { below: bound } => write!(formatter, "direct_path {}", below(bound)),
             Self::NoDirectPath(Nothing::None) => formatter.write_str("no direct_path"),
@@ -171,9 +281,10 @@ impl fmt::Display for Expect {
 impl From<Expect> for Expectation {
     fn from(expect: Expect) -> Self {
         match expect {
-            Expect::Interruption { below, at } => Self::Interruption { below, at },
-            Expect::SameConnection(expected) => Self::SameConnection(expected),
-            Expect::How(how) => Self::How(how),
+            Expect::Interruption(Bound { below, steps }) => Self::Interruption { below, steps: steps.into() },
+            Expect::Missed(Bound { below, steps }) => Self::Missed { below, steps: steps.into() },
+            Expect::SameConnection(Held { is, steps }) => Self::SameConnection { is, steps: steps.into() },
+            Expect::How(Held { is, steps }) => Self::How { is, steps: steps.into() },
             Expect::FirstPath { below } => Self::FirstPath { below },
             Expect::DirectPath { below } => Self::DirectPath { below },
             Expect::NoDirectPath(Nothing::None) => Self::NoDirectPath,
@@ -195,9 +306,12 @@ impl Expect {
             return None;
         }
         match entry.key.as_str() {
-            "interruption" => Self::read_interruption(value, around, problems),
-            "same_connection" => reader::boolean(value, problems).map(Self::SameConnection),
-            "how" => reader::word(value, &words::HOW, problems).map(|word| Self::How(how(word))),
+            "interruption" => Bound::read(value, around, problems).map(Self::Interruption),
+            "missed" => Bound::read(value, around, problems).map(Self::Missed),
+            "same_connection" => {
+                Held::read(value, reader::boolean, around, problems).map(Self::SameConnection)
+            }
+            "how" => Held::read(value, read_how, around, problems).map(Self::How),
             "first_path" => read_below(value, problems).map(|below| Self::FirstPath { below }),
             "direct_path" => match reader::unless_none(value, |value| read_below(value, problems))? {
                 Some(below) => Some(Self::DirectPath { below }),
@@ -209,47 +323,54 @@ impl Expect {
             _ => read_share(value, problems).map(|below| Self::Lost { below }),
         }
     }
+}
 
-    fn read_interruption(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
-        let table = Table::open(node, &words::INTERRUPTION, problems)?;
+impl Bound {
+    fn read(node: &Node, around: &Surroundings<'_>, problems: &mut Problems) -> Option<Self> {
+        let table = Table::open(node, &words::BOUND_OF_STEPS, problems)?;
         let below = table.require("below", problems);
         let below = below.and_then(|node| reader::value(node, "a duration", parse_duration, problems));
-        let at = match table.get("at") {
-            Some(node) => {
-                let at = read_time(node, around.duration, problems)?;
-                check_step(at, node.span, around.timeline, problems)?;
-                Some(at)
-            }
-            None => None,
-        };
-        below.map(|below| Self::Interruption { below, at })
+        let steps = MeantSteps::read(&table, around, problems);
+        Some(Self { below: below?, steps: steps? })
     }
+}
+
+impl<T> Held<T> {
+    /// A word alone, or with the steps that it is about.
+    fn read(
+        node: &Node,
+        read: impl FnOnce(&Node, &mut Problems) -> Option<T>,
+        around: &Surroundings<'_>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        if !matches!(node.value, Value::Map(_)) {
+            return Some(Self { is: read(node, problems)?, steps: MeantSteps::default() });
+        }
+        let table = Table::open(node, &words::HELD, problems)?;
+        let is = table.require("is", problems).and_then(|node| read(node, problems));
+        let steps = MeantSteps::read(&table, around, problems);
+        Some(Self { is: is?, steps: steps? })
+    }
+}
+
+fn read_how(node: &Node, problems: &mut Problems) -> Option<How> {
+    reader::word(node, &words::HOW, problems).map(how)
 }
 
 /// What an expectation is about, when the scenario has nothing of the kind.
 fn missing(key: &str, around: &Surroundings<'_>) -> Option<&'static str> {
     match key {
-        "interruption" | "same_connection" | "how" => {
-            around.timeline.is_some_and(<[Step]>::is_empty).then_some("the steps of the timeline")
+        "interruption" | "missed" | "same_connection" | "how"
+            if around.timeline.is_some_and(<[Step]>::is_empty) =>
+        {
+            Some("the steps of the timeline")
         }
+        "missed" => around.workload.is_some_and(|sent| sent.call.is_none()).then_some("the call"),
         "goodput" => around.workload.is_some_and(|sent| sent.bulk.is_none()).then_some("the bulk transfer"),
         "verdict" => around.workload.is_some_and(|sent| sent.probe.is_none()).then_some("the probe"),
         "lost" => around.workload.is_some_and(|sent| sent.call.is_none()).then_some("the call"),
         _ => None,
     }
-}
-
-/// `at` names a step by its time.
-fn check_step(at: Duration, span: Span, timeline: Option<&[Step]>, problems: &mut Problems) -> Option<()> {
-    let Some(timeline) = timeline else { return Some(()) };
-    if timeline.iter().any(|step| step.at == at) {
-        return Some(());
-    }
-    let valid: Vec<String> = timeline.iter().map(|step| format_duration(step.at)).collect();
-    let message = format!("no step of the timeline is at {}", format_duration(at));
-    let help = format!("valid: {}", valid.join(", "));
-    problems.push(Problem::new(message, span, "no such step").help(help));
-    None
 }
 
 fn read_below(node: &Node, problems: &mut Problems) -> Option<Duration> {

@@ -27,7 +27,7 @@ fn the_example_of_the_contract_means_what_it_says() {
     assert_eq!((metrics("laptop"), metrics("desktop")), (vec![200, 600], vec![700]));
     assert_eq!(scenario.peers.client.signal, Signal::Rendezvous, "the peers share no network");
     assert_eq!(scenario.peers.server.workload, scenario.peers.client.workload, "both ends send");
-    let [Step { at, action: Action::Down(target) }] = scenario.timeline.as_slice() else {
+    let [Step { at, action: Action::Down(target), .. }] = scenario.timeline.as_slice() else {
         panic!("one step: {:?}", scenario.timeline)
     };
     assert_eq!((*at, target.to_string()), (Duration::from_secs(15), "laptop.wlan0".to_owned()));
@@ -88,7 +88,9 @@ fn set_reaches_any_value_and_adds_new_ones() {
         "expect=[{lost: {below: 0.5%}}, {how: multipath}, {first_path: {below: 1s}}]",
     ]);
     assert_eq!(scenario.duration, Duration::from_secs(25));
-    assert!(matches!(&scenario.timeline[0], Step { at, action: Action::CarrierOff(_) } if at.as_secs() == 3));
+    assert!(
+        matches!(&scenario.timeline[0], Step { at, action: Action::CarrierOff(_), .. } if at.as_secs() == 3)
+    );
     assert_eq!(scenario.networks["home"].nat[0].udp_timeout.initial, Duration::from_secs(10));
     assert_eq!(scenario.servers.len(), 2);
     assert_eq!(scenario.why, "Is = a value?");
@@ -211,6 +213,12 @@ fn the_resolved_form_reads_back_as_the_same() {
         ],
         &["timeline=[{at: 1s, do: {roam: {interface: laptop.wlan0, network: telekom, gap: 1s}}}, \
              {at: 2s, do: {metric: {interface: laptop.wlan0, value: 700}}}, {at: 3s, do: {nat_flush: home}}]"],
+        &[
+            "timeline=[{at: 1s, name: leave, do: {down: laptop.wlan0}}, {at: 2s, do: {up: laptop.wlan0}}]",
+            "expect=[{missed: {below: 100ms, step: leave}}, {interruption: {below: 1s, step: 1}}, \
+             {how: {is: none, at: 2s}}, {same_connection: {is: true, step: leave}}, {same_connection: true}, \
+             {how: multipath}]",
+        ],
     ] {
         let scenario = example(sets);
         let text = serde_json::to_string_pretty(&scenario).unwrap();
@@ -256,7 +264,7 @@ fn the_table_has_the_words_of_the_contract() {
         ),
         (
             &words::EXPECTATIONS,
-            "interruption same_connection how first_path direct_path relay_path verdict goodput lost",
+            "interruption missed same_connection how first_path direct_path relay_path verdict goodput lost",
         ),
     ];
     for (vocabulary, line) in contract {

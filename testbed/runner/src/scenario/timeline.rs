@@ -32,6 +32,9 @@ pub(crate) struct Step {
     pub(crate) at: Duration,
     #[serde(rename = "do")]
     pub(crate) action: Action,
+    /// By which expectations and results call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
 }
 
 /// What is done.
@@ -249,20 +252,39 @@ impl Step {
             };
             let at = table.require("at", problems).and_then(|node| read_time(node, stage.duration, problems));
             let action = table.require("do", problems);
-            sound &= at.is_some() && action.is_some();
+            let name = table.get("name").map(|node| read_name(node, &timed, problems));
+            sound &= at.is_some() && action.is_some() && name.is_none_or(|name| name.is_some());
             // The action of a step without a sound time is read, too: at no time before the others.
-            timed.extend(action.map(|action| (at.unwrap_or(Duration::MAX), action)));
+            timed.extend(action.map(|action| (at.unwrap_or(Duration::MAX), action, name.flatten())));
         }
-        timed.sort_by_key(|(at, _)| *at);
+        timed.sort_by_key(|(at, ..)| *at);
         let mut steps = Vec::new();
-        for (at, node) in timed {
+        for (at, node, name) in timed {
             match stage.read(at, node, problems) {
-                Some(action) => steps.push(Self { at, action }),
+                Some(action) => steps.push(Self { at, action, name: name.map(str::to_owned) }),
                 None => sound = false,
             }
         }
         sound.then_some(steps)
     }
+}
+
+/// A name that no step before has, and that is not the place of one.
+fn read_name<'n>(
+    node: &'n Node,
+    before: &[(Duration, &Node, Option<&str>)],
+    problems: &mut Problems,
+) -> Option<&'n str> {
+    let name = reader::text(node, "a name", problems)?;
+    let message = if name.parse::<usize>().is_ok() {
+        format!("`{name}` is the place of a step, and no name for one")
+    } else if before.iter().any(|(.., other)| *other == Some(name)) {
+        format!("another step has the name `{name}`")
+    } else {
+        return Some(name);
+    };
+    problems.push(Problem::new(message, node.span, "not a name of its own").help("another name"));
+    None
 }
 
 /// A moment within the run.

@@ -234,7 +234,7 @@ pub(crate) const BULK_DIRECTIONS: Vocabulary = words("a direction of a transfer"
 
 pub(crate) const SIGNALS: Vocabulary = words("a way of signalling", &["in-band", "rendezvous"], &["mdns"]);
 
-pub(crate) const STEP: Vocabulary = words("a key of a step", &["at", "do"], &[]);
+pub(crate) const STEP: Vocabulary = words("a key of a step", &["at", "do", "name"], &[]);
 
 pub(crate) const ACTIONS: Vocabulary = words(
     "an action",
@@ -313,6 +313,7 @@ pub(crate) const EXPECTATIONS: Vocabulary = words(
     "an expectation",
     &[
         "interruption",
+        "missed",
         "same_connection",
         "how",
         "first_path",
@@ -325,7 +326,10 @@ pub(crate) const EXPECTATIONS: Vocabulary = words(
     &[],
 );
 
-pub(crate) const INTERRUPTION: Vocabulary = words("a key of an interruption", &["below", "at"], &[]);
+pub(crate) const BOUND_OF_STEPS: Vocabulary =
+    words("a key of a limit for steps", &["below", "at", "step"], &[]);
+
+pub(crate) const HELD: Vocabulary = words("a key of what steps are held to", &["is", "at", "step"], &[]);
 
 pub(crate) const VERDICT: Vocabulary =
     words("a key of a verdict", &["is", "interface", "remote_interface", "family", "direction"], &[]);

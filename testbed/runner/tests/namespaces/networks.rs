@@ -1,6 +1,7 @@
 //! Networks that do more than delay, one short run each: what a scenario says of them is what the run's own record tells.
 
 use crate::{assert_valid_but_for_timing, evidence::tshark, results, stage::Stage};
+use record::EventKind;
 use serde_json::Value;
 use std::{
     fs,
@@ -94,6 +95,13 @@ fn links_change_and_interfaces_roam_while_a_call_lasts() {
     let steps = run["metrics"]["disturbances"].as_array().unwrap();
     let names: Vec<&Value> = steps.iter().map(|step| &step["what"]).collect();
     assert_eq!(names, ["link home", "roam laptop.wlan0 to cafe"]);
+    let log = record::read_events(&directory.join("events.jsonl")).unwrap();
+    let ends = log.events.iter().filter(|event| {
+        matches!(&event.what, EventKind::DisturbanceEnded { index: 1, target_network: Some(network), .. } if network == "cafe")
+    });
+    // Not before the gap of 500 ms is over.
+    let ends: Vec<bool> = ends.map(|end| end.t_ns >= 4_500_000_000).collect();
+    assert_eq!(ends, [true]);
     assert!(directory.join("trace-1.txt").is_file());
     let manifest = manifest(&directory);
     let [radio] = manifest["radios"].as_array().unwrap().as_slice() else { panic!("{manifest}") };

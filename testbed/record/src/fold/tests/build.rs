@@ -2,7 +2,7 @@
 
 use crate::{
     CandidateKind, CheckPurpose, DetectedBy, Direction, DisturbanceKind, Event, EventKind, Expectation, How,
-    InterfaceKind, Millis, PairState, PathState, Percent, RunFacts, WorkloadKind,
+    InterfaceKind, Millis, PairState, PathState, Percent, RunFacts, Steps, WorkloadKind,
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -96,6 +96,19 @@ impl Log {
         self.step_at(t, what, Some("laptop"), Some(interface), None);
     }
 
+    /// The newest step was due at a time.
+    pub(super) fn due(&mut self, t: i64) {
+        let step = self.events.iter_mut().rev().find_map(|event| match &mut event.what {
+            EventKind::Disturbance { due_t_ns, .. } => Some(due_t_ns),
+            _ => None,
+        });
+        *step.expect("a step") = ms(t).as_ns();
+    }
+
+    pub(super) fn server_down(&mut self, t: i64, server: &str) {
+        self.step_at(t, DisturbanceKind::ServerDown, Some(server), None, None);
+    }
+
     pub(super) fn rebind(&mut self, t: i64, network: &str) {
         self.step_at(t, DisturbanceKind::NatRebind, None, None, Some(network));
     }
@@ -108,8 +121,10 @@ impl Log {
         interface: Option<&str>,
         network: Option<&str>,
     ) {
+        let steps = self.events.iter().filter(|event| matches!(event.what, EventKind::Disturbance { .. }));
         let what = EventKind::Disturbance {
-            index: 0,
+            index: steps.count(),
+            name: None,
             what,
             target_host: host.map(str::to_owned),
             target_interface: interface.map(str::to_owned),
@@ -303,9 +318,9 @@ pub(super) fn wifi_off() -> (Log, RunFacts) {
     }
     let mut facts = facts(20);
     facts.expectations = vec![
-        Expectation::Interruption { below: Duration::from_millis(100), at: None },
-        Expectation::SameConnection(true),
-        Expectation::How(How::Multipath),
+        Expectation::Interruption { below: Duration::from_millis(100), steps: Steps::Every },
+        Expectation::SameConnection { is: true, steps: Steps::Every },
+        Expectation::How { is: How::Multipath, steps: Steps::Every },
         Expectation::Lost { below: Percent(1.0) },
     ];
     (log, facts)

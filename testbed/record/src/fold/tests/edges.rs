@@ -146,14 +146,18 @@ fn a_datagram_of_exactly_150_ms_is_in_time() {
 }
 
 #[test]
-fn what_may_be_under_way_at_the_end_is_neither_lost_nor_a_silence() {
+fn what_may_be_under_way_at_the_end_is_not_lost_and_leaves_the_silence_open() {
     let mut log = on_one_path(true);
     log.call(10_000, 9_860..10_000);
     log.step(9_900, DisturbanceKind::Down, "wlan0");
     let results = results(&log.events, &facts(10));
     let step = &results.metrics.disturbances[0];
-    // The last arrival is at 9880: before the step, and the run ends before anything had to follow.
-    assert_eq!((step.interruption_ms, step.how), (None, How::None));
+    // The last arrival is at 9880: before the step, and the run ends before it can be told how it went on.
+    assert_eq!((step.interruption_ms, step.how), (Some(ms(10_000 - 9_880 - 20)), How::None));
+    assert_eq!(
+        (step.censored.map(|censored| censored.horizon_ms), step.same_connection),
+        (Some(ms(100)), true)
+    );
     assert_eq!(results.metrics.call.unwrap().up.lost, 0);
 }
 
@@ -318,9 +322,10 @@ fn a_total_loss_is_judged_once_the_call_is_back_even_after_the_next_step() {
 }
 
 #[test]
-fn a_total_loss_for_good_has_failed_for_every_step() {
+fn a_total_loss_for_good_has_failed_at_the_step_that_brought_it() {
     let steps = down_then_up(false);
-    assert_eq!(steps.iter().map(|step| step.how).collect::<Vec<_>>(), [How::Failed; 2]);
+    assert_eq!(steps.iter().map(|step| step.how).collect::<Vec<_>>(), [How::Failed, How::None]);
+    assert!(steps.iter().all(|step| step.censored.is_some() && !step.same_connection));
     assert_eq!((steps[0].path_before, steps[0].path_after), (Some(0), None));
 }
 

@@ -136,6 +136,7 @@ fn step() -> impl Strategy<Value = EventKind> {
     (what, host, proptest::option::of(interface()), network, time()).prop_map(
         |(what, target_host, target_interface, target_network, due_t_ns)| EventKind::Disturbance {
             index: 0,
+            name: None,
             what,
             target_host,
             target_interface,
@@ -150,6 +151,30 @@ fn rest() -> impl Strategy<Value = EventKind> {
     let by = select(vec![DetectedBy::Peer, DetectedBy::NoCarrier, DetectedBy::ReceiveSilence]);
     prop_oneof![
         Just(EventKind::Started {}),
+        (time(), time()).prop_map(|(from_ns, to_ns)| EventKind::Stall {
+            process: "testbed".into(),
+            from_ns,
+            to_ns
+        }),
+        (any::<u64>(), select(vec![Direction::Up, Direction::Down])).prop_map(|(number, direction)| {
+            EventKind::LinkSample {
+                network: "home".into(),
+                interface: "laptop.wlan0".into(),
+                direction,
+                bytes: number,
+                queue_bytes: number % 2,
+                drops: 0,
+                late_ns: number,
+            }
+        }),
+        interface().prop_map(|interface| EventKind::LocalCandidate {
+            interface,
+            socket: 0,
+            candidate: CandidateKind::Host,
+            address: "[2001:db8::2]:5000".parse().unwrap(),
+            priority: 1,
+            foundation: "1".into()
+        }),
         select(vec!["finished", "refused"]).prop_map(|why| EventKind::Stopped { why: why.into() }),
         (name.clone(), any::<bool>()).prop_map(|(connection, multipath)| EventKind::Connected {
             connection,
@@ -197,11 +222,19 @@ fn log() -> impl Strategy<Value = Vec<Event>> {
 
 fn is_well_formed(results: &Results) -> Result<(), TestCaseError> {
     let zero = Millis::default();
+    prop_assert!(results.metrics.episodes.iter().all(|one| one.missed_ms >= Millis::from_ns(60_000_000)));
     for step in &results.metrics.disturbances {
         let silences = [step.up_ms, step.down_ms, step.interruption_ms, step.gap_before_ms, step.detected_ms];
         prop_assert!(silences.into_iter().flatten().all(|figure| figure >= zero));
         prop_assert_eq!(step.interruption_ms, step.up_ms.max(step.down_ms));
         prop_assert_eq!(step.detected_ms.is_some(), step.detected_by.is_some());
+        prop_assert!(step.harness_ms >= zero);
+        for missed in step.missed.each().into_iter().flatten() {
+            let budgets = [missed.j20, missed.j60, missed.j150];
+            prop_assert!(
+                budgets.iter().all(|runs| zero <= runs.longest_ms && runs.longest_ms <= runs.total_ms)
+            );
+        }
     }
     if let Some(call) = &results.metrics.call {
         prop_assert!(

@@ -3,6 +3,7 @@
 use super::build::{Log, facts, ms, wifi_off};
 use crate::{
     CandidateKind, CheckPurpose, DisturbanceKind, Expectation, ExpectationVerdict, How, PairState, Percent,
+    Steps,
     fold::{behaviour, results},
 };
 use std::time::Duration;
@@ -19,17 +20,33 @@ fn verdict(name: &str, expected: &str, measured: &str, ok: bool) -> ExpectationV
 #[test]
 fn expectations_say_what_was_expected_and_what_was_measured() {
     let below = Duration::from_millis(100);
-    let at = Some(Duration::from_secs(10));
+    let at = Steps::At { at: Duration::from_secs(10), indices: vec![0] };
+    let every = Steps::Every;
     assert_eq!(
-        judged(Expectation::Interruption { below, at: None }),
+        judged(Expectation::Interruption { below, steps: every.clone() }),
         verdict("interruption", "below 100 ms", "115 ms", false)
     );
     assert_eq!(
-        judged(Expectation::Interruption { below: Duration::from_millis(116), at }),
+        judged(Expectation::Missed { below, steps: every.clone() }),
+        verdict("missed", "below 100 ms", "100 ms", false)
+    );
+    assert_eq!(
+        judged(Expectation::Interruption { below: Duration::from_millis(116), steps: at }),
         verdict("interruption at 10 s", "below 116 ms", "115 ms", true)
     );
-    assert_eq!(judged(Expectation::SameConnection(true)), verdict("same_connection", "true", "true", true));
-    assert_eq!(judged(Expectation::How(How::Migrated)), verdict("how", "migrated", "multipath", false));
+    assert_eq!(
+        judged(Expectation::SameConnection { is: true, steps: every.clone() }),
+        verdict("same_connection", "true", "true", true)
+    );
+    assert_eq!(
+        judged(Expectation::How { is: How::Migrated, steps: every }),
+        verdict("how", "migrated", "multipath", false)
+    );
+    let step = Steps::Step { word: "leave".into(), index: 0 };
+    assert_eq!(
+        judged(Expectation::How { is: How::Multipath, steps: step }),
+        verdict("how of step leave", "multipath", "multipath", true)
+    );
     let direct = Expectation::DirectPath { below: Duration::from_millis(600) };
     assert_eq!(judged(direct), verdict("direct_path", "below 600 ms", "130 ms", true));
     assert_eq!(judged(Expectation::NoDirectPath), verdict("direct_path", "none", "130 ms", false));
@@ -39,7 +56,7 @@ fn expectations_say_what_was_expected_and_what_was_measured() {
 
 #[test]
 fn the_bound_itself_is_not_below() {
-    let exact = Expectation::Interruption { below: Duration::from_millis(115), at: None };
+    let exact = Expectation::Interruption { below: Duration::from_millis(115), steps: Steps::Every };
     assert!(!judged(exact).ok);
 }
 
@@ -47,16 +64,20 @@ fn the_bound_itself_is_not_below() {
 fn what_was_not_measured_does_not_hold() {
     let relay = Expectation::RelayPath { below: Duration::from_secs(60) };
     assert_eq!(judged(relay), verdict("relay_path", "below 60 s", "none", false));
-    // No step lies near 12 s.
-    let elsewhere =
-        Expectation::Interruption { below: Duration::from_secs(9), at: Some(Duration::from_secs(12)) };
+    // The step of 12 s was not applied.
+    let at = Duration::from_secs(12);
+    let elsewhere = Expectation::Interruption {
+        below: Duration::from_secs(9),
+        steps: Steps::At { at, indices: vec![1] },
+    };
     assert_eq!(judged(elsewhere), verdict("interruption at 12 s", "below 9 s", "none", false));
     let nothing = results(&[], &facts(10)).metrics;
     assert_eq!(Expectation::NoDirectPath.judge(&nothing), verdict("direct_path", "none", "none", true));
     for expectation in [
-        Expectation::Interruption { below: Duration::from_secs(9), at: None },
-        Expectation::SameConnection(true),
-        Expectation::How(How::None),
+        Expectation::Interruption { below: Duration::from_secs(9), steps: Steps::Every },
+        Expectation::Missed { below: Duration::from_secs(9), steps: Steps::Every },
+        Expectation::SameConnection { is: true, steps: Steps::Every },
+        Expectation::How { is: How::None, steps: Steps::Every },
         Expectation::FirstPath { below: Duration::from_secs(9) },
         Expectation::Lost { below: Percent(100.0) },
     ] {
