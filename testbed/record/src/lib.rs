@@ -25,7 +25,7 @@ pub mod statistics;
 pub use blocking::{Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
 pub use command::Command;
 pub use directory::{
-    BlockSummary, DirectoryError, EvidenceSummary, HostFacts, LatenessSummary, LinkSummary, Manifest,
+    BlockSummary, DirectoryError, EvidenceSummary, Fault, HostFacts, LatenessSummary, LinkSummary, Manifest,
     RadioSummary, RunDirectory, SCHEMA_VERSION,
 };
 pub use event::{

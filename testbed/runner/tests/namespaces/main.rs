@@ -13,6 +13,7 @@ mod networks;
 mod policies;
 mod servers;
 mod stage;
+mod verify;
 
 use serde_json::Value;
 use stage::{Killed, Stage, wait_until};
