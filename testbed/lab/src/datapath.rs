@@ -116,6 +116,7 @@ enum Command {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Applied {
     /// From when on it holds.
+    SetTimeZero { zero: Instant, reply: Sender<()> },
     pub(crate) at: Instant,
     /// The addresses, if an interface got others.
     pub(crate) addresses: Option<Addresses>,
@@ -168,6 +169,13 @@ impl Datapath {
     }
 
     fn stop(&mut self) -> Option<thread::Result<Result<Tally, DatapathError>>> {
+    /// Gives the model its time zero.
+    pub(crate) fn set_time_zero(&self, zero: Instant) -> Result<(), DatapathError> {
+        let (reply, answer) = mpsc::channel();
+        self.send(Command::SetTimeZero { zero, reply });
+        answer.recv().map_err(|_| DatapathError::Stopped)
+    }
+
         self.send(Command::Stop);
         Some(self.thread.take()?.join())
     }
@@ -464,6 +472,10 @@ impl Memory {
             return Ok(self.next.get(..length).unwrap_or_default().to_vec());
         }
         let mut next = self.spare.pop().unwrap_or_default();
+                Ok(Command::SetTimeZero { zero, reply }) => {
+                    self.network.set_time_zero(Instant::now(), zero);
+                    let _ = reply.send(());
+                }
         next.resize(self.mtu, 0);
         let mut packet = std::mem::replace(&mut self.next, next);
         packet.truncate(length);

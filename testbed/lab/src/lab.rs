@@ -257,8 +257,9 @@ impl Lab {
         self.plan.network(name).ok_or_else(|| LabError::UnknownNetwork(name.into()))
     }
 
-    /// Tells when time zero of the run is, from which limits of captures count.
-    pub fn set_time_zero(&self, zero: Instant) {
+    /// Tells when time zero of the run is, from which the model's time ([`Network::set_time_zero`]) and the limits of
+    /// captures count.
+    pub fn set_time_zero(&self, zero: Instant) -> Result<(), LabError> {
         self.captures.set_time_zero(zero);
     }
 
@@ -284,6 +285,7 @@ impl Lab {
 impl LabReport {
     fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>, plan: &Plan) -> Self {
         let mut all = LatenessRecorder::new();
+        Ok(self.datapath.set_time_zero(zero)?)
         tally.ports.values().for_each(|port| all.merge(&port.lateness));
         let link = |counts: &LinkCounts| {
             let network = plan.network(&counts.network);

@@ -130,9 +130,11 @@ impl Link {
         }
     }
 
-    /// Time begins: a trace's first opportunities count from here.
+    /// Time begins: draws and a trace's first opportunities count from here. What is on the link stays there.
     pub(crate) fn begin(&mut self, now: Instant) {
-        self.pace = Pace::new(&self.spec, now);
+        self.source.restart();
+        self.codel = CoDel::default();
+        self.change_pace(now);
     }
 
     pub(crate) fn spec(&self) -> &LinkSpec {

@@ -39,9 +39,9 @@ impl Radio {
         self.ended
     }
 
-    /// Time begins.
+    /// Time begins: the radio is idle and has cost nothing.
     pub(crate) fn begin(&mut self, now: Instant) {
-        self.began = Some(now);
+        *self = Self { began: Some(now), ..Self::new(self.spec) };
     }
 
     /// A packet comes: when the radio can carry it.

@@ -92,7 +92,7 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         network.hosts.extend(all.flat_map(|of| of.iter()).map(|(address, _)| (address, port)));
     }
     add_distances(&mut network, plan, seed);
-    network.agenda = Agenda::new(network.links.len() + 1);
+    network.agenda = Agenda::new(network.links.len() + 2);
     network
 }
 

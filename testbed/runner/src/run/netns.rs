@@ -271,7 +271,7 @@ impl<'a> Stage<'a> {
         let wall = jiff::Timestamp::now() + HEAD_START;
         let zero = now + HEAD_START;
         self.note(Note::Zero(zero));
-        self.lab.set_time_zero(zero);
+        self.lab.set_time_zero(zero)?;
         for child in &mut self.running {
             child.start(clock.monotonic_ns(zero))?;
         }
