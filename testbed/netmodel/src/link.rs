@@ -257,7 +257,7 @@ impl Link {
         if matches!(self.pace, Pace::Unlimited) {
             return true;
         }
-        let fits = self.queue.bytes + self.under_way() + bytes <= self.spec.queue.0;
+        let fits = self.queued_bytes() + bytes <= self.spec.queue.0;
         fits && self.spec.queue_time.is_none_or(|limit| self.forecast(now, bytes) <= limit)
     }
 
@@ -277,6 +277,11 @@ impl Link {
         };
         self.pace.forecast(now, busy, self.queue.bytes + bytes).saturating_duration_since(now)
     }
+    /// Bytes that wait for the pace or are being sent.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.queue.bytes + self.under_way()
+    }
+
 
     /// Sets the time at which the head of the queue can begin to leave.
     fn wait(&mut self, now: Instant) {

@@ -12,8 +12,8 @@ mod state;
 pub use change::{Change, ChangeError};
 
 use crate::{
-    Addresses, BlockCount, Direction, DropCause, LinkCounts, NetworkEvent, NetworkId, Plan, PortId,
-    RadioCounts,
+    Addresses, BlockCount, Direction, DropCause, LinkCounts, LinkState, NetworkEvent, NetworkId, Plan,
+    PortId, RadioCounts,
     link::{Due, Link, Offer, Tally},
     packet::Packet,
     sessions::{Expiry, SessionKey},
@@ -184,6 +184,11 @@ impl Network {
     /// ([`Change::Roam`]); then what borders dropped without knowing whose it was.
     pub fn counts(&self) -> Vec<LinkCounts> {
         state::counts(self)
+    }
+
+    /// The state of the links of all interfaces and servers, in the networks where they are.
+    pub fn link_states(&self) -> Vec<LinkState> {
+        state::link_states(self)
     }
 
     /// Does everything that is due, each at its own time.
