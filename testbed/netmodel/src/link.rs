@@ -109,6 +109,7 @@ enum Server {
 
 #[derive(Debug)]
 struct Flying {
+    departure: Instant,
     due: Instant,
     number: u64,
     packet: Packet,
@@ -194,6 +195,29 @@ impl Link {
         Ok(())
     }
 
+    /// What could not leave before `from` can leave at `to`, which is earlier.
+    pub(crate) fn release(&mut self, now: Instant, from: Instant, to: Instant) {
+        let held = self.queue.waiting.iter_mut().filter(|waiting| waiting.since == from);
+        held.for_each(|waiting| waiting.since = to);
+        if matches!(self.server, Server::Waiting(_)) {
+            self.wait(now);
+        }
+        let earlier = from.saturating_duration_since(to);
+        let before = self.flight.iter().filter(|flying| flying.departure != from).map(|flying| flying.due);
+        // What had left before is still not overtaken.
+        let floor = before.max().filter(|_| self.spec.order == crate::Order::Kept);
+        let sooner = |due: Instant| floor.map_or(due - earlier, |floor| floor.max(due - earlier));
+        let mut is_held = false;
+        for flying in self.flight.iter_mut().filter(|flying| flying.departure == from) {
+            is_held = true;
+            (flying.departure, flying.due) = (to, sooner(flying.due));
+        }
+        if is_held {
+            self.last_arrival = self.last_arrival.map(sooner);
+            self.flight.make_contiguous().sort_by_key(|flying| (flying.due, flying.number));
+        }
+    }
+
     /// When this link does something by itself.
     pub(crate) fn next(&self) -> Option<Due> {
         let server = match &self.server {
@@ -253,6 +277,11 @@ impl Link {
         self.flight.len() + self.queue.waiting.len()
     }
 
+    /// Bytes that wait for the pace or are being sent.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.queue.bytes + self.under_way()
+    }
+
     fn has_room(&self, now: Instant, bytes: u64) -> bool {
         if matches!(self.pace, Pace::Unlimited) {
             return true;
@@ -277,11 +306,6 @@ impl Link {
         };
         self.pace.forecast(now, busy, self.queue.bytes + bytes).saturating_duration_since(now)
     }
-    /// Bytes that wait for the pace or are being sent.
-    pub(crate) fn queued_bytes(&self) -> u64 {
-        self.queue.bytes + self.under_way()
-    }
-
 
     /// Sets the time at which the head of the queue can begin to leave.
     fn wait(&mut self, now: Instant) {
@@ -326,7 +350,7 @@ impl Link {
             }
             None => {}
         }
-        let flying = Flying { due, number, packet };
+        let flying = Flying { departure, due, number, packet };
         let later = |other: &Flying| (other.due, other.number) < (due, number);
         match self.flight.back() {
             Some(last) if !later(last) => {
