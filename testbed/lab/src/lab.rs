@@ -91,8 +91,10 @@ pub struct LabReport {
     pub radios: Vec<(Owner, RadioCounts)>,
     /// What each rule that a network had at some time has refused to carry.
     pub blocks: Vec<(String, BlockCount)>,
-    /// Lateness over all links.
+    /// Lateness of deliveries to the kernel over all links.
     pub lateness: Lateness,
+    /// How long packets waited in the devices of all links before the model took them, at least.
+    pub waiting: Lateness,
     /// The datapath ran under SCHED_FIFO.
     pub real_time: bool,
     /// What each capture lacks because of its limits.
@@ -309,8 +311,11 @@ impl Lab {
 
 impl LabReport {
     fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>, plan: &Plan) -> Self {
-        let mut all = LatenessRecorder::new();
-        tally.ports.values().flat_map(|port| [&port.down, &port.up]).for_each(|way| all.merge(way));
+        let (mut down, mut up) = (LatenessRecorder::new(), LatenessRecorder::new());
+        for port in tally.ports.values() {
+            down.merge(&port.down);
+            up.merge(&port.up);
+        }
         let link = |counts: &LinkCounts| {
             let network = plan.network(&counts.network);
             let Some(port) = counts.port else { return LinkReport::new(counts, None, 0) };
@@ -330,7 +335,8 @@ impl LabReport {
             links,
             radios: radios.collect(),
             blocks: blocks.collect(),
-            lateness: all.summary(),
+            lateness: down.summary(),
+            waiting: up.summary(),
             real_time: tally.real_time,
             captures: BTreeMap::new(),
         }

@@ -646,7 +646,7 @@ fn told(reaped: Reaped) -> String {
 }
 
 fn too_late(report: &LabReport) -> Option<String> {
-    let p99 = report.lateness.p99;
+    let p99 = report.lateness.p99.max(report.waiting.p99);
     (p99 > LATE).then(|| format!("timing: 1 % of the packets were at least {} ms late", p99.as_millis()))
 }
 
