@@ -10,19 +10,19 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-use measure::BehaviourMeasure;
-use record::{Event, Results, RunFacts, fold::behaviour::Seen, statistics::median};
+use measure::{BehaviourMeasure, Folds};
+use record::{Results, RunFacts, fold::behaviour::Seen, statistics::median};
 use reference::{Better, Claim, Figure, Reference};
 use serde::Serialize;
 use std::{collections::BTreeSet, fmt};
 
-/// One run, as its directory tells it.
+/// One run, as its directory tells it. Its events are not here: a series of runs would keep all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     /// `results.json`.
     pub(crate) results: Results,
-    /// `events.jsonl`.
-    pub(crate) events: Vec<Event>,
+    /// Of `events.jsonl`.
+    pub(crate) folds: Folds,
     /// What the fold needs besides.
     pub(crate) facts: RunFacts,
     /// Path policy of the client.

@@ -2,7 +2,7 @@
 //! say the same of one run, then and later.
 
 use crate::{
-    compare::Run,
+    compare::{Run, measure::Folds},
     scenario::{Link, Scenario, diagnostic::Problems},
 };
 use record::{BitRate, Event, EventLog, LinkRates, ReadError, Results, RunFacts};
@@ -27,15 +27,15 @@ pub(crate) enum PastError {
     Results { path: PathBuf, source: serde_json::Error },
 }
 
-/// Folds a run that has just ended. `written` is how many events its recorder wrote, when that is known.
+/// Folds a run that has just ended, and returns its events beside it. `written` is how many events its recorder wrote, when that is known.
 pub(crate) fn fold(
     directory: &Path,
     invalid_why: Option<String>,
     written: Option<u64>,
-) -> Result<Run, PastError> {
+) -> Result<(Run, Vec<Event>), PastError> {
     let (scenario, log) = read_sources(directory)?;
     let invalid_why = invalid_why.or_else(|| incomplete(&log, written));
-    Ok(make(scenario, directory, log.events, invalid_why, None))
+    Ok((make(scenario, directory, &log.events, invalid_why, None), log.events))
 }
 
 /// Reads a run of any age; one that was killed has no results, and is folded up to where it got.
@@ -51,7 +51,7 @@ pub(crate) fn read(directory: &Path) -> Result<Run, PastError> {
     };
     let killed = || Some("the run was killed before its end".to_owned());
     let invalid_why = results.as_ref().map_or_else(killed, |results| results.invalid_why.clone());
-    Ok(make(scenario, directory, log.events, invalid_why, results))
+    Ok(make(scenario, directory, &log.events, invalid_why, results))
 }
 
 fn read_sources(directory: &Path) -> Result<(Scenario, EventLog), PastError> {
@@ -101,7 +101,7 @@ fn incomplete(log: &EventLog, written: Option<u64>) -> Option<String> {
 fn make(
     scenario: Scenario,
     directory: &Path,
-    events: Vec<Event>,
+    events: &[Event],
     invalid_why: Option<String>,
     results: Option<Results>,
 ) -> Run {
@@ -118,7 +118,52 @@ fn make(
         expectations: scenario.expect.into_iter().map(Into::into).collect(),
         invalid_why,
     };
-    let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
+    let results = results.unwrap_or_else(|| record::fold::results(events, &facts));
     let policy = scenario.peers.client.policy.to_string();
-    Run { results, events, facts, policy, answers: scenario.answers }
+    let folds = Folds::new(events, &facts);
+    Run { results, folds, facts, policy, answers: scenario.answers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Direction, EventKind};
+
+    /// A run with so many samples of links.
+    fn run_of(samples: i64) -> Run {
+        let directory = tempfile::tempdir().unwrap();
+        let scenario = include_str!("../../../scenarios/whatsapp/wifi-off-in-call.yaml");
+        let scenario = Scenario::parse("test.yaml", directory.path(), scenario, &[]).map_err(|_| ()).unwrap();
+        let resolved = serde_json::to_string(&scenario).unwrap();
+        std::fs::write(directory.path().join("scenario.resolved.json"), resolved).unwrap();
+        let mut writer = record::Writer::create(&directory.path().join("events.jsonl")).unwrap();
+        for number in 0..samples {
+            let what = EventKind::LinkSample {
+                network: "home".into(),
+                interface: "laptop.wlan0".into(),
+                direction: Direction::Up,
+                bytes: number.unsigned_abs(),
+                queue_bytes: 0,
+                drops: 0,
+                late_ns: 0,
+            };
+            writer.append(&Event { t_ns: number, host: "testbed".into(), what }).unwrap();
+        }
+        let (run, events) = fold(directory.path(), None, Some(samples.unsigned_abs())).unwrap();
+        assert_eq!(
+            (events.len() as i64, run.results.valid),
+            (samples, true),
+            "{:?}",
+            run.results.invalid_why
+        );
+        run
+    }
+
+    /// What a series keeps of a run does not grow with what happened in it.
+    #[test]
+    fn a_run_keeps_none_of_its_events() {
+        let size = |run: &Run| format!("{run:?}").len();
+        let (short, long) = (size(&run_of(10)), size(&run_of(10_000)));
+        assert!(long < short + 100, "{short} and {long} bytes in words");
+    }
 }

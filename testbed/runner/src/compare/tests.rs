@@ -1,4 +1,4 @@
-use super::{Row, Run, Verdict, compare, reference, table};
+use super::{Row, Run, Verdict, compare, measure::Folds, reference, table};
 use record::{
     CallMetrics, CandidateKind, DetectedBy, DisturbanceKind, DisturbanceMetrics, Event, EventKind, Family,
     FlowMetrics, How, IntervalSummary, Metrics, Millis, PairState, PathMetrics, PerDirection, Results,
@@ -13,6 +13,10 @@ const fn ms(ms: i64) -> Millis {
 }
 
 fn run(seed: u64, interruption: i64) -> Run {
+    run_of(seed, interruption, &events())
+}
+
+fn run_of(seed: u64, interruption: i64, events: &[Event]) -> Run {
     let facts = RunFacts {
         scenario: "wifi-off-in-call".into(),
         backend: "netns".into(),
@@ -37,7 +41,7 @@ fn run(seed: u64, interruption: i64) -> Run {
         metrics: metrics(interruption),
     };
     let answers = ANSWERS.map(str::to_owned).into();
-    Run { results, events: events(), facts, policy: "multipath".into(), answers }
+    Run { results, folds: Folds::new(events, &facts), facts, policy: "multipath".into(), answers }
 }
 
 fn metrics(interruption: i64) -> Metrics {
@@ -210,13 +214,13 @@ fn the_committed_references_stand_beside_a_run_of_the_scenario() {
 
 #[test]
 fn who_notices_silence_stands_beside_a_timeout() {
-    let mut silent = run(7, 43);
-    for event in &mut silent.events {
+    let mut silent = events();
+    for event in &mut silent {
         if let EventKind::Detected { by, .. } = &mut event.what {
             *by = DetectedBy::CheckSilence;
         }
     }
-    let row = &rows(&[silent])["ref-libwebrtc"];
+    let row = &rows(&[run_of(7, 43, &silent)])["ref-libwebrtc"];
     let ours = "far end noticed the silence after 45 ms (single run)";
     assert_eq!((row.verdict, row.ours.as_str()), (Verdict::Better, ours));
 }
@@ -292,8 +296,7 @@ fn a_policy_that_claims_to_do_the_same_is_judged() {
 
 #[test]
 fn runs_that_disagree_tell_the_odd_one() {
-    let mut without = run(2, 40);
-    without.events.remove(0);
+    let without = run_of(2, 40, &events()[1..]);
     let row = &rows(&[run(1, 40), without])["wa-off-no-standby"];
     let ours = "standby before the loss: yes, wwan0 to wwan0 (IPv6) was up (in 1 of 2, 2 seeds)";
     assert_eq!((row.ours.as_str(), row.verdict), (ours, Verdict::DiffersByDesign));
