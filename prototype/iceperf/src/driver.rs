@@ -268,22 +268,17 @@ impl Driver {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> Result<(), Failure> {
-        let deadline = self.deadline();
-        self.timer.set(deadline).map_err(|error| machine("cannot set a timer", error))?;
-        let wake = tokio::select! {
-            // What takes a path away is dealt with before what came over it.
-            biased;
-            changes = self.watcher.changes() =>
-                Wake::Interfaces(changes.map_err(|error| machine("cannot watch the interfaces", error))?),
-            () = self.signals.stop() => Wake::Stop,
-            command = self.control.next() => Wake::Command(command.map_err(Failure::arguments)?),
-            expired = self.timer.expired() => {
-                expired.map_err(|error| machine("cannot wait for a timer", error))?;
-                Wake::Time
+        let wake = loop {
+            let own = self.deadline();
+            let next = own.into_iter().chain(self.events.next_beat()).min();
+            self.timer.set(next).map_err(|error| machine("cannot set a timer", error))?;
+            let wake = self.wake().await?;
+            let now = Instant::now();
+            self.events.beat(now).map_err(|error| machine("cannot write an event", error))?;
+            // Nothing is due when only the heartbeat was.
+            if !matches!(wake, Wake::Time) || own.is_some_and(|own| own <= now) {
+                break wake;
             }
-            woken = webrtc::next(&mut self.arm) => Wake::Arm(woken),
-            Some((socket, reach)) = self.reach.1.recv() => Wake::Reached(socket, reach),
-            ready = self.sockets.ready() => Wake::Sockets(ready),
         };
         // Time zero may have come together with the wake.
         self.catch_up()?;
@@ -305,6 +300,25 @@ impl Driver {
             Wake::Time => {}
         }
         self.catch_up()
+    }
+
+    /// Waits for one thing to happen.
+    async fn wake(&mut self) -> Result<Wake, Failure> {
+        Ok(tokio::select! {
+            // What takes a path away is dealt with before what came over it.
+            biased;
+            changes = self.watcher.changes() =>
+                Wake::Interfaces(changes.map_err(|error| machine("cannot watch the interfaces", error))?),
+            () = self.signals.stop() => Wake::Stop,
+            command = self.control.next() => Wake::Command(command.map_err(Failure::arguments)?),
+            expired = self.timer.expired() => {
+                expired.map_err(|error| machine("cannot wait for a timer", error))?;
+                Wake::Time
+            }
+            woken = webrtc::next(&mut self.arm) => Wake::Arm(woken),
+            Some((socket, reach)) = self.reach.1.recv() => Wake::Reached(socket, reach),
+            ready = self.sockets.ready() => Wake::Sockets(ready),
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -398,7 +412,10 @@ impl Driver {
     fn start(&mut self, zero: Instant) -> Result<(), Failure> {
         self.phase = Phase::Running;
         self.next_interval = self.interval.map(|interval| zero + interval);
-        self.record(zero, EventKind::Started {})?;
+        // The figures for people count from time zero, however late this is.
+        self.console.tell(zero, &EventKind::Started {});
+        let started = self.events.record(Instant::now(), EventKind::Started {});
+        started.map_err(|error| machine("cannot write an event", error))?;
         // The peer's clock starts at time zero, unless it has been told a later time already.
         let start = self.told.map_or(zero, |told| told.max(zero));
         self.told = Some(start);

@@ -34,7 +34,7 @@ pub enum EventKind {
         /// Process id.
         pid: u32,
     },
-    /// Time zero has come for this host.
+    /// Time zero has come for this host; stamped when its process noticed. What serves others has started before.
     Started {},
     /// The peer ended by itself; the last event of a host.
     Stopped {
@@ -522,7 +522,7 @@ pub enum EventKind {
         due_t_ns: i64,
     },
     /// A process did not run, or could not write, for a while: what the call missed by then may be its doing and not the
-    /// network's.
+    /// network's. Its heartbeat is due every 5 ms; one that is more than 20 ms late is reported.
     Stall {
         /// Name of the process: `testbed`, or the host of its peer.
         process: String,
@@ -535,7 +535,7 @@ pub enum EventKind {
     LinkSample {
         /// Network of the scenario.
         network: String,
-        /// Interface whose link it is, as HOST.INTERFACE.
+        /// Interface or server whose link it is, as HOST.INTERFACE.
         interface: String,
         /// Seen from that host.
         direction: Direction,
@@ -545,7 +545,8 @@ pub enum EventKind {
         queue_bytes: u64,
         /// Packets dropped so far.
         drops: u64,
-        /// How much later than it was due the latest packet since the sample before was delivered, nanoseconds.
+        /// Since the sample before, nanoseconds: how much too late the latest packet was delivered (down), or the longest
+        /// time that one had waited for the network model (up).
         late_ns: u64,
     },
     /// The network model dropped a packet.

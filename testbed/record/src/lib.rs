@@ -17,6 +17,7 @@ mod directory;
 mod event;
 mod expectation;
 pub mod fold;
+mod heartbeat;
 mod jsonl;
 mod millis;
 mod results;
@@ -35,6 +36,7 @@ pub use event::{
 };
 pub use expectation::{BitRate, Expectation, Percent, Steps};
 pub use fold::{LATE_AFTER, LinkRates, RunFacts};
+pub use heartbeat::Heartbeat;
 pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, read_events};
 pub use millis::Millis;
 pub use results::{

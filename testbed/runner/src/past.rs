@@ -2,7 +2,7 @@
 //! say the same of one run, then and later.
 
 use crate::{
-    compare::{Carrier, Run, groups},
+    compare::{Carrier, Run, groups, measure::Folds},
     scenario::{Interface, Link, Network, Scenario, ServerKind, diagnostic::Problems, presets},
 };
 use record::{
@@ -87,15 +87,16 @@ fn look_through(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result
     Ok(())
 }
 
-/// Folds a run that has just ended. `written` is how many events its recorder wrote, when that is known.
+/// Folds a run that has just ended, and returns its events beside it. `written` is how many events its recorder wrote,
+/// when that is known.
 pub(crate) fn fold(
     directory: &Path,
     invalid_why: Option<String>,
     written: Option<u64>,
-) -> Result<Run, PastError> {
+) -> Result<(Run, Vec<Event>), PastError> {
     let (scenario, log) = read_sources(directory)?;
     let invalid_why = invalid_why.or_else(|| incomplete(&log, written));
-    Ok(make(scenario, directory, log.events, invalid_why, None))
+    Ok((make(scenario, directory, &log.events, invalid_why, None), log.events))
 }
 
 /// Reads a run of any age; one that was killed has no results, and is folded up to where it got.
@@ -105,12 +106,12 @@ pub(crate) fn read(directory: &Path) -> Result<Run, PastError> {
     let results = read_results(directory)?;
     let killed = || Some("the run was killed before its end".to_owned());
     let invalid_why = results.as_ref().map_or_else(killed, |results| results.invalid_why.clone());
-    Ok(make(scenario, directory, log.events, invalid_why, results))
+    Ok(make(scenario, directory, &log.events, invalid_why, results))
 }
 
-/// A run, and what its files do not agree in.
+/// What a run's files tell of each other.
 pub(crate) struct Whole {
-    pub(crate) run: Run,
+    pub(crate) events: usize,
     /// The last event was not written to its end.
     pub(crate) torn: bool,
     /// Of `results.json` from what `events.jsonl` tells.
@@ -119,16 +120,17 @@ pub(crate) struct Whole {
 
 /// Reads a run, and folds its events once more.
 pub(crate) fn read_whole(directory: &Path) -> Result<Whole, PastError> {
-    let run = read(directory)?;
-    let torn = record::read_events(&directory.join("events.jsonl"))?.torn.is_some();
-    let current = RunDirectory::open(directory)?.schema_version()? == Some(SCHEMA_VERSION);
+    refuse_newer(directory)?;
+    let (scenario, log) = read_sources(directory)?;
+    let folded = make(scenario, directory, &log.events, None, None).results;
+    let is_current = RunDirectory::open(directory)?.schema_version()? == Some(SCHEMA_VERSION);
     let differences = match read_results(directory)? {
         None => vec!["results.json: missing".to_owned()],
         // An older version told other figures of the same events.
-        Some(_) if !current => vec![],
-        Some(told) => differences(&told, &record::fold::results(&run.events, &run.facts)),
+        Some(told) if is_current => differences(&told, &folded),
+        Some(_) => vec![],
     };
-    Ok(Whole { run, torn, differences })
+    Ok(Whole { events: log.events.len(), torn: log.torn.is_some(), differences })
 }
 
 /// By path, but for the reasons why a run is invalid: some of them are no event's.
@@ -220,7 +222,7 @@ fn incomplete(log: &EventLog, written: Option<u64>) -> Option<String> {
 fn make(
     scenario: Scenario,
     directory: &Path,
-    events: Vec<Event>,
+    events: &[Event],
     invalid_why: Option<String>,
     results: Option<Results>,
 ) -> Run {
@@ -241,9 +243,10 @@ fn make(
         expectations: scenario.expect.into_iter().map(Into::into).collect(),
         invalid_why,
     };
-    let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
+    let results = results.unwrap_or_else(|| record::fold::results(events, &facts));
     let policy = scenario.peers.client.policy.to_string();
-    Run { results, events, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
+    let folds = Folds::new(events, &facts);
+    Run { results, folds, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
 }
 
 /// What makes two runs the same experiment: everything but the seed.
@@ -272,4 +275,48 @@ fn preset_of(network: &Network) -> Option<String> {
     let link = Link { radio: preset.network.link.radio, ..network.link.clone() };
     let alike = Network { behind: None, distances: BTreeMap::new(), link, ..network.clone() };
     (alike == preset.network).then(|| preset.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Direction, EventKind};
+
+    /// A run with so many samples of links.
+    fn run_of(samples: i64) -> Run {
+        let directory = tempfile::tempdir().unwrap();
+        let scenario = include_str!("../../../scenarios/whatsapp/wifi-off-in-call.yaml");
+        let scenario = Scenario::parse("test.yaml", directory.path(), scenario, &[]).map_err(|_| ()).unwrap();
+        let resolved = serde_json::to_string(&scenario).unwrap();
+        std::fs::write(directory.path().join("scenario.resolved.json"), resolved).unwrap();
+        let mut writer = record::Writer::create(&directory.path().join("events.jsonl")).unwrap();
+        for number in 0..samples {
+            let what = EventKind::LinkSample {
+                network: "home".into(),
+                interface: "laptop.wlan0".into(),
+                direction: Direction::Up,
+                bytes: number.unsigned_abs(),
+                queue_bytes: 0,
+                drops: 0,
+                late_ns: 0,
+            };
+            writer.append(&Event { t_ns: number, host: "testbed".into(), what }).unwrap();
+        }
+        let (run, events) = fold(directory.path(), None, Some(samples.unsigned_abs())).unwrap();
+        assert_eq!(
+            (events.len() as i64, run.results.valid),
+            (samples, true),
+            "{:?}",
+            run.results.invalid_why
+        );
+        run
+    }
+
+    /// What a series keeps of a run does not grow with what happened in it.
+    #[test]
+    fn a_run_keeps_none_of_its_events() {
+        let size = |run: &Run| format!("{run:?}").len();
+        let (short, long) = (size(&run_of(10)), size(&run_of(10_000)));
+        assert!(long < short + 100, "{short} and {long} bytes in words");
+    }
 }

@@ -61,7 +61,7 @@ fn look(directory: &Path) -> Verified {
         Err(PastError::Newer { .. }) if !verified.faults.is_empty() => {}
         Err(error) => verified.faults.push(error.to_string()),
         Ok(whole) => {
-            verified.events = whole.run.events.len();
+            verified.events = whole.events;
             verified.faults.extend(whole.torn.then(|| "events.jsonl: the last event is torn".to_owned()));
             verified.faults.extend(whole.differences);
         }
