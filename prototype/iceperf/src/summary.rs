@@ -22,7 +22,7 @@ pub(crate) struct Summary {
     received: Received,
     /// Between two datagrams that this end sends.
     interval: Duration,
-    transfers: BTreeMap<u32, Transfer>,
+    transfers: Vec<Transfer>,
     rejected: BTreeMap<String, u64>,
     blocking: Vec<Blocking>,
 }
@@ -138,7 +138,7 @@ impl Summary {
             sent: 0,
             received: Received::default(),
             interval: Duration::ZERO,
-            transfers: BTreeMap::new(),
+            transfers: Vec::new(),
             rejected: BTreeMap::new(),
             blocking: Vec::new(),
         }
@@ -178,15 +178,15 @@ impl Summary {
                     path.rtt_ms = rtt_ns.map(|rtt| rtt as f64 / 1e6).or(path.rtt_ms);
                 }
             }
-            EventKind::BulkBegins { object, .. } => {
-                let transfer = Transfer::begin(self.since_start(at), event);
-                self.transfers.extend(transfer.map(|transfer| (*object, transfer)));
+            EventKind::BulkBegins { .. } => {
+                self.transfers.extend(Transfer::begin(self.since_start(at), event));
             }
             EventKind::BulkSent { object, .. }
             | EventKind::BulkArrived { object, .. }
             | EventKind::BulkEnded { object, .. } => {
                 let at = self.since_start(at);
-                if let Some(transfer) = self.transfers.get_mut(object) {
+                let newest = self.transfers.iter_mut().rev().find(|transfer| transfer.object == *object);
+                if let Some(transfer) = newest {
                     transfer.apply(at, event);
                 }
             }
@@ -271,8 +271,8 @@ impl Summary {
         &self.paths
     }
 
-    /// All transfers by number, also those that are over.
-    pub(crate) fn transfers(&self) -> &BTreeMap<u32, Transfer> {
+    /// All transfers in the order in which they began, also those that are over.
+    pub(crate) fn transfers(&self) -> &[Transfer] {
         &self.transfers
     }
 
@@ -281,12 +281,12 @@ impl Summary {
         !self.interval.is_zero() || self.received.count > 0
     }
 
-    /// Datagrams dropped without effect, by reason.
     /// What a probe found out.
     pub(crate) fn blocking(&self) -> &[Blocking] {
         &self.blocking
     }
 
+    /// Datagrams dropped without effect, by reason.
     pub(crate) fn rejected(&self) -> &BTreeMap<String, u64> {
         &self.rejected
     }
@@ -307,7 +307,7 @@ impl Summary {
             duration_ms: milliseconds(self.since_start(now)),
             connection: self.connected.as_ref(),
             call: self.counts(),
-            bulk: self.transfers.values().map(|transfer| transfer.told(self.since_start(now))).collect(),
+            bulk: self.transfers.iter().map(|transfer| transfer.told(self.since_start(now))).collect(),
             silent_at_end_ms: self.silent(now).map(milliseconds),
             paths: self.paths.values().collect(),
             rejected: &self.rejected,

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// A transfer. Times count from the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Transfer {
+    /// Number within the connection; a client that comes again begins another transfer with the same number.
+    pub(crate) object: u32,
     /// Up: from client to server.
     pub(crate) direction: Direction,
     /// This end sends.
@@ -39,6 +41,23 @@ pub(crate) struct Ended {
     pub(crate) why: String,
 }
 
+/// Outcome of a transfer, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TransferOutcome {
+    /// Every byte arrived, and both ends have the same digest.
+    Complete,
+    /// Every byte may have arrived, but the ends could not compare their digests.
+    Unconfirmed,
+    /// Bytes are missing: the transfer was stopped, replaced or lost with its connection before its end.
+    Incomplete,
+    /// The receiver has other bytes than the sender sent.
+    DigestDiffers,
+}
+
+/// `why` of a transfer whose end was asked for and not agreed upon in time.
+const NOT_CONFIRMED: &str = "not-confirmed";
+
 /// As JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Told<'a> {
@@ -52,13 +71,15 @@ pub(crate) struct Told<'a> {
     sha256: Option<&'a str>,
     sha256_ok: Option<bool>,
     ended: Option<&'a str>,
+    outcome: TransferOutcome,
 }
 
 impl Transfer {
     /// A transfer that begins with this event; none with any other.
     pub(crate) fn begin(at: Duration, event: &EventKind) -> Option<Self> {
-        let EventKind::BulkBegins { direction, bytes, sending, .. } = event else { return None };
+        let EventKind::BulkBegins { object, direction, bytes, sending } = event else { return None };
         Some(Self {
+            object: *object,
             direction: *direction,
             sending: *sending,
             size: *bytes,
@@ -113,6 +134,20 @@ impl Transfer {
         (!self.sending).then_some(self.longest_stall.max(lasts))
     }
 
+    /// Outcome so far: a transfer that goes on lacks bytes.
+    pub(crate) fn outcome(&self) -> TransferOutcome {
+        let Some(ended) = &self.ended else { return TransferOutcome::Incomplete };
+        let is_whole = self.size.is_none_or(|size| self.bytes >= size);
+        let has_end = self.size.is_some() || ended.why == NOT_CONFIRMED;
+        match ended.sha256_ok {
+            Some(false) => TransferOutcome::DigestDiffers,
+            Some(true) if is_whole => TransferOutcome::Complete,
+            None if is_whole && has_end => TransferOutcome::Unconfirmed,
+            // The ends may agree on what arrived until one of them stopped.
+            Some(true) | None => TransferOutcome::Incomplete,
+        }
+    }
+
     /// As JSON.
     pub(crate) fn told(&self, now: Duration) -> Told<'_> {
         Told {
@@ -126,6 +161,7 @@ impl Transfer {
             sha256: self.ended.as_ref().map(|ended| ended.sha256.as_str()),
             sha256_ok: self.ended.as_ref().and_then(|ended| ended.sha256_ok),
             ended: self.ended.as_ref().map(|ended| ended.why.as_str()),
+            outcome: self.outcome(),
         }
     }
 }
@@ -163,6 +199,44 @@ pub(crate) mod tests {
         assert_eq!(transfer.longest_stall(ms(9999)), Some(ms(200)));
         assert_eq!(transfer.goodput(), Some(60_000), "3000 bytes in 400 ms");
         assert_eq!(transfer.told(ms(9999)).sha256_ok, Some(true));
+    }
+
+    #[test]
+    fn only_the_whole_with_the_same_digest_is_complete() {
+        use TransferOutcome::{Complete, DigestDiffers, Incomplete, Unconfirmed};
+        let outcome = |size, bytes, sha256_ok, why: &str| {
+            let begins =
+                EventKind::BulkBegins { object: 0, direction: Direction::Down, bytes: size, sending: false };
+            let mut transfer = Transfer::begin(Duration::ZERO, &begins).unwrap();
+            assert_eq!(transfer.outcome(), Incomplete, "it goes on");
+            let (sha256, why) = (String::new(), why.to_owned());
+            let ended = EventKind::BulkEnded { object: 0, bytes, sha256, sha256_ok, why };
+            transfer.apply(Duration::ZERO, &ended);
+            transfer.outcome()
+        };
+        for (size, bytes, sha256_ok, why, expected) in [
+            (Some(3000), 3000, Some(true), "complete", Complete),
+            (Some(0), 0, Some(true), "complete", Complete),
+            (None, 17, Some(true), "complete", Complete),
+            (Some(3000), 3000, Some(false), "digest-differs", DigestDiffers),
+            (Some(3000), 2000, Some(false), "digest-differs", DigestDiffers),
+            (Some(3000), 2999, Some(true), "stopped", Incomplete),
+            (Some(3000), 2999, None, "interrupted", Incomplete),
+            (Some(3000), 2999, None, "not-confirmed", Incomplete),
+            (Some(3000), 3000, None, "not-confirmed", Unconfirmed),
+            (Some(3000), 3000, None, "interrupted", Unconfirmed),
+            (None, 17, None, "not-confirmed", Unconfirmed),
+            (None, 17, None, "interrupted", Incomplete),
+            (None, 17, None, "replaced", Incomplete),
+        ] {
+            assert_eq!(
+                outcome(size, bytes, sha256_ok, why),
+                expected,
+                "{size:?} {bytes} {sha256_ok:?} {why}"
+            );
+        }
+        assert_eq!(serde_json::to_value(DigestDiffers).unwrap(), "digest-differs");
+        assert!(Complete < Unconfirmed && Unconfirmed < Incomplete && Incomplete < DigestDiffers);
     }
 
     #[test]

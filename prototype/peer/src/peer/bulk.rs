@@ -78,6 +78,15 @@ impl Peer {
         self.event(Event::BulkBegins { object: OBJECT, direction, bytes, sending });
     }
 
+    /// Records the object of a client that ends in order before the object began: it lacks every byte.
+    pub(super) fn admit_unbegun_bulk(&mut self, now: Instant) {
+        let is_due = self.side == Side::Client && self.opened.is_some() && self.bulk.is_none();
+        if let Some(spec) = self.config.bulk.filter(|_| is_due) {
+            let seed = self.rng.random();
+            self.new_bulk(now, seed, spec);
+        }
+    }
+
     /// A datagram that may be about an object.
     pub(super) fn on_bulk_datagram(&mut self, now: Instant, datagram: &[u8]) {
         match Message::from_bytes(datagram) {

@@ -471,6 +471,41 @@ fn an_end_that_cannot_be_agreed_upon_is_told_as_such() {
     assert_eq!(ended, Some((milliseconds(3_000), None, "not-confirmed".into())));
 }
 
+/// The server stops in the middle of an object of known size, or the client before the server has confirmed the connection.
+#[test]
+fn an_object_that_is_cut_short_ends_and_lacks_bytes() {
+    const SIZE: u64 = 100_000_000;
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        for at_once in [false, true] {
+            let what = format!("{direction:?}, at once: {at_once}");
+            let spec = BulkSpec { direction, bytes: Some(SIZE) };
+            let mut world = with_bulk(rated_topology(), 1, spec, false);
+            world.start();
+            let mut now = Duration::ZERO;
+            let is_due = |world: &World| match at_once {
+                true => !world.connections().is_empty(),
+                false => arrived(world) > 1_000_000,
+            };
+            while !is_due(&world) {
+                now += milliseconds(1);
+                assert!(now < Duration::from_secs(9), "{what}");
+                world.run_until(now);
+            }
+            world.stop(if at_once { "laptop" } else { "desktop" });
+            world.run_until(now + Duration::from_secs(3));
+            assert_eq!(world.hosts["laptop"].outcome, Some(Outcome::Finished), "{what}");
+            let ended = |(_, host, event): &(Duration, String, Event)| match event {
+                Event::BulkEnded { bytes, why, .. } if host == "laptop" => Some((*bytes, why.clone())),
+                _ => None,
+            };
+            let ends: Vec<_> = world.events.iter().filter_map(ended).collect();
+            let [(bytes, why)] = &ends[..] else { panic!("{what}: {ends:?}") };
+            assert!(*bytes < SIZE, "{what}: {bytes}");
+            assert_eq!((*bytes == 0, why == "stopped"), (at_once, !at_once), "{what}: {bytes} {why}");
+        }
+    }
+}
+
 #[test]
 fn a_duration_ends_it_within_a_second_and_it_is_whole() {
     for direction in [BulkDirection::Up, BulkDirection::Down] {
