@@ -1,9 +1,10 @@
 //! One bulk transfer as this end sees it, folded from its events.
 //!
-//! The receiver knows what arrived and when; the sender what it handed over, what it sent again, and what the receiver
-//! said of the checksum.
+//! All figures are the receiver's: only there is it known what arrived and when. The sender counts what was acknowledged
+//! while the transfer goes on, and has what the receiver measured when it is over. How fast the sender's engine takes bytes
+//! is no figure of the network.
 
-use record::{Direction, EventKind};
+use record::{BulkFigures, Direction, EventKind};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -18,14 +19,16 @@ pub(crate) struct Transfer {
     pub(crate) sending: bool,
     /// None: until the end of the run.
     pub(crate) size: Option<u64>,
-    /// Each counted once.
+    /// That arrived, each counted once; at the sender, as far as they were acknowledged.
     pub(crate) bytes: u64,
     /// Sender: sent again. Receiver: arrived again.
     pub(crate) again: u64,
     begun: Duration,
-    /// Receiver: when the newest byte arrived. Sender: when it last got on.
+    /// Receiver: when the newest byte arrived. Sender: when the newest acknowledgment was reported.
     newest: Duration,
     longest_stall: Duration,
+    /// What the receiver measured, at the end.
+    receiver: Option<BulkFigures>,
     /// How it ended, once it has.
     pub(crate) ended: Option<Ended>,
 }
@@ -88,6 +91,7 @@ impl Transfer {
             begun: at,
             newest: at,
             longest_stall: Duration::ZERO,
+            receiver: None,
             ended: None,
         })
     }
@@ -95,11 +99,12 @@ impl Transfer {
     /// Takes one event of this transfer in.
     pub(crate) fn apply(&mut self, at: Duration, event: &EventKind) {
         match event {
-            EventKind::BulkSent { bytes, resent, .. } => {
-                if *bytes > self.bytes {
-                    self.newest = at;
+            EventKind::BulkSent { resent, acknowledged, .. } => {
+                let acknowledged = acknowledged.unwrap_or(0);
+                if acknowledged > self.bytes {
+                    (self.bytes, self.newest) = (acknowledged, at);
                 }
-                (self.bytes, self.again) = (*bytes, *resent);
+                self.again = *resent;
             }
             EventKind::BulkArrived { bytes, duplicate, newest_t_ns, .. } => {
                 let newest = Duration::from_nanos(u64::try_from(*newest_t_ns).unwrap_or(0));
@@ -110,8 +115,13 @@ impl Transfer {
                 }
                 (self.bytes, self.again) = (*bytes, *duplicate);
             }
-            EventKind::BulkEnded { bytes, sha256, sha256_ok, why, .. } => {
-                self.bytes = *bytes;
+            EventKind::BulkEnded { bytes, sha256, receiver, sha256_ok, why, .. } => {
+                self.receiver = *receiver;
+                self.bytes = match receiver {
+                    Some(figures) => figures.bytes,
+                    None if self.sending => self.bytes,
+                    None => *bytes,
+                };
                 let (sha256, sha256_ok, why) = (sha256.clone(), *sha256_ok, why.clone());
                 self.ended = Some(Ended { sha256, sha256_ok, why });
             }
@@ -121,12 +131,16 @@ impl Transfer {
 
     /// Bits a second from the beginning to the newest byte; none before there is any.
     pub(crate) fn goodput(&self) -> Option<u64> {
-        let seconds = self.newest.saturating_sub(self.begun).as_secs_f64();
+        let measured = self.receiver.map(|figures| Duration::from_nanos(figures.duration_ns));
+        let seconds = measured.unwrap_or(self.newest.saturating_sub(self.begun)).as_secs_f64();
         (seconds > 0.0 && self.bytes > 0).then(|| (self.bytes as f64 * 8.0 / seconds).round() as u64)
     }
 
-    /// The longest time without a new byte, also the one that lasts; only the receiver knows.
+    /// The longest time without a new byte, also the one that lasts. The sender knows it at the end, if at all.
     pub(crate) fn longest_stall(&self, now: Duration) -> Option<Duration> {
+        if let Some(figures) = self.receiver {
+            return Some(Duration::from_nanos(figures.longest_stall_ns));
+        }
         let lasts = match self.ended {
             Some(_) => Duration::ZERO,
             None => now.saturating_sub(self.newest),
@@ -192,6 +206,7 @@ pub(crate) mod tests {
             object: 0,
             bytes: 3000,
             sha256: "ab".into(),
+            receiver: None,
             sha256_ok: Some(true),
             why: "complete".into(),
         };
@@ -210,7 +225,7 @@ pub(crate) mod tests {
             let mut transfer = Transfer::begin(Duration::ZERO, &begins).unwrap();
             assert_eq!(transfer.outcome(), Incomplete, "it goes on");
             let (sha256, why) = (String::new(), why.to_owned());
-            let ended = EventKind::BulkEnded { object: 0, bytes, sha256, sha256_ok, why };
+            let ended = EventKind::BulkEnded { object: 0, bytes, sha256, receiver: None, sha256_ok, why };
             transfer.apply(Duration::ZERO, &ended);
             transfer.outcome()
         };
@@ -240,11 +255,27 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_sender_knows_no_stall() {
+    fn the_sender_has_the_figures_of_the_receiver() {
+        let second = Duration::from_secs(1);
+        let sent = |acknowledged| EventKind::BulkSent { object: 0, bytes: 3000, resent: 70, acknowledged };
         let mut transfer = Transfer::begin(Duration::ZERO, &begins(true)).unwrap();
-        assert_eq!(transfer.goodput(), None);
-        transfer.apply(Duration::from_secs(1), &EventKind::BulkSent { object: 0, bytes: 3000, resent: 70 });
-        assert_eq!((transfer.goodput(), transfer.again), (Some(24_000), 70));
-        assert_eq!(transfer.longest_stall(Duration::from_secs(9)), None);
+        transfer.apply(second / 10, &sent(Some(0)));
+        assert_eq!((transfer.bytes, transfer.goodput()), (0, None), "all of it lies in the engine");
+        transfer.apply(second, &sent(Some(2000)));
+        assert_eq!((transfer.goodput(), transfer.again), (Some(16_000), 70));
+        assert_eq!(transfer.longest_stall(second * 9), None);
+        let figures = BulkFigures { bytes: 3000, duration_ns: 1_500_000_000, longest_stall_ns: 40_000_000 };
+        let end = |sending, receiver| {
+            let mut transfer = Transfer { sending, ..transfer.clone() };
+            let (sha256, why) = (String::new(), "complete".to_owned());
+            let sha256_ok = Some(true);
+            let ended = EventKind::BulkEnded { object: 0, bytes: 3000, sha256, receiver, sha256_ok, why };
+            transfer.apply(second * 2, &ended);
+            (transfer.bytes, transfer.goodput(), transfer.longest_stall(second * 2))
+        };
+        let expected = (3000, Some(16_000), Some(Duration::from_millis(40)));
+        assert_eq!(end(true, Some(figures)), expected);
+        assert_eq!(end(false, Some(figures)), expected);
+        assert_eq!(end(true, None).0, 2000, "what the engine took is not what arrived");
     }
 }

@@ -223,6 +223,46 @@ fn an_object_of_known_size_ends_the_client_when_it_is_whole() {
     }
 }
 
+/// An engine takes 80 kB at once; a link of 1 Mbit/s carries them in 640 ms.
+#[test]
+fn a_sender_reports_what_arrived_and_not_what_its_engine_took() {
+    const SIZE: u64 = 80_000;
+    const RATE: u64 = 1_000_000;
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        let mut topology = rated_topology();
+        for network in &mut topology.networks {
+            for link in [&mut network.up, &mut network.down] {
+                link.rate = BitRate::per_second(RATE);
+            }
+        }
+        let spec = BulkSpec { direction, bytes: Some(SIZE) };
+        let mut world = with_bulk(topology, 1, spec, false);
+        world.start();
+        world.run_until(Duration::from_secs(10));
+        let (mut arrived, mut ends) = (0, vec![]);
+        for (t, host, event) in &world.events {
+            match event {
+                Event::BulkArrived { bytes, .. } => arrived = *bytes,
+                Event::BulkSent { bytes, acknowledged, .. } => {
+                    assert!(*acknowledged <= arrived, "{direction:?}: {acknowledged} of {arrived} at {t:?}");
+                    println!("{direction:?}: {t:?}: the engine took {bytes}, {acknowledged} arrived");
+                }
+                Event::BulkEnded { receiver, .. } => ends.push((host.clone(), *receiver)),
+                _ => {}
+            }
+        }
+        let [(_, Some(one)), (_, Some(other))] = &ends[..] else { panic!("{direction:?}: {ends:?}") };
+        assert_eq!(one, other, "{direction:?}: both ends have the receiver's figures");
+        assert_eq!(one.bytes, SIZE);
+        let rate = (SIZE * 8) as f64 / one.duration.as_secs_f64();
+        assert!(rate < RATE as f64 && rate > 0.6 * RATE as f64, "{direction:?}: {rate} bit/s");
+        assert!(
+            one.longest_stall > Duration::ZERO && one.longest_stall < one.duration,
+            "{direction:?}: {one:?}"
+        );
+    }
+}
+
 #[test]
 fn it_fills_its_path() {
     for direction in [BulkDirection::Up, BulkDirection::Down] {
