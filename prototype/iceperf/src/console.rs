@@ -157,10 +157,16 @@ impl Console {
 }
 
 fn call_total(counts: Counts) -> String {
-    let Counts { sent, received, missing } = counts;
+    let Counts { sent, expired, received, missing } = counts;
     let expected = received + missing;
     let share = if expected == 0 { 0.0 } else { missing as f64 * 100.0 / expected as f64 };
-    format!("  call: sent {sent}, received {received}, missing between arrivals {missing} ({share:.1} %)")
+    let expired = match expired {
+        0 => String::new(),
+        _ => format!(" ({expired} of them too old to leave)"),
+    };
+    format!(
+        "  call: sent {sent}{expired}, received {received}, missing between arrivals {missing} ({share:.1} %)"
+    )
 }
 
 fn transfer_amount(transfer: &Transfer) -> String {

@@ -128,6 +128,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::CallSent { sequence, bytes } => {
             EventKind::PayloadSent { workload: record::WorkloadKind::Call, sequence, bytes: size(bytes) }
         }
+        From::CallExpired { sequence } => {
+            EventKind::PayloadExpired { workload: record::WorkloadKind::Call, sequence }
+        }
         From::CallReceived { sequence, sent, bytes, path } => EventKind::PayloadReceived {
             workload: record::WorkloadKind::Call,
             sequence,

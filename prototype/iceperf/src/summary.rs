@@ -19,6 +19,7 @@ pub(crate) struct Summary {
     paths: BTreeMap<u64, Path>,
     active: Option<u64>,
     sent: u64,
+    expired: u64,
     received: Received,
     /// Between two datagrams that this end sends.
     interval: Duration,
@@ -98,8 +99,10 @@ struct Received {
 /// Counts at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
-    /// Datagrams.
+    /// Datagrams that the workload produced.
     pub(crate) sent: u64,
+    /// Those of them that never left, because they grew too old before they could.
+    pub(crate) expired: u64,
     /// Datagrams.
     pub(crate) received: u64,
     /// Datagrams of the other peer that are missing between those that arrived. What it sent after the newest of them
@@ -136,6 +139,7 @@ impl Summary {
             paths: BTreeMap::new(),
             active: None,
             sent: 0,
+            expired: 0,
             received: Received::default(),
             interval: Duration::ZERO,
             transfers: Vec::new(),
@@ -191,6 +195,7 @@ impl Summary {
                 }
             }
             EventKind::PayloadSent { .. } => self.sent += 1,
+            EventKind::PayloadExpired { .. } => self.expired += 1,
             EventKind::PayloadReceived { sequence, .. } => self.received.add(at, *sequence),
             EventKind::Workload { interval_ns: Some(interval), .. } => {
                 self.interval = Duration::from_nanos(*interval);
@@ -248,7 +253,8 @@ impl Summary {
 
     /// Counts so far.
     pub(crate) fn counts(&self) -> Counts {
-        Counts { sent: self.sent, received: self.received.count, missing: self.received.missing() }
+        let Received { count: received, .. } = self.received;
+        Counts { sent: self.sent, expired: self.expired, received, missing: self.received.missing() }
     }
 
     /// How long nothing has arrived, since the connection; none without one.
@@ -394,7 +400,19 @@ pub(crate) mod tests {
         for sequence in [3, 5, 4, 8] {
             summary.apply(now, &received(sequence));
         }
-        assert_eq!(summary.counts(), Counts { sent: 0, received: 4, missing: 2 });
+        assert_eq!(summary.counts(), Counts { received: 4, missing: 2, ..Counts::default() });
+    }
+
+    #[test]
+    fn what_was_too_old_to_be_sent_is_counted() {
+        let mut summary = Summary::new();
+        let now = Instant::now();
+        for sequence in 0..3 {
+            let workload = WorkloadKind::Call;
+            summary.apply(now, &EventKind::PayloadSent { workload, sequence, bytes: 58 });
+        }
+        summary.apply(now, &EventKind::PayloadExpired { workload: WorkloadKind::Call, sequence: 1 });
+        assert_eq!(summary.counts(), Counts { sent: 3, expired: 1, ..Counts::default() });
     }
 
     #[test]

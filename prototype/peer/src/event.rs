@@ -239,12 +239,17 @@ pub enum Event {
         /// Bytes of a datagram.
         payload: usize,
     },
-    /// A datagram of the call left.
+    /// The workload produced a datagram of the call, and the engine was given it.
     CallSent {
         /// Counts from 0.
         sequence: u64,
         /// Bytes.
         bytes: usize,
+    },
+    /// A datagram of the call was not sent: it grew older than 400 ms before the engine could send it.
+    CallExpired {
+        /// Counts from 0.
+        sequence: u64,
     },
     /// A datagram of the call arrived.
     CallReceived {

@@ -387,6 +387,14 @@ pub enum EventKind {
         /// Payload bytes.
         bytes: u32,
     },
+    /// A payload unit that left the workload was never sent: it grew too old before the QUIC engine could send it, because
+    /// the congestion window was full or no path worked.
+    PayloadExpired {
+        /// Which workload.
+        workload: WorkloadKind,
+        /// As in its `payload_sent`.
+        sequence: u64,
+    },
     /// A payload unit arrived at the workload.
     PayloadReceived {
         /// Which workload.

@@ -186,10 +186,10 @@ impl Peer {
             bulk.next_ask = Some(now + REPEAT_ASK);
             let (up, bytes) = (bulk.spec.direction == BulkDirection::Up, bulk.spec.bytes);
             let ask = Ask { object: OBJECT, seed: bulk.seed, up, bytes };
-            self.engine.send_datagram(Message::Ask(ask).to_bytes());
+            self.engine.send_datagram(now, Message::Ask(ask).to_bytes());
         }
         while let Some(message) = bulk.transfer.poll_message(now) {
-            self.engine.send_datagram(message.to_bytes());
+            self.engine.send_datagram(now, message.to_bytes());
         }
         self.tell_bulk(now, false);
         self.conclude_bulk(now);

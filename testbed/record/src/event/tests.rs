@@ -97,6 +97,14 @@ fn what_the_harness_says_of_itself_keeps_its_form() {
 }
 
 #[test]
+fn a_unit_that_never_left_has_its_number() {
+    on_disk(
+        EventKind::PayloadExpired { workload: WorkloadKind::Call, sequence: 7 },
+        r#""kind":"payload_expired","fields":{"workload":"call","sequence":7}"#,
+    );
+}
+
+#[test]
 fn a_transfer_is_told_from_its_beginning_to_its_end() {
     let begins = |bytes| EventKind::BulkBegins { object: 3, direction: Direction::Up, bytes, sending: true };
     on_disk(
