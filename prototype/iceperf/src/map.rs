@@ -128,6 +128,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::CallSent { sequence, bytes } => {
             EventKind::PayloadSent { workload: record::WorkloadKind::Call, sequence, bytes: size(bytes) }
         }
+        From::CallExpired { sequence } => {
+            EventKind::PayloadExpired { workload: record::WorkloadKind::Call, sequence }
+        }
         From::CallReceived { sequence, sent, bytes, path } => EventKind::PayloadReceived {
             workload: record::WorkloadKind::Call,
             sequence,
@@ -139,7 +142,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::BulkBegins { object, direction, bytes, sending } => {
             EventKind::BulkBegins { object, direction: bulk_direction(direction), bytes, sending }
         }
-        From::BulkSent { object, bytes, resent } => EventKind::BulkSent { object, bytes, resent },
+        From::BulkSent { object, bytes, resent, acknowledged } => {
+            EventKind::BulkSent { object, bytes, resent, acknowledged: Some(acknowledged) }
+        }
         From::BulkArrived { object, bytes, duplicate, newest } => EventKind::BulkArrived {
             object,
             bytes,
@@ -147,8 +152,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             newest_t_ns: i64::try_from(newest.as_nanos()).unwrap_or(i64::MAX),
         },
         From::BulkResent { object, bytes, why } => EventKind::BulkResent { object, bytes, why },
-        From::BulkEnded { object, bytes, sha256, sha256_ok, why } => {
-            EventKind::BulkEnded { object, bytes, sha256, sha256_ok, why }
+        From::BulkEnded { object, bytes, sha256, receiver, sha256_ok, why } => {
+            let receiver = receiver.map(bulk_figures);
+            EventKind::BulkEnded { object, bytes, sha256, receiver, sha256_ok, why }
         }
         From::PathSample {
             path,
@@ -204,6 +210,14 @@ fn interface(state: interfaces::Interface) -> peer::Interface {
         carrier: state.carrier,
         addresses: state.addresses,
         metric: state.metric,
+    }
+}
+
+fn bulk_figures(figures: peer::BulkFigures) -> record::BulkFigures {
+    record::BulkFigures {
+        bytes: figures.bytes,
+        duration_ns: nanoseconds(figures.duration),
+        longest_stall_ns: nanoseconds(figures.longest_stall),
     }
 }
 

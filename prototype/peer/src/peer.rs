@@ -444,6 +444,9 @@ impl Peer {
             return;
         }
         self.tell_findings();
+        if outcome == Outcome::Finished {
+            self.admit_unbegun_bulk(now);
+        }
         self.end_bulk(now, if self.farewell.is_some() { "not-confirmed" } else { "interrupted" });
         self.last_samples();
         self.transmit(now);

@@ -387,6 +387,14 @@ pub enum EventKind {
         /// Payload bytes.
         bytes: u32,
     },
+    /// A payload unit that left the workload was never sent: it grew too old before the QUIC engine could send it, because
+    /// the congestion window was full or no path worked.
+    PayloadExpired {
+        /// Which workload.
+        workload: WorkloadKind,
+        /// As in its `payload_sent`.
+        sequence: u64,
+    },
     /// A payload unit arrived at the workload.
     PayloadReceived {
         /// Which workload.
@@ -440,6 +448,9 @@ pub enum EventKind {
         bytes: u64,
         /// Bytes that were sent again so far.
         resent: u64,
+        /// Bytes that arrived so far, as far as the receiver has told; null in older records.
+        #[serde(default)]
+        acknowledged: Option<u64>,
     },
     /// How far the receiver is. Told at once when the last such event is 5 ms old or older, else when it is: then the
     /// time of this event is that of its first new byte whenever nothing new arrived for 5 ms, and a longer gap
@@ -471,6 +482,10 @@ pub enum EventKind {
         bytes: u64,
         /// SHA-256 of them, in hexadecimal; where a receiver lacks some, of those before the first that it lacks.
         sha256: String,
+        /// What the receiver measured: its own figures, or at the sender the newest that it told. Null if it told none, and
+        /// in older records.
+        #[serde(default)]
+        receiver: Option<BulkFigures>,
         /// Receiver: whether it equals the sender's. Sender: what the receiver said. None when nobody could tell.
         sha256_ok: Option<bool>,
         /// One word, such as `complete`, `stopped` (before its size was reached) or `interrupted`.
@@ -582,6 +597,18 @@ pub enum EventKind {
         /// Began, or ended.
         created: bool,
     },
+}
+
+/// Figures of a transfer, as its receiver measured them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFigures {
+    /// Different bytes that arrived.
+    pub bytes: u64,
+    /// From the receiver's beginning to the newest of them, nanoseconds.
+    pub duration_ns: u64,
+    /// Longest time without a new byte, nanoseconds; where bytes are missing at the end, the time since the newest counts,
+    /// too.
+    pub longest_stall_ns: u64,
 }
 
 #[cfg(test)]

@@ -30,9 +30,9 @@ pub use directory::{
     RadioSummary, RunDirectory, SCHEMA_VERSION,
 };
 pub use event::{
-    CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event,
-    EventKind, Family, IceRole, InterfaceKind, MappedProtocol, PairState, PathState, PathStatus, RelayNews,
-    StopReason, WorkloadKind,
+    BulkFigures, CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind,
+    DropCause, Event, EventKind, Family, IceRole, InterfaceKind, MappedProtocol, PairState, PathState,
+    PathStatus, RelayNews, StopReason, WorkloadKind,
 };
 pub use expectation::{BitRate, Expectation, Percent, Steps};
 pub use fold::{LATE_AFTER, LinkRates, RunFacts};

@@ -37,9 +37,9 @@ const LATE: Duration = Duration::from_millis(20);
 const STEP_LATE: Duration = Duration::from_millis(250);
 /// Largest IP packet on every interface, as on Ethernet.
 const MTU: u16 = 1500;
-/// How iceperf says that the other peer cannot be reached, or does not want us. Results like any other.
-const UNREACHABLE: i32 = 5;
-const REFUSED: i32 = 6;
+/// Exit codes of iceperf that are results like any other: a transfer was cut short, the other peer cannot be reached or
+/// does not want us, the ends of a transfer have different bytes, or could not compare them.
+const RESULTS: [i32; 6] = [0, 4, 5, 6, 7, 8];
 
 /// What to run.
 pub(crate) struct Order<'a> {
@@ -648,7 +648,7 @@ fn changes(
 fn is_fine(part: Part, reaped: Reaped) -> bool {
     let Reaped::Ended(status) = reaped else { return false };
     match part {
-        Part::Server | Part::Client => matches!(status.code(), Some(0 | UNREACHABLE | REFUSED)),
+        Part::Server | Part::Client => status.code().is_some_and(|code| RESULTS.contains(&code)),
         Part::Rendezvous | Part::Relay | Part::Control => status.code() == Some(0),
         // Each has its own way.
         Part::Coturn | Part::Iperf3 => true,
