@@ -343,11 +343,16 @@ fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
 }
 
 fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
-    use peer::blocking::{ControlView, Direction, Tally, Variant, Verdict};
+    use peer::blocking::{BlockedAfter, ControlView, Direction, Variant, Verdict};
     use record::{BlockingVerdict, ControlAnswer, Family, Probes, Variants, Way};
     let probes = |variant: Variant| {
-        let Tally { sent, arrived } = finding.variants[variant.index()];
-        Probes { sent: sent.into(), arrived: arrived.into() }
+        let tally = finding.variants[variant.index()];
+        let after = |BlockedAfter { packets, after }: BlockedAfter| record::BlockedAfter {
+            packets: packets.into(),
+            ms: u32::try_from(after.as_millis()).unwrap_or(u32::MAX),
+        };
+        let blocked_after = finding.blocked_after[variant.index()].map(after);
+        Probes { sent: tally.sent.into(), arrived: tally.arrived().into(), blocked_after }
     };
     let rung = |rung| probes(Variant::Stun(rung));
     record::Blocking {
@@ -359,6 +364,7 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
             Direction::Out => Way::Out,
             Direction::In => Way::In,
         },
+        rounds: finding.variants.iter().map(|tally| tally.sent.into()).max().unwrap_or(0),
         plain: rung(peer::Rung::Plain),
         variants: Variants {
             first_byte: rung(peer::Rung::FirstByte),
