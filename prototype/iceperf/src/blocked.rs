@@ -77,10 +77,10 @@ mod tests {
             direction: Way::Out,
             rounds: 15,
             plain: Probes { sent: 15, arrived: 0, blocked_after: Some(BlockedAfter::default()) },
-            variants: Variants {
+            variants: Box::new(Variants {
                 xor: Probes { sent: 9, arrived: 8, blocked_after: None },
                 ..Variants::default()
-            },
+            }),
             control: ControlAnswer::Partial,
             verdict: BlockingVerdict::StunFiltered,
             why: "because".into(),

@@ -58,7 +58,7 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             let (purpose, attempt) = (purpose(check), Some(attempt));
             EventKind::CheckFailed { pair, interface, remote, purpose, attempt, why }
         }
-        From::Blocking(finding) => EventKind::Blocking(blocking(finding)),
+        From::Blocking(finding) => EventKind::Blocking(blocking(*finding)),
         From::Pair { view, state, cause } => EventKind::Pair {
             pair: view.id.0,
             interface: view.interface,
@@ -366,7 +366,7 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
         },
         rounds: finding.variants.iter().map(|tally| tally.sent.into()).max().unwrap_or(0),
         plain: rung(peer::Rung::Plain),
-        variants: Variants {
+        variants: Box::new(Variants {
             first_byte: rung(peer::Rung::FirstByte),
             cookie: rung(peer::Rung::Cookie),
             first_byte_cookie: rung(peer::Rung::FirstByteCookie),
@@ -374,7 +374,7 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
             xor: rung(peer::Rung::Xor),
             random_udp: probes(Variant::RandomUdp),
             quic_initial: probes(Variant::QuicInitial),
-        },
+        }),
         control: match finding.control {
             ControlView::NotAsked => ControlAnswer::NotAsked,
             ControlView::Open => ControlAnswer::Open,

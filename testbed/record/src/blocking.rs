@@ -23,7 +23,7 @@ pub struct Blocking {
     /// STUN as it is.
     pub plain: Probes,
     /// Everything else that was tried.
-    pub variants: Variants,
+    pub variants: Box<Variants>,
     /// What the control answered to this interface.
     pub control: ControlAnswer,
     /// What follows.

@@ -405,7 +405,7 @@ impl Peer {
         probing.told = true;
         let findings: Vec<Finding> = probing.prober.findings();
         if let Role::Client { .. } = self.config.role {
-            findings.into_iter().for_each(|finding| self.event(Event::Blocking(finding)));
+            findings.into_iter().for_each(|finding| self.event(Event::Blocking(Box::new(finding))));
         }
     }
 

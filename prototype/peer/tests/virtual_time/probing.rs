@@ -39,8 +39,10 @@ fn findings(world: &World) -> Vec<&Finding> {
         host == "laptop" && matches!(event, Event::Blocking(_))
     };
     let of = world.events.iter().filter(|event| finding(event));
-    of.filter_map(|(_, _, event)| if let Event::Blocking(found) = event { Some(found) } else { None })
-        .collect()
+    of.filter_map(
+        |(_, _, event)| if let Event::Blocking(found) = event { Some(found.as_ref()) } else { None },
+    )
+    .collect()
 }
 
 /// Both carriers of the notes carry no IPv4 between peers.

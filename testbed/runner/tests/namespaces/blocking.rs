@@ -37,7 +37,7 @@ fn a_filter_of_stun_is_told_by_what_passes() {
 #[test]
 fn a_call_and_a_probe_go_on_beside_each_other() {
     let stage = Stage::for_one_user();
-    let file = stage.take_scenario("blocking/stun-filtered.yaml");
+    let file = stage.take_scenario("blocking/nothing-blocked.yaml");
     let workload = "peers.client.workload=[{call: {}}, {probe: {}}]";
     let told = stage.run_file(&file, &["--set", "duration=20s", "--set", workload, "--json"]);
     let run = results(&told.stdout).remove(0);
@@ -47,8 +47,7 @@ fn a_call_and_a_probe_go_on_beside_each_other() {
         assert!(metrics["call"][way]["received"].as_u64().unwrap() > 500, "{way}: {metrics}");
     }
     let found = metrics["blocking"].as_array().unwrap();
-    assert_eq!(found.len(), 4, "{metrics}");
-    assert!(found.iter().all(|one| one["verdict"] == "stun-filtered"), "{metrics}");
+    assert!(!found.is_empty() && found.iter().all(|one| one["verdict"] == "open"), "{metrics}");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn verdicts_of_a_probe_are_judged_where_they_are_meant() {
         direction,
         rounds: 15,
         plain: Probes { sent: 15, arrived: 0, blocked_after: None },
-        variants: Variants::default(),
+        variants: Box::new(Variants::default()),
         control: ControlAnswer::Silent,
         verdict,
         why: "silence".into(),
