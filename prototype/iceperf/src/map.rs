@@ -58,7 +58,7 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             let (purpose, attempt) = (purpose(check), Some(attempt));
             EventKind::CheckFailed { pair, interface, remote, purpose, attempt, why }
         }
-        From::Blocking(finding) => EventKind::Blocking(blocking(finding)),
+        From::Blocking(finding) => EventKind::Blocking(blocking(*finding)),
         From::Pair { view, state, cause } => EventKind::Pair {
             pair: view.id.0,
             interface: view.interface,
@@ -343,11 +343,16 @@ fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
 }
 
 fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
-    use peer::blocking::{ControlView, Direction, Tally, Variant, Verdict};
+    use peer::blocking::{BlockedAfter, ControlView, Direction, Variant, Verdict};
     use record::{BlockingVerdict, ControlAnswer, Family, Probes, Variants, Way};
     let probes = |variant: Variant| {
-        let Tally { sent, arrived } = finding.variants[variant.index()];
-        Probes { sent: sent.into(), arrived: arrived.into() }
+        let tally = finding.variants[variant.index()];
+        let after = |BlockedAfter { packets, after }: BlockedAfter| record::BlockedAfter {
+            packets: packets.into(),
+            ms: u32::try_from(after.as_millis()).unwrap_or(u32::MAX),
+        };
+        let blocked_after = finding.blocked_after[variant.index()].map(after);
+        Probes { sent: tally.sent.into(), arrived: tally.arrived().into(), blocked_after }
     };
     let rung = |rung| probes(Variant::Stun(rung));
     record::Blocking {
@@ -359,8 +364,9 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
             Direction::Out => Way::Out,
             Direction::In => Way::In,
         },
+        rounds: finding.variants.iter().map(|tally| tally.sent.into()).max().unwrap_or(0),
         plain: rung(peer::Rung::Plain),
-        variants: Variants {
+        variants: Box::new(Variants {
             first_byte: rung(peer::Rung::FirstByte),
             cookie: rung(peer::Rung::Cookie),
             first_byte_cookie: rung(peer::Rung::FirstByteCookie),
@@ -368,7 +374,7 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
             xor: rung(peer::Rung::Xor),
             random_udp: probes(Variant::RandomUdp),
             quic_initial: probes(Variant::QuicInitial),
-        },
+        }),
         control: match finding.control {
             ControlView::NotAsked => ControlAnswer::NotAsked,
             ControlView::Open => ControlAnswer::Open,

@@ -231,7 +231,7 @@ pub enum Event {
         pause: Option<Pause>,
     },
     /// What is blocked between two sockets in one direction.
-    Blocking(ice::blocking::Finding),
+    Blocking(Box<ice::blocking::Finding>),
     /// A workload says how it sends.
     CallBegins {
         /// Between two datagrams.

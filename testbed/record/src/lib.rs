@@ -23,7 +23,7 @@ mod millis;
 mod results;
 pub mod statistics;
 
-pub use blocking::{Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
+pub use blocking::{BlockedAfter, Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
 pub use command::Command;
 pub use directory::{
     BlockSummary, DirectoryError, EvidenceSummary, Fault, HostFacts, LatenessSummary, LinkSummary, Manifest,
