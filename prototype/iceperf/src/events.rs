@@ -174,6 +174,29 @@ mod tests {
         assert_eq!(nowhere.next_beat(), None);
     }
 
+    /// A writer that has to wait for its reader keeps the loop from its work.
+    #[test]
+    fn a_reader_that_does_not_read_is_a_stall() {
+        const WAIT: Duration = Duration::from_millis(100);
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let mut events = Events::new(Some(write), "laptop".into());
+        events.set_zero(Instant::now()).unwrap();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(WAIT);
+            times(read)
+        });
+        // More than a pipe holds.
+        for _ in 0..5000 {
+            events.record(Instant::now(), started()).unwrap();
+        }
+        events.beat(Instant::now()).unwrap();
+        drop(events);
+        let Some((_, EventKind::Stall { from_ns, to_ns, .. })) = reader.join().unwrap().pop() else {
+            panic!("no stall")
+        };
+        assert!(to_ns - from_ns > 90_000_000, "{from_ns} to {to_ns}");
+    }
+
     #[test]
     fn without_a_start_everything_is_written_at_the_end() {
         let (read, write) = nix::unistd::pipe().unwrap();

@@ -68,7 +68,7 @@ fn a_trace_begins_at_time_zero_however_long_the_set_up_takes() {
 }
 
 /// A run in which `stop` stops a process for a time after the step; `process` is its name in the record.
-fn stopped(process: &str, time: Duration, stop: impl FnOnce(&Stage, &Running, Duration)) {
+fn stopped(process: &str, time: Duration, stop: impl FnOnce(&Stage, &Running, Duration)) -> Vec<Event> {
     let stage = Stage::for_one_user();
     let running = stage.start(&[&SHORT[..], &["--json"]].concat());
     stage.wait_for_event("\"kind\":\"disturbance\"");
@@ -86,7 +86,8 @@ fn stopped(process: &str, time: Duration, stop: impl FnOnce(&Stage, &Running, Du
     let (harness_ms, stopped_ms) = (step["harness_ms"].as_f64().unwrap(), time.as_secs_f64() * 1e3);
     assert!((stopped_ms - 10.0..stopped_ms + 400.0).contains(&harness_ms), "{harness_ms} of {stopped_ms}");
     assert!(step["interruption_ms"].as_f64().unwrap() > 0.0, "the figure is kept: {step}");
-    let stalls: Vec<i64> = events(&stage, &results[0])
+    let events = events(&stage, &results[0]);
+    let stalls: Vec<i64> = events
         .iter()
         .filter_map(|event| match &event.what {
             EventKind::Stall { process: of, from_ns, to_ns } if of == process => {
@@ -97,11 +98,19 @@ fn stopped(process: &str, time: Duration, stop: impl FnOnce(&Stage, &Running, Du
         .collect();
     let longest = stalls.iter().max().copied().unwrap_or(0) as f64;
     assert!((stopped_ms - 10.0..stopped_ms + 300.0).contains(&longest), "{stalls:?}");
+    events
 }
 
 #[test]
 fn an_emulator_that_stands_still_makes_the_run_invalid() {
-    stopped("testbed", Duration::from_millis(900), |_, running, time| running.pause(time));
+    let events = stopped("testbed", Duration::from_millis(900), |_, running, time| running.pause(time));
+    // What the peers sent meanwhile waited in the devices.
+    let late = events.iter().filter_map(|event| match event.what {
+        EventKind::LinkSample { direction: record::Direction::Up, late_ns, .. } => Some(late_ns / 1_000_000),
+        _ => None,
+    });
+    let late = late.max().unwrap_or(0);
+    assert!((800..1_300).contains(&late), "{late} ms");
 }
 
 #[test]
