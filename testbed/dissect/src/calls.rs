@@ -134,6 +134,8 @@ struct Hop {
 enum Key {
     /// A socket that sent a request to a server.
     Socket(SocketAddr),
+    /// A socket that checked a peer. That alone ties nothing, since media servers have one socket for many.
+    Checks(SocketAddr),
     /// A socket that a host checks, or has media with.
     Ends(SocketAddr, IpAddr),
     /// The user name of ICE checks, of both directions.
@@ -205,6 +207,11 @@ impl CallCollector {
         if !links.is_empty() {
             let sockets = [packet.source, packet.destination].map(Key::Socket);
             links.extend(sockets.into_iter().filter(|key| self.keys.contains_key(key)));
+            // A socket that asks a server may have checked peers before.
+            let checked = Key::Checks(packet.source);
+            if links.contains(&Key::Socket(packet.source)) && self.keys.contains_key(&checked) {
+                links.push(checked);
+            }
         }
         let id = match self.find(packet, &links) {
             Some(id) => id,
@@ -218,6 +225,9 @@ impl CallCollector {
             },
         };
         let Some(id) = self.link(id, &links) else { return false };
+        if links.iter().any(|key| matches!(key, Key::Ends(..))) {
+            self.note_checking(id, packet.source);
+        }
         let Some(call) = self.running.get_mut(&id) else { return false };
         if let (Datagram::Rtp(header), false) = (datagram, self.candidates.is_empty()) {
             // The source may have been seen before its call began.
@@ -269,6 +279,17 @@ impl CallCollector {
             }
         }
         self.running.contains_key(&id).then_some(id)
+    }
+
+    /// Notes a socket that checks a peer; the first call that it does so for stays.
+    fn note_checking(&mut self, id: u64, from: SocketAddr) {
+        let key = Key::Checks(from);
+        if let (Some(call), false) = (self.running.get_mut(&id), self.keys.contains_key(&key))
+            && call.keys.len() < MAX_PARTS
+        {
+            call.keys.push(key);
+            self.keys.insert(key, id);
+        }
     }
 
     /// The older call takes the younger one in.
@@ -372,7 +393,6 @@ fn message_of<'d>(datagram: &'d Datagram<'_>) -> Option<Message<'d>> {
 fn links(packet: &Packet<'_>, message: &Message<'_>) -> Vec<Key> {
     let (from, to) = (packet.source, packet.destination);
     match sign(message) {
-        // A media server checks many clients from one socket, so that the socket alone ties nothing.
         Sign::Request(Purpose::Check) => {
             let ends = [Key::Ends(to, from.ip()), Key::Ends(from, to.ip())];
             ends.into_iter().chain(message.attribute(USERNAME).map(ice_key)).collect()
@@ -626,9 +646,10 @@ impl RunningCall {
         self.channels.extend(other.channels);
         self.outbound.extend(other.outbound);
         self.left_out += other.left_out;
-        // Flows of two calls have no ends in common: what belongs to a flow was found by them.
         let (flows, streams) = (self.flows.len(), self.streams.len());
-        self.by_ends.extend(other.by_ends.into_iter().map(|(ends, index)| (ends, index + flows)));
+        for (ends, index) in other.by_ends {
+            self.by_ends.entry(ends).or_insert(index + flows);
+        }
         self.flows.extend(other.flows);
         self.streams.extend(other.streams);
         let moved = |index: u16, by: usize| u16::try_from(usize::from(index) + by).unwrap_or(NO_STREAM);

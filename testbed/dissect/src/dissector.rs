@@ -8,6 +8,7 @@ use crate::{
     ip::{IpReader, Outcome, Packet, Transport},
     link::{self, Network},
     names::{Handshake, Name, Tags, class::Classes, dns, quic, tls},
+    quic_connections::QuicCollector,
     read::{Capture, Damage, Frame, Record},
     report::{FileReport, Report, SCHEMA},
     stun::StunCollector,
@@ -27,6 +28,7 @@ pub struct Dissector {
     collector: Collector,
     stun: StunCollector,
     calls: CallCollector,
+    quic: QuicCollector,
     files: Vec<FileReport>,
     damage: Vec<Damage>,
     peak_live: usize,
@@ -51,6 +53,7 @@ impl Dissector {
             collector: Collector::default(),
             stun: StunCollector::default(),
             calls: CallCollector::default(),
+            quic: QuicCollector::default(),
             files: Vec::new(),
             damage: Vec::new(),
             peak_live: 0,
@@ -95,6 +98,7 @@ impl Dissector {
         flows.end(|flow, why| self.flow_ended(flow, why, file, zero_ns, &mut sink));
         self.stun.end_file(file, zero_ns);
         self.calls.end_file(file, zero_ns);
+        self.quic.end_file(file, zero_ns);
         self.peak_live = self.peak_live.max(flows.peak());
         report.fragments_discarded = reader.fragments_discarded();
         report.comments = capture.comments();
@@ -108,6 +112,7 @@ impl Dissector {
     pub fn finish(self) -> Report {
         let (names, flow_summary) = self.collector.finish(self.peak_live);
         let (calls, calls_left_out) = self.calls.finish();
+        let (quic, quic_left_out) = self.quic.finish();
         let longest = calls.iter().max_by_key(|call| call.duration_ms);
         let metrics = longest.map(|call| call.metrics.clone());
         Report {
@@ -117,6 +122,8 @@ impl Dissector {
             stun: self.stun.finish(),
             calls,
             calls_left_out,
+            quic,
+            quic_left_out,
             metrics,
             flow_summary,
             damage: self.damage,
@@ -166,6 +173,9 @@ impl Dissector {
         if matches!(packet.transport, Transport::Udp) && !self.look_up_names(packet, state) {
             let datagram = Datagram::recognise(packet.payload, packet.payload_length);
             let is_stun = self.stun.add(packet, &datagram, state.file, state.zero_ns);
+            if matches!(datagram, Datagram::Other) {
+                self.quic.add(packet);
+            }
             let is_of_call = self.calls.add(packet, &datagram, origin);
             found = match datagram {
                 _ if is_stun => Some(Application::Stun),

@@ -12,6 +12,7 @@
 //! datagram   STUN, TURN data, DTLS, RTP, RTCP       -> what a UDP datagram holds
 //! stun   STUN, TURN, WhatsApp's relays             -> messages by type, remote and cadence
 //! calls  sockets, checks, media                   -> calls, and their metrics as results.json has them
+//! quic_connections  ids                            -> connections and their moves
 //! report what is written
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod flow;
 pub mod ip;
 pub mod link;
 pub mod names;
+pub mod quic_connections;
 pub mod read;
 pub mod report;
 pub mod stun;

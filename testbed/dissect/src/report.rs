@@ -4,6 +4,7 @@ use crate::{
     calls::{Call, CaptureMetrics},
     distribution::{DistributionStep, Quantiles},
     flow::FlagCounts,
+    quic_connections::QuicConnection,
     read::Damage,
     stun::StunReport,
     text::Text,
@@ -30,6 +31,10 @@ pub struct Report {
     pub calls: Vec<Call>,
     /// Calls that were left out because there were too many.
     pub calls_left_out: u64,
+    /// QUIC connections whose handshake is in the capture, in order of their first packets within a file.
+    pub quic: Vec<QuicConnection>,
+    /// QUIC connections that were left out because there were too many.
+    pub quic_left_out: u64,
     /// Metrics of the longest call.
     pub metrics: Option<CaptureMetrics>,
     /// All flows together.

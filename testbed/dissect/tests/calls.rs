@@ -184,6 +184,21 @@ fn sockets_with_one_user_name_are_one_call() {
     assert_eq!(flows, [2, 1]);
 }
 
+/// Both directions stay one flow, and the call one call.
+#[test]
+fn a_socket_may_ask_a_server_after_its_first_check() {
+    let [a, b, server] = ["192.0.2.1:4000", "192.0.2.2:5000", "198.51.100.1:3478"].map(socket);
+    let mut maker = Maker::default();
+    maker.stun(0, a, b, 0x0001, 1, &[(0x0006, b"aa:bb")]);
+    maker.stun(10, a, server, 0x0001, 2, &[]);
+    maker.stun(30, b, a, 0x0101, 1, &[]);
+    maker.stun(40, server, a, 0x0101, 2, &[]);
+    let report = maker.dissect(None);
+    let [call] = report.calls.as_slice() else { panic!("{} calls", report.calls.len()) };
+    assert_eq!(call.flows.len(), 2);
+    assert_eq!(call.flows[0].up.checks.as_ref().map(|checks| checks.answered), Some(1));
+}
+
 #[test]
 fn goog_pings_are_checks() {
     let [a, b] = [socket("192.0.2.1:4000"), socket("192.0.2.2:5000")];
@@ -194,4 +209,35 @@ fn goog_pings_are_checks() {
     assert_eq!(report.stun.goog_pings, 2);
     let checks = report.calls[0].flows[0].up.checks.as_ref().expect("checks");
     assert_eq!((checks.sent, checks.answered), (1, 1));
+}
+
+fn long_header(kind: u8, to: &[u8], from: &[u8]) -> Vec<u8> {
+    let head = [0xc0 | kind << 4, 0, 0, 0, 1, to.len() as u8];
+    [&head[..], to, &[from.len() as u8], from, &[0; 40]].concat()
+}
+
+/// A NAT rebinds: the client's next packets come from another port, with the server's id of before.
+#[test]
+fn a_connection_is_followed_by_its_ids() {
+    let [client, moved, server] = ["192.0.2.1:4000", "192.0.2.1:4001", "198.51.100.1:443"].map(socket);
+    let (first, of_client, of_server) = ([1_u8; 8], [2_u8; 4], [3_u8; 6]);
+    let mut maker = Maker::default();
+    maker.udp(0, client, server, &long_header(0, &first, &of_client));
+    maker.udp(20, server, client, &long_header(0, &of_client, &of_server));
+    maker.udp(40, client, server, &[&[0x40][..], &of_server, &[0; 30]].concat());
+    maker.udp(60, server, client, &[&[0x40][..], &of_client, &[0; 30]].concat());
+    maker.udp(80, moved, server, &[&[0x40][..], &of_server, &[0; 30]].concat());
+    maker.udp(100, server, moved, &[&[0x40][..], &of_client, &[0; 30]].concat());
+    // An unknown id from elsewhere is nobody's.
+    maker.udp(120, socket("192.0.2.9:9"), server, &[0x40; 40]);
+    let report = maker.dissect(None);
+    let [connection] = report.quic.as_slice() else { panic!("{:?}", report.quic) };
+    let ids = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>();
+    assert_eq!((connection.original_id.as_str(), connection.retry), ("0101010101010101", false));
+    assert_eq!(
+        (ids(&connection.client_ids), ids(&connection.server_ids)),
+        (vec!["02020202".into()], vec!["030303030303".into()])
+    );
+    let ways: Vec<_> = connection.ways.iter().map(|way| (way.client, way.up, way.down)).collect();
+    assert_eq!(ways, [(client, 2, 2), (moved, 1, 1)]);
 }

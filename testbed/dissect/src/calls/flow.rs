@@ -17,9 +17,9 @@ const MAX_TIMES: usize = 10_000;
 pub enum Role {
     /// A relay: it was asked for an allocation, or to join a call.
     Relay,
-    /// A peer or a media server: connectivity was checked with it, or media came without any check.
+    /// A peer or a media server: connectivity was checked with it, or there was no request at all.
     Peer,
-    /// A server that was only asked for the address that it sees.
+    /// A server that was asked for the address that it sees, and not checked.
     StunServer,
 }
 
@@ -243,13 +243,13 @@ impl RunningFlow {
         let any = |requests: fn(&RunningDirection) -> &RunningRequests| {
             self.directions.iter().any(|direction| requests(direction).sent > 0)
         };
-        let has_media = self.directions.iter().any(|direction| direction.media_packets > 0);
         if any(|direction| &direction.joins) || any(|direction| &direction.pings) {
             Role::Relay
-        } else if has_media || any(|direction| &direction.checks) {
-            Role::Peer
-        } else {
+        } else if any(|direction| &direction.others) && !any(|direction| &direction.checks) {
+            // Whatever else passes, such as signalling.
             Role::StunServer
+        } else {
+            Role::Peer
         }
     }
 

@@ -270,7 +270,10 @@ impl Seen {
         let mut paths: Vec<(i64, usize)> =
             call.flows.iter().enumerate().filter_map(|(index, flow)| Some((first(flow)?, index))).collect();
         // One way alone is no path: the other end may never have received anything.
-        paths.retain(|(_, index)| call.flows[*index].directions.iter().all(|one| one.media_packets > 0));
+        paths.retain(|(_, index)| {
+            let flow = &call.flows[*index];
+            flow.role() != Role::StunServer && flow.directions.iter().all(|one| one.media_packets > 0)
+        });
         paths.sort_unstable();
         paths.into_iter().map(|(_, index)| index).collect()
     }
@@ -314,11 +317,10 @@ impl Seen {
                     },
                 );
             }
-            // A relay of WhatsApp's kind carries data once it has let this side in.
-            let joined = asked.joins.answers.first().filter(|_| self.is_whatsapp);
-            let usable =
-                asked.checks.answers.first().into_iter().chain(joined).map(|(at_ns, _)| *at_ns).min();
-            let Some(at_ns) = usable else { continue };
+            // A relay of WhatsApp's kind carries data once it has let this side in; where this side checks the peer through it,
+            // once the peer is there to answer.
+            let joined = asked.joins.answers.first().filter(|_| self.is_whatsapp && asked.checks.sent == 0);
+            let Some((at_ns, _)) = asked.checks.answers.first().or(joined).copied() else { continue };
             let kind = self.local_kind(index);
             add(
                 at_ns,

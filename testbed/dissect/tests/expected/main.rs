@@ -103,6 +103,17 @@ fn names_in_quic_initials() {
     }
 }
 
+/// Connection ids, as tshark 4.4 shows them.
+#[test]
+fn ids_of_quic_connections() {
+    let Some(folder) = captures() else { return };
+    let seen = dissect(&folder.join("quic-29.pcap"));
+    let [connection] = seen.report.quic.as_slice() else { panic!("{:?}", seen.report.quic) };
+    assert!(connection.retry, "{connection:?}");
+    assert_eq!((connection.version.as_str(), connection.ways.len()), ("ff00001d", 1));
+    assert_eq!((connection.ways[0].up, connection.ways[0].down), (6, 9));
+}
+
 /// Flipped bits and cuts in real captures end no run, and what comes before them stays as it was.
 #[test]
 fn damaged_captures_are_read_to_the_damage() {
