@@ -157,7 +157,8 @@ pub(crate) struct DissectArgs {
     /// Capture files
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
-    /// One JSON document on standard output: files, flows, names, stun, flow_summary and damage
+    /// One JSON document on standard output: files, flows, names, stun, calls, quic, metrics, flow_summary
+    /// and damage
     #[arg(long)]
     pub(crate) json: bool,
     /// Write all flows to this file, as comma-separated values

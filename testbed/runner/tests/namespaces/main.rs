@@ -5,6 +5,8 @@
 
 mod baselines;
 mod blocking;
+#[cfg(feature = "dissect")]
+mod captures;
 #[path = "../common/mod.rs"]
 mod common;
 mod evidence;
