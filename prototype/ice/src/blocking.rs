@@ -51,9 +51,11 @@ use socket::Local;
 
 pub use nat::{Mapping, NatClass, can_pass};
 pub use probe::{End, Responder, UnknownVariant, Variant};
-pub use report::{LinkReport, MOST_LINKS, MOST_SOCKETS, Reach, Report, Route, SocketReport, Tallies, Tally};
+pub use report::{
+    LinkReport, MOST_LINKS, MOST_ROUNDS, MOST_SOCKETS, Reach, Report, Route, SocketReport, Tallies, Tally,
+};
 pub use seal::Key;
-pub use verdict::{At, ControlView, Direction, Finding, Verdict, Why, judge};
+pub use verdict::{At, BlockedAfter, ControlView, Direction, Finding, Verdict, Why, judge};
 
 /// What a prober must know before it begins.
 #[derive(Debug)]
@@ -106,6 +108,8 @@ pub struct Prober {
     theirs: Option<Report>,
     started: Option<Instant>,
     queue: VecDeque<Job>,
+    /// When each began in which anything was sent.
+    rounds: Vec<Instant>,
     next_send: Option<Instant>,
     next_round: Option<Instant>,
     last_sent: Option<Instant>,
@@ -152,6 +156,7 @@ impl Prober {
             theirs: None,
             started: None,
             queue: VecDeque::new(),
+            rounds: Vec::new(),
             next_send: None,
             next_round: None,
             last_sent: None,
@@ -342,7 +347,16 @@ impl Prober {
     pub fn report(&self) -> Report {
         let sockets = (0..).zip(&self.sockets).map(|(index, local)| local.report(index));
         let links = self.links.iter().map(|((local, remote), link)| link.report(*local, *remote));
-        Report { run: self.run, finished: self.finished, sockets: sockets.collect(), links: links.collect() }
+        let first = self.rounds.first().copied();
+        let rounds = self.rounds.iter().zip(std::iter::repeat(first).flatten());
+        let rounds = rounds.map(|(at, first)| (*at - first).as_millis().min(u16::MAX.into()) as u16);
+        Report {
+            run: self.run,
+            finished: self.finished,
+            rounds: rounds.collect(),
+            sockets: sockets.collect(),
+            links: links.collect(),
+        }
     }
 
     /// What the other end has told so far.
@@ -382,7 +396,7 @@ impl Prober {
         if self.queue.is_empty() && self.next_round.is_some_and(|at| at <= now) {
             self.next_round = Some(now + ROUND);
             self.begin_links();
-            self.fill();
+            self.fill(now);
             self.next_send.get_or_insert(now);
         }
         self.settle(now);

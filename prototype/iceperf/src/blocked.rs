@@ -54,13 +54,18 @@ fn row(found: &Blocking) -> Vec<String> {
 }
 
 fn count(probes: Probes) -> String {
-    format!("{}/{}", probes.arrived, probes.sent)
+    let Probes { sent, arrived, blocked_after } = probes;
+    // Where it ceased in the middle, the counts alone look like loss.
+    match blocked_after.filter(|after| after.packets > 0) {
+        Some(after) => format!("{arrived}/{sent} until {}", after.packets),
+        None => format!("{arrived}/{sent}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{BlockingVerdict, Family, Variants, Way};
+    use record::{BlockedAfter, BlockingVerdict, Family, Variants, Way};
 
     #[test]
     fn people_see_counts_verdict_and_reason() {
@@ -70,8 +75,12 @@ mod tests {
             remote: Some("203.0.113.1:4000".parse().unwrap()),
             family: Family::Ipv4,
             direction: Way::Out,
-            plain: Probes { sent: 15, arrived: 0 },
-            variants: Variants { xor: Probes { sent: 9, arrived: 8 }, ..Variants::default() },
+            rounds: 15,
+            plain: Probes { sent: 15, arrived: 0, blocked_after: Some(BlockedAfter::default()) },
+            variants: Box::new(Variants {
+                xor: Probes { sent: 9, arrived: 8, blocked_after: None },
+                ..Variants::default()
+            }),
             control: ControlAnswer::Partial,
             verdict: BlockingVerdict::StunFiltered,
             why: "because".into(),
@@ -82,6 +91,8 @@ mod tests {
         assert_eq!(cells[..6], ["out", "IPv4", "wwan0", "eth0", "203.0.113.1:4000", "0/15"]);
         assert_eq!((cells[10], cells[13], cells[14]), ("8/9", "partial", "stun-filtered"));
         assert_eq!(lines[2], "    because");
+        let after = Some(BlockedAfter { packets: 3, ms: 960 });
+        assert_eq!(count(Probes { sent: 15, arrived: 2, blocked_after: after }), "2/15 until 3");
         assert_eq!(lines[0].find("verdict"), lines[1].find("stun-filtered"));
     }
 }

@@ -45,8 +45,9 @@ Every option is explained by `iceperf client --help` and `iceperf server --help`
 Sockets are bound to their interfaces: client and server are on different hosts (or in \
 different network namespaces), or on one host, over loopback.
 
-Exit codes: 0 done; 2 arguments; 3 this machine (rights, port, device); 5 peer unreachable; \
-6 refused (wrong fingerprint or secret)."
+Exit codes: 0 done; 2 arguments; 3 this machine (rights, port, device); 4 a transfer was \
+interrupted; 5 peer unreachable; 6 refused (wrong fingerprint or secret); 7 SHA-256 of a \
+transfer differs between the ends; 8 a transfer was not confirmed."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -9,7 +9,7 @@ use crate::{
     intervals::{Intervals, byte_count, candidate_word, direction_word, route},
     map,
     summary::{Counts, Document, Summary},
-    transfer::Transfer,
+    transfer::{Transfer, TransferOutcome},
 };
 use record::{DetectedBy, EventKind, InterfaceKind, PathState};
 use std::{
@@ -100,6 +100,12 @@ impl Console {
         print_document(&self.summary.document(now, self.role, outcome, why))
     }
 
+    /// Outcome of the transfer that ended worst, and how much of it there is.
+    pub(crate) fn worst_transfer(&self) -> Option<(TransferOutcome, String)> {
+        let worst = self.summary.transfers().iter().max_by_key(|transfer| transfer.outcome())?;
+        Some((worst.outcome(), transfer_amount(worst)))
+    }
+
     fn summarise(&mut self, now: Instant) {
         let since_start = self.summary.since_start(now);
         let mut lines = vec![String::new(), format!("{:.1} s:", since_start.as_secs_f64())];
@@ -109,7 +115,7 @@ impl Console {
         if let Some(silent) = self.summary.notably_silent(now) {
             lines.push(format!("  nothing arrived for the last {:.1} s", silent.as_secs_f64()));
         }
-        let transfers = self.summary.transfers().values();
+        let transfers = self.summary.transfers().iter();
         lines.extend(transfers.map(|transfer| transfer_total(transfer, since_start)));
         for path in self.summary.paths().values() {
             lines.push(format!(
@@ -151,15 +157,25 @@ impl Console {
 }
 
 fn call_total(counts: Counts) -> String {
-    let Counts { sent, received, missing } = counts;
+    let Counts { sent, expired, received, missing } = counts;
     let expected = received + missing;
     let share = if expected == 0 { 0.0 } else { missing as f64 * 100.0 / expected as f64 };
-    format!("  call: sent {sent}, received {received}, missing between arrivals {missing} ({share:.1} %)")
+    let expired = match expired {
+        0 => String::new(),
+        _ => format!(" ({expired} of them too old to leave)"),
+    };
+    format!(
+        "  call: sent {sent}{expired}, received {received}, missing between arrivals {missing} ({share:.1} %)"
+    )
+}
+
+fn transfer_amount(transfer: &Transfer) -> String {
+    let of = transfer.size.map(|size| format!(" of {size}")).unwrap_or_default();
+    format!("bulk {}: {}{of} bytes", direction_word(transfer), transfer.bytes)
 }
 
 fn transfer_total(transfer: &Transfer, now: Duration) -> String {
-    let of = transfer.size.map(|size| format!(" of {size}")).unwrap_or_default();
-    let mut text = format!("  bulk {}: {}{of} bytes", direction_word(transfer), transfer.bytes);
+    let mut text = format!("  {}", transfer_amount(transfer));
     if let Some(goodput) = transfer.goodput() {
         text += &format!(", {:.2} Mbit/s", goodput as f64 / 1e6);
     }
@@ -170,11 +186,13 @@ fn transfer_total(transfer: &Transfer, now: Duration) -> String {
         let how = if transfer.sending { "sent again" } else { "arrived again" };
         text += &format!(", {} bytes {how}", transfer.again);
     }
-    text + match transfer.ended.as_ref().map(|ended| ended.sha256_ok) {
-        Some(Some(true)) => ", SHA-256 equal at both ends",
-        Some(Some(false)) => ", SHA-256 DIFFERS between the ends",
-        Some(None) => ", SHA-256 not compared",
-        None => ", not finished",
+    let is_agreed = transfer.ended.as_ref().is_some_and(|ended| ended.sha256_ok == Some(true));
+    text + match transfer.outcome() {
+        TransferOutcome::Complete => ", SHA-256 equal at both ends",
+        TransferOutcome::DigestDiffers => ", SHA-256 DIFFERS between the ends",
+        TransferOutcome::Unconfirmed => ", NOT CONFIRMED: SHA-256 not compared",
+        TransferOutcome::Incomplete if is_agreed => ", INCOMPLETE, SHA-256 of this part equal at both ends",
+        TransferOutcome::Incomplete => ", INCOMPLETE, SHA-256 not compared",
     }
 }
 

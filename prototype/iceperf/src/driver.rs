@@ -14,6 +14,7 @@ use crate::{
     map, reach, route,
     setup::{Offer, Setup},
     timer::Timer,
+    transfer::TransferOutcome,
     udp::{Binding, OpenError, Opened, Outgoing, Ready, Sockets},
     webrtc::{self, Arm},
 };
@@ -151,10 +152,24 @@ pub(crate) async fn run(setup: Setup, surroundings: Surroundings) -> Result<(), 
     // The first failure is the one to tell.
     let outcome = result?;
     closed?;
-    match outcome {
-        Outcome::Finished => Ok(()),
-        Outcome::Unreachable { why } => Err(Failure::Unreachable { why }),
-        Outcome::Refused { why } => Err(Failure::Refused { why }),
+    end_of(outcome, driver.console.worst_transfer())
+}
+
+/// How the program ends. A transfer that lacks something says more than the connection that was lost under it.
+fn end_of(outcome: Outcome, worst: Option<(TransferOutcome, String)>) -> Result<(), Failure> {
+    let lost = match outcome {
+        Outcome::Finished => None,
+        Outcome::Unreachable { why } => Some(why),
+        Outcome::Refused { why } => return Err(Failure::Refused { why }),
+    };
+    let (transfer, amount) = worst.unwrap_or((TransferOutcome::Complete, String::new()));
+    let what = [Some(amount), lost.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    match (transfer, lost) {
+        (TransferOutcome::Complete, None) => Ok(()),
+        (TransferOutcome::Complete, Some(why)) => Err(Failure::Unreachable { why }),
+        (TransferOutcome::Unconfirmed, _) => Err(Failure::Unconfirmed { what }),
+        (TransferOutcome::Incomplete, _) => Err(Failure::Interrupted { what }),
+        (TransferOutcome::DigestDiffers, _) => Err(Failure::DigestDiffers { what }),
     }
 }
 
@@ -268,22 +283,17 @@ impl Driver {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> Result<(), Failure> {
-        let deadline = self.deadline();
-        self.timer.set(deadline).map_err(|error| machine("cannot set a timer", error))?;
-        let wake = tokio::select! {
-            // What takes a path away is dealt with before what came over it.
-            biased;
-            changes = self.watcher.changes() =>
-                Wake::Interfaces(changes.map_err(|error| machine("cannot watch the interfaces", error))?),
-            () = self.signals.stop() => Wake::Stop,
-            command = self.control.next() => Wake::Command(command.map_err(Failure::arguments)?),
-            expired = self.timer.expired() => {
-                expired.map_err(|error| machine("cannot wait for a timer", error))?;
-                Wake::Time
+        let wake = loop {
+            let own = self.deadline();
+            let next = own.into_iter().chain(self.events.next_beat()).min();
+            self.timer.set(next).map_err(|error| machine("cannot set a timer", error))?;
+            let wake = self.wake().await?;
+            let now = Instant::now();
+            self.events.beat(now).map_err(|error| machine("cannot write an event", error))?;
+            // Nothing is due when only the heartbeat was.
+            if !matches!(wake, Wake::Time) || own.is_some_and(|own| own <= now) {
+                break wake;
             }
-            woken = webrtc::next(&mut self.arm) => Wake::Arm(woken),
-            Some((socket, reach)) = self.reach.1.recv() => Wake::Reached(socket, reach),
-            ready = self.sockets.ready() => Wake::Sockets(ready),
         };
         // Time zero may have come together with the wake.
         self.catch_up()?;
@@ -305,6 +315,25 @@ impl Driver {
             Wake::Time => {}
         }
         self.catch_up()
+    }
+
+    /// Waits for one thing to happen.
+    async fn wake(&mut self) -> Result<Wake, Failure> {
+        Ok(tokio::select! {
+            // What takes a path away is dealt with before what came over it.
+            biased;
+            changes = self.watcher.changes() =>
+                Wake::Interfaces(changes.map_err(|error| machine("cannot watch the interfaces", error))?),
+            () = self.signals.stop() => Wake::Stop,
+            command = self.control.next() => Wake::Command(command.map_err(Failure::arguments)?),
+            expired = self.timer.expired() => {
+                expired.map_err(|error| machine("cannot wait for a timer", error))?;
+                Wake::Time
+            }
+            woken = webrtc::next(&mut self.arm) => Wake::Arm(woken),
+            Some((socket, reach)) = self.reach.1.recv() => Wake::Reached(socket, reach),
+            ready = self.sockets.ready() => Wake::Sockets(ready),
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -398,7 +427,10 @@ impl Driver {
     fn start(&mut self, zero: Instant) -> Result<(), Failure> {
         self.phase = Phase::Running;
         self.next_interval = self.interval.map(|interval| zero + interval);
-        self.record(zero, EventKind::Started {})?;
+        // The figures for people count from time zero, however late this is.
+        self.console.tell(zero, &EventKind::Started {});
+        let started = self.events.record(Instant::now(), EventKind::Started {});
+        started.map_err(|error| machine("cannot write an event", error))?;
         // The peer's clock starts at time zero, unless it has been told a later time already.
         let start = self.told.map_or(zero, |told| told.max(zero));
         self.told = Some(start);
@@ -694,6 +726,29 @@ fn machine(what: &str, error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::ExitCode;
+
+    #[test]
+    fn a_transfer_that_lacks_something_decides_how_the_program_ends() {
+        use TransferOutcome::{Complete, DigestDiffers, Incomplete, Unconfirmed};
+        let code = |outcome: &Outcome, transfer: Option<TransferOutcome>| {
+            let worst = transfer.map(|transfer| (transfer, "2 of 3 bytes".to_owned()));
+            end_of(outcome.clone(), worst).err().map(|failure| failure.exit_code())
+        };
+        let unreachable = Outcome::Unreachable { why: "lost".into() };
+        for (transfer, finished, lost) in [
+            (None, None, 5),
+            (Some(Complete), None, 5),
+            (Some(Incomplete), Some(4), 4),
+            (Some(DigestDiffers), Some(7), 7),
+            (Some(Unconfirmed), Some(8), 8),
+        ] {
+            assert_eq!(code(&Outcome::Finished, transfer), finished.map(ExitCode::from), "{transfer:?}");
+            assert_eq!(code(&unreachable, transfer), Some(ExitCode::from(lost)), "{transfer:?}");
+        }
+        let told = end_of(unreachable, Some((Incomplete, "2 of 3 bytes".to_owned()))).unwrap_err();
+        assert_eq!(told.to_string(), "the transfer was interrupted: 2 of 3 bytes; lost");
+    }
 
     #[test]
     fn only_full_queues_are_no_failure_of_the_path() {

@@ -6,7 +6,7 @@
 
 use crate::clock::nanoseconds_since;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use record::{Event, EventKind};
+use record::{Event, EventKind, Heartbeat};
 use std::{
     io::{self, Write as _},
     os::fd::{AsFd as _, OwnedFd},
@@ -20,6 +20,7 @@ pub(crate) struct Events {
     host: String,
     zero: Option<Instant>,
     kept: Vec<(Instant, EventKind)>,
+    heartbeat: Heartbeat,
 }
 
 /// Time of what happened before time zero by an amount that is not known yet.
@@ -28,7 +29,13 @@ const BEFORE_ZERO: i64 = -1;
 impl Events {
     /// Events of `host`; without a descriptor they go nowhere.
     pub(crate) fn new(descriptor: Option<OwnedFd>, host: String) -> Self {
-        Self { file: descriptor.map(Into::into), host, zero: None, kept: vec![] }
+        Self {
+            file: descriptor.map(Into::into),
+            host,
+            zero: None,
+            kept: vec![],
+            heartbeat: Heartbeat::default(),
+        }
     }
 
     /// Records what happened at `at`.
@@ -54,10 +61,25 @@ impl Events {
     /// Time zero is known: what was kept is written.
     pub(crate) fn set_zero(&mut self, zero: Instant) -> io::Result<()> {
         self.zero = Some(zero);
+        if self.file.is_some() {
+            self.heartbeat.begin(zero);
+        }
         for (at, what) in std::mem::take(&mut self.kept) {
             self.write(nanoseconds_since(zero, at), what)?;
         }
         Ok(())
+    }
+
+    /// When the loop of this process has to come round, to [`Self::beat`]: only where events are recorded.
+    pub(crate) fn next_beat(&self) -> Option<Instant> {
+        self.heartbeat.due()
+    }
+
+    /// The loop of this process comes round: if it does so too late, that is recorded.
+    pub(crate) fn beat(&mut self, now: Instant) -> io::Result<()> {
+        let (Some(since), Some(zero)) = (self.heartbeat.beat(now), self.zero) else { return Ok(()) };
+        let (from_ns, to_ns) = (nanoseconds_since(zero, since), nanoseconds_since(zero, now));
+        self.record(now, EventKind::Stall { process: self.host.clone(), from_ns, to_ns })
     }
 
     /// The end. Without a time zero, `now` takes its place.
@@ -129,6 +151,50 @@ mod tests {
         events.finish(now).unwrap();
         drop(events);
         assert_eq!(times(read), [(-1, ready()), (-1_000_000, removed), (2_000_000, started())]);
+    }
+
+    #[test]
+    fn a_loop_that_comes_round_late_is_recorded() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let mut events = Events::new(Some(write), "laptop".into());
+        let zero = Instant::now();
+        let at = |milliseconds| zero + Duration::from_millis(milliseconds);
+        assert_eq!(events.next_beat(), None);
+        events.set_zero(zero).unwrap();
+        assert_eq!(events.next_beat(), Some(at(5)));
+        for beat in [5, 10, 510, 515] {
+            events.beat(at(beat)).unwrap();
+        }
+        drop(events);
+        let (from_ns, to_ns) = (10_000_000, 510_000_000);
+        assert_eq!(times(read), [(to_ns, EventKind::Stall { process: "laptop".into(), from_ns, to_ns })]);
+        // Nobody is woken up for what nobody reads.
+        let mut nowhere = Events::new(None, "laptop".into());
+        nowhere.set_zero(zero).unwrap();
+        assert_eq!(nowhere.next_beat(), None);
+    }
+
+    /// A writer that has to wait for its reader keeps the loop from its work.
+    #[test]
+    fn a_reader_that_does_not_read_is_a_stall() {
+        const WAIT: Duration = Duration::from_millis(100);
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let mut events = Events::new(Some(write), "laptop".into());
+        events.set_zero(Instant::now()).unwrap();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(WAIT);
+            times(read)
+        });
+        // More than a pipe holds.
+        for _ in 0..5000 {
+            events.record(Instant::now(), started()).unwrap();
+        }
+        events.beat(Instant::now()).unwrap();
+        drop(events);
+        let Some((_, EventKind::Stall { from_ns, to_ns, .. })) = reader.join().unwrap().pop() else {
+            panic!("no stall")
+        };
+        assert!(to_ns - from_ns > 90_000_000, "{from_ns} to {to_ns}");
     }
 
     #[test]

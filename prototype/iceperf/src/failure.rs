@@ -32,6 +32,20 @@ pub(crate) enum Failure {
     #[error("no STUN server answered on any interface")]
     #[diagnostic(help("is the address right (`iceperf relay` prints it), and does UDP get there?"))]
     NoServer,
+    /// Bytes of a transfer are missing.
+    #[error("the transfer was interrupted: {what}")]
+    #[diagnostic(help(
+        "the other end stopped or was lost before the end, or the time was up; see `bulk` in --json"
+    ))]
+    Interrupted { what: String },
+    /// The bytes that arrived are not those that were sent.
+    #[error("SHA-256 differs between the ends: {what}")]
+    #[diagnostic(help("this is an error of iceperf or of a machine: QUIC's packets are authenticated"))]
+    DigestDiffers { what: String },
+    /// The ends could not compare their digests.
+    #[error("the transfer was not confirmed: {what}")]
+    #[diagnostic(help("the other end may have everything; it was lost before it could say so"))]
+    Unconfirmed { what: String },
     /// The other peer, or we, refused.
     #[error("refused: {why}")]
     #[diagnostic(help(
@@ -64,8 +78,11 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Arguments { .. } => 2,
             Failure::Machine { .. } => 3,
+            Failure::Interrupted { .. } => 4,
             Failure::Unreachable { .. } | Failure::NoServer => 5,
             Failure::Refused { .. } => 6,
+            Failure::DigestDiffers { .. } => 7,
+            Failure::Unconfirmed { .. } => 8,
         })
     }
 }

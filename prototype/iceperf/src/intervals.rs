@@ -22,7 +22,8 @@ pub(crate) struct Intervals {
     at: Option<Instant>,
     samples: BTreeMap<u64, Sample>,
     call: Counts,
-    transfers: BTreeMap<u32, u64>,
+    /// By place in the summary's list.
+    transfers: BTreeMap<usize, u64>,
 }
 
 impl Intervals {
@@ -49,8 +50,8 @@ impl Intervals {
             lines.push(call_line(counts, std::mem::replace(&mut self.call, counts)));
         }
         let span = self.at.replace(at).map(|before| at.saturating_duration_since(before));
-        for (number, transfer) in summary.transfers() {
-            let before = self.transfers.insert(*number, transfer.bytes).unwrap_or(0);
+        for (place, transfer) in summary.transfers().iter().enumerate() {
+            let before = self.transfers.insert(place, transfer.bytes).unwrap_or(0);
             if transfer.ended.is_none() || transfer.bytes != before {
                 let span = span.unwrap_or_else(|| summary.since_start(at));
                 lines.push(transfer_line(transfer, transfer.bytes.saturating_sub(before), span));

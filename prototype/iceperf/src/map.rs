@@ -58,7 +58,7 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             let (purpose, attempt) = (purpose(check), Some(attempt));
             EventKind::CheckFailed { pair, interface, remote, purpose, attempt, why }
         }
-        From::Blocking(finding) => EventKind::Blocking(blocking(finding)),
+        From::Blocking(finding) => EventKind::Blocking(blocking(*finding)),
         From::Pair { view, state, cause } => EventKind::Pair {
             pair: view.id.0,
             interface: view.interface,
@@ -128,6 +128,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::CallSent { sequence, bytes } => {
             EventKind::PayloadSent { workload: record::WorkloadKind::Call, sequence, bytes: size(bytes) }
         }
+        From::CallExpired { sequence } => {
+            EventKind::PayloadExpired { workload: record::WorkloadKind::Call, sequence }
+        }
         From::CallReceived { sequence, sent, bytes, path } => EventKind::PayloadReceived {
             workload: record::WorkloadKind::Call,
             sequence,
@@ -139,7 +142,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
         From::BulkBegins { object, direction, bytes, sending } => {
             EventKind::BulkBegins { object, direction: bulk_direction(direction), bytes, sending }
         }
-        From::BulkSent { object, bytes, resent } => EventKind::BulkSent { object, bytes, resent },
+        From::BulkSent { object, bytes, resent, acknowledged } => {
+            EventKind::BulkSent { object, bytes, resent, acknowledged: Some(acknowledged) }
+        }
         From::BulkArrived { object, bytes, duplicate, newest } => EventKind::BulkArrived {
             object,
             bytes,
@@ -147,8 +152,9 @@ pub(crate) fn event(event: peer::Event) -> EventKind {
             newest_t_ns: i64::try_from(newest.as_nanos()).unwrap_or(i64::MAX),
         },
         From::BulkResent { object, bytes, why } => EventKind::BulkResent { object, bytes, why },
-        From::BulkEnded { object, bytes, sha256, sha256_ok, why } => {
-            EventKind::BulkEnded { object, bytes, sha256, sha256_ok, why }
+        From::BulkEnded { object, bytes, sha256, receiver, sha256_ok, why } => {
+            let receiver = receiver.map(bulk_figures);
+            EventKind::BulkEnded { object, bytes, sha256, receiver, sha256_ok, why }
         }
         From::PathSample {
             path,
@@ -204,6 +210,14 @@ fn interface(state: interfaces::Interface) -> peer::Interface {
         carrier: state.carrier,
         addresses: state.addresses,
         metric: state.metric,
+    }
+}
+
+fn bulk_figures(figures: peer::BulkFigures) -> record::BulkFigures {
+    record::BulkFigures {
+        bytes: figures.bytes,
+        duration_ns: nanoseconds(figures.duration),
+        longest_stall_ns: nanoseconds(figures.longest_stall),
     }
 }
 
@@ -329,11 +343,16 @@ fn detected_by(by: peer::DetectedBy) -> record::DetectedBy {
 }
 
 fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
-    use peer::blocking::{ControlView, Direction, Tally, Variant, Verdict};
+    use peer::blocking::{BlockedAfter, ControlView, Direction, Variant, Verdict};
     use record::{BlockingVerdict, ControlAnswer, Family, Probes, Variants, Way};
     let probes = |variant: Variant| {
-        let Tally { sent, arrived } = finding.variants[variant.index()];
-        Probes { sent: sent.into(), arrived: arrived.into() }
+        let tally = finding.variants[variant.index()];
+        let after = |BlockedAfter { packets, after }: BlockedAfter| record::BlockedAfter {
+            packets: packets.into(),
+            ms: u32::try_from(after.as_millis()).unwrap_or(u32::MAX),
+        };
+        let blocked_after = finding.blocked_after[variant.index()].map(after);
+        Probes { sent: tally.sent.into(), arrived: tally.arrived().into(), blocked_after }
     };
     let rung = |rung| probes(Variant::Stun(rung));
     record::Blocking {
@@ -345,8 +364,9 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
             Direction::Out => Way::Out,
             Direction::In => Way::In,
         },
+        rounds: finding.variants.iter().map(|tally| tally.sent.into()).max().unwrap_or(0),
         plain: rung(peer::Rung::Plain),
-        variants: Variants {
+        variants: Box::new(Variants {
             first_byte: rung(peer::Rung::FirstByte),
             cookie: rung(peer::Rung::Cookie),
             first_byte_cookie: rung(peer::Rung::FirstByteCookie),
@@ -354,7 +374,7 @@ fn blocking(finding: peer::blocking::Finding) -> record::Blocking {
             xor: rung(peer::Rung::Xor),
             random_udp: probes(Variant::RandomUdp),
             quic_initial: probes(Variant::QuicInitial),
-        },
+        }),
         control: match finding.control {
             ControlView::NotAsked => ControlAnswer::NotAsked,
             ControlView::Open => ControlAnswer::Open,

@@ -51,7 +51,9 @@ pub(crate) async fn run(
     let mut signals = Signals::new().map_err(Failure::machine)?;
     begin(&mut events, &control).map_err(Failure::machine)?;
     loop {
-        timer.set(service.wake()).map_err(Failure::machine)?;
+        events.beat(Instant::now()).map_err(Failure::machine)?;
+        let next = service.wake().into_iter().chain(events.next_beat()).min();
+        timer.set(next).map_err(Failure::machine)?;
         tokio::select! {
             biased;
             () = signals.stop() => break,
@@ -69,7 +71,10 @@ pub(crate) async fn run(
             },
             expired = timer.expired() => {
                 expired.map_err(Failure::machine)?;
-                service.handle_timeout(Instant::now(), &mut events).map_err(Failure::machine)?;
+                let now = Instant::now();
+                if service.wake().is_some_and(|wake| wake <= now) {
+                    service.handle_timeout(now, &mut events).map_err(Failure::machine)?;
+                }
             }
             ready = service.sockets().ready() => {
                 let now = Instant::now();

@@ -19,10 +19,11 @@ pub(crate) struct Summary {
     paths: BTreeMap<u64, Path>,
     active: Option<u64>,
     sent: u64,
+    expired: u64,
     received: Received,
     /// Between two datagrams that this end sends.
     interval: Duration,
-    transfers: BTreeMap<u32, Transfer>,
+    transfers: Vec<Transfer>,
     rejected: BTreeMap<String, u64>,
     blocking: Vec<Blocking>,
 }
@@ -98,8 +99,10 @@ struct Received {
 /// Counts at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
-    /// Datagrams.
+    /// Datagrams that the workload produced.
     pub(crate) sent: u64,
+    /// Those of them that never left, because they grew too old before they could.
+    pub(crate) expired: u64,
     /// Datagrams.
     pub(crate) received: u64,
     /// Datagrams of the other peer that are missing between those that arrived. What it sent after the newest of them
@@ -136,9 +139,10 @@ impl Summary {
             paths: BTreeMap::new(),
             active: None,
             sent: 0,
+            expired: 0,
             received: Received::default(),
             interval: Duration::ZERO,
-            transfers: BTreeMap::new(),
+            transfers: Vec::new(),
             rejected: BTreeMap::new(),
             blocking: Vec::new(),
         }
@@ -178,19 +182,20 @@ impl Summary {
                     path.rtt_ms = rtt_ns.map(|rtt| rtt as f64 / 1e6).or(path.rtt_ms);
                 }
             }
-            EventKind::BulkBegins { object, .. } => {
-                let transfer = Transfer::begin(self.since_start(at), event);
-                self.transfers.extend(transfer.map(|transfer| (*object, transfer)));
+            EventKind::BulkBegins { .. } => {
+                self.transfers.extend(Transfer::begin(self.since_start(at), event));
             }
             EventKind::BulkSent { object, .. }
             | EventKind::BulkArrived { object, .. }
             | EventKind::BulkEnded { object, .. } => {
                 let at = self.since_start(at);
-                if let Some(transfer) = self.transfers.get_mut(object) {
+                let newest = self.transfers.iter_mut().rev().find(|transfer| transfer.object == *object);
+                if let Some(transfer) = newest {
                     transfer.apply(at, event);
                 }
             }
             EventKind::PayloadSent { .. } => self.sent += 1,
+            EventKind::PayloadExpired { .. } => self.expired += 1,
             EventKind::PayloadReceived { sequence, .. } => self.received.add(at, *sequence),
             EventKind::Workload { interval_ns: Some(interval), .. } => {
                 self.interval = Duration::from_nanos(*interval);
@@ -248,7 +253,8 @@ impl Summary {
 
     /// Counts so far.
     pub(crate) fn counts(&self) -> Counts {
-        Counts { sent: self.sent, received: self.received.count, missing: self.received.missing() }
+        let Received { count: received, .. } = self.received;
+        Counts { sent: self.sent, expired: self.expired, received, missing: self.received.missing() }
     }
 
     /// How long nothing has arrived, since the connection; none without one.
@@ -271,8 +277,8 @@ impl Summary {
         &self.paths
     }
 
-    /// All transfers by number, also those that are over.
-    pub(crate) fn transfers(&self) -> &BTreeMap<u32, Transfer> {
+    /// All transfers in the order in which they began, also those that are over.
+    pub(crate) fn transfers(&self) -> &[Transfer] {
         &self.transfers
     }
 
@@ -281,12 +287,12 @@ impl Summary {
         !self.interval.is_zero() || self.received.count > 0
     }
 
-    /// Datagrams dropped without effect, by reason.
     /// What a probe found out.
     pub(crate) fn blocking(&self) -> &[Blocking] {
         &self.blocking
     }
 
+    /// Datagrams dropped without effect, by reason.
     pub(crate) fn rejected(&self) -> &BTreeMap<String, u64> {
         &self.rejected
     }
@@ -307,7 +313,7 @@ impl Summary {
             duration_ms: milliseconds(self.since_start(now)),
             connection: self.connected.as_ref(),
             call: self.counts(),
-            bulk: self.transfers.values().map(|transfer| transfer.told(self.since_start(now))).collect(),
+            bulk: self.transfers.iter().map(|transfer| transfer.told(self.since_start(now))).collect(),
             silent_at_end_ms: self.silent(now).map(milliseconds),
             paths: self.paths.values().collect(),
             rejected: &self.rejected,
@@ -394,7 +400,19 @@ pub(crate) mod tests {
         for sequence in [3, 5, 4, 8] {
             summary.apply(now, &received(sequence));
         }
-        assert_eq!(summary.counts(), Counts { sent: 0, received: 4, missing: 2 });
+        assert_eq!(summary.counts(), Counts { received: 4, missing: 2, ..Counts::default() });
+    }
+
+    #[test]
+    fn what_was_too_old_to_be_sent_is_counted() {
+        let mut summary = Summary::new();
+        let now = Instant::now();
+        for sequence in 0..3 {
+            let workload = WorkloadKind::Call;
+            summary.apply(now, &EventKind::PayloadSent { workload, sequence, bytes: 58 });
+        }
+        summary.apply(now, &EventKind::PayloadExpired { workload: WorkloadKind::Call, sequence: 1 });
+        assert_eq!(summary.counts(), Counts { sent: 3, expired: 1, ..Counts::default() });
     }
 
     #[test]

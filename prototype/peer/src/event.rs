@@ -1,6 +1,6 @@
 //! What a peer tells its driver. The driver's record has the serialised form of each.
 
-use crate::{BulkDirection, InterfaceKind};
+use crate::{BulkDirection, BulkFigures, InterfaceKind};
 use crate::{Disguise, PathStatus};
 use ice::{
     CandidateKind, CheckListState, CheckPurpose, LocalCandidate, PairState, PairView, RelayNews,
@@ -231,7 +231,7 @@ pub enum Event {
         pause: Option<Pause>,
     },
     /// What is blocked between two sockets in one direction.
-    Blocking(ice::blocking::Finding),
+    Blocking(Box<ice::blocking::Finding>),
     /// A workload says how it sends.
     CallBegins {
         /// Between two datagrams.
@@ -239,12 +239,17 @@ pub enum Event {
         /// Bytes of a datagram.
         payload: usize,
     },
-    /// A datagram of the call left.
+    /// The workload produced a datagram of the call, and the engine was given it.
     CallSent {
         /// Counts from 0.
         sequence: u64,
         /// Bytes.
         bytes: usize,
+    },
+    /// A datagram of the call was not sent: it grew older than 400 ms before the engine could send it.
+    CallExpired {
+        /// Counts from 0.
+        sequence: u64,
     },
     /// A datagram of the call arrived.
     CallReceived {
@@ -276,6 +281,8 @@ pub enum Event {
         bytes: u64,
         /// Bytes that it took again so far.
         resent: u64,
+        /// Bytes that arrived so far, as far as the receiver has told.
+        acknowledged: u64,
     },
     /// How far the receiver is: told when the first new bytes after a pause of more than 5 ms arrive, and otherwise
     /// 5 ms after the last word of it.
@@ -306,6 +313,8 @@ pub enum Event {
         bytes: u64,
         /// Of these, in hexadecimal; at a receiver that lacks some, of what comes before the first gap.
         sha256: String,
+        /// What the receiver measured: its own figures, or at the sender the newest that it told; none if it told none.
+        receiver: Option<BulkFigures>,
         /// Whether the receiver has what the sender sent; none when the ends could not agree on it.
         sha256_ok: Option<bool>,
         /// One word: complete, stopped (before its size was reached), digest-differs, not-confirmed (in time),

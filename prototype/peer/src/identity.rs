@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc};
 use thiserror::Error;
 
 /// Application protocol (RFC 7301) of the connection.
-pub(crate) const ALPN: &[u8] = b"iceperf/1";
+pub(crate) const ALPN: &[u8] = b"iceperf/2";
 
 /// SHA-256 of a certificate in DER.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

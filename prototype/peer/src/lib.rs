@@ -73,7 +73,7 @@ pub use ice::{
 };
 pub use identity::{Fingerprint, Identity, IdentityError};
 pub use interface::{Interface, InterfaceChange, InterfaceKind};
-pub use object::{BulkDirection, BulkSpec};
+pub use object::{BulkDirection, BulkFigures, BulkSpec};
 pub use peer::{
     CallRelays, ConfigError, Outcome, Output, PathStatus, Peer, PeerConfig, ProbeSpec, Role, Transmit,
 };

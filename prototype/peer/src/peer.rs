@@ -20,8 +20,6 @@ mod watching;
 pub use commands::PathStatus;
 pub use config::{CallRelays, ConfigError, PeerConfig, Role};
 pub use output::{Outcome, Output, Transmit};
-#[cfg(test)]
-pub(crate) use probing::CANDIDATES;
 pub use probing::ProbeSpec;
 pub(crate) use probing::ProbeWords;
 
@@ -66,6 +64,10 @@ pub struct Peer {
     bases: BTreeSet<SocketId>,
     wishes: Wishes,
     signalling: Option<rendezvous::Client>,
+    /// Of a probe, in a session of its own.
+    probe_signalling: Option<rendezvous::Client>,
+    /// The state that was last told there.
+    probe_version: u32,
     session: restarting::IceSession,
     /// Our candidates as last told, and the number of that state.
     told_candidates: Vec<rendezvous::DescribedCandidate>,
@@ -159,6 +161,8 @@ impl Peer {
             bases: BTreeSet::new(),
             wishes: Wishes::new(&config),
             signalling: None,
+            probe_signalling: None,
+            probe_version: 0,
             session: restarting::IceSession::default(),
             told_candidates: vec![],
             told_version: rendezvous::Version { instance: rng.random(), number: 0 },
@@ -365,6 +369,7 @@ impl Peer {
             self.engine.deadline(),
             self.silence.deadline(),
             self.signalling.as_ref().and_then(rendezvous::Client::deadline),
+            self.probe_signalling.as_ref().and_then(rendezvous::Client::deadline),
             sending.map(Sender::deadline),
             self.bulk_deadline(),
             self.probing_deadline(),
@@ -444,6 +449,9 @@ impl Peer {
             return;
         }
         self.tell_findings();
+        if outcome == Outcome::Finished {
+            self.admit_unbegun_bulk(now);
+        }
         self.end_bulk(now, if self.farewell.is_some() { "not-confirmed" } else { "interrupted" });
         self.last_samples();
         self.transmit(now);

@@ -26,6 +26,8 @@ const LARGE_FLOW_BYTES: u64 = 1_000_000;
 const MAX_ENTRIES: usize = 100_000;
 /// Lists of addresses kept for one name.
 const MAX_ANSWERS: usize = 16;
+/// Constant part of WeChat's binary header, behind the length of the message.
+const WECHAT_MAGIC: [u8; 4] = [0, 0x10, 0, 1];
 /// Steps of durations below this are no timeouts.
 const LEAST_STEP_NS: u64 = 1_000_000_000;
 
@@ -52,6 +54,7 @@ pub(crate) struct Collector {
     tcp_bytes: Distribution,
     tcp_durations: Distribution,
     bit_rates: Distribution,
+    wechat_segments: u64,
     minutes: BTreeMap<i64, TcpMinute>,
 }
 
@@ -72,9 +75,10 @@ impl Collector {
         }
     }
 
-    /// Counts the flags of a segment.
+    /// Counts the flags of a segment, and WeChat's header.
     pub(crate) fn segment(&mut self, packet: &Packet<'_>, zero_ns: i64) {
         let Transport::Tcp { flags, .. } = packet.transport else { return };
+        self.wechat_segments += u64::from(packet.payload.get(4..8) == Some(&WECHAT_MAGIC));
         if !(flags.syn || flags.fin || flags.rst) {
             return;
         }
@@ -182,6 +186,7 @@ impl Collector {
             tcp_ms: self.tcp_durations.quantiles(NS_PER_MS),
             tcp_ms_steps: self.tcp_durations.steps(LEAST_STEP_NS, NS_PER_MS),
             large_flow_bit_s: self.bit_rates.quantiles(1.0),
+            wechat_segments: self.wechat_segments,
             syn_rst_bursts: bursts(&self.minutes),
             tcp_per_minute: self.minutes,
         };

@@ -1,11 +1,14 @@
 //! Takes captures through all rooms: frames in, flows out as they end, and a report at the end.
 
 use crate::{
+    calls::{CallCollector, GivenRun, Origin},
     collect::Collector,
+    datagram::Datagram,
     flow::{Application, EndedBy, Flow, FlowRecord, FlowTable},
     ip::{IpReader, Outcome, Packet, Transport},
     link::{self, Network},
     names::{Handshake, Name, Tags, class::Classes, dns, quic, tls},
+    quic_connections::QuicCollector,
     read::{Capture, Damage, Frame, Record},
     report::{FileReport, Report, SCHEMA},
     stun::StunCollector,
@@ -24,6 +27,8 @@ pub struct Dissector {
     classes: Classes,
     collector: Collector,
     stun: StunCollector,
+    calls: CallCollector,
+    quic: QuicCollector,
     files: Vec<FileReport>,
     damage: Vec<Damage>,
     peak_live: usize,
@@ -47,10 +52,18 @@ impl Dissector {
             classes,
             collector: Collector::default(),
             stun: StunCollector::default(),
+            calls: CallCollector::default(),
+            quic: QuicCollector::default(),
             files: Vec::new(),
             damage: Vec::new(),
             peak_live: 0,
         }
+    }
+
+    /// Gives what is known of the run that the captures from now on are of: times in metrics then count from its time zero.
+    /// None takes it back.
+    pub fn give_run(&mut self, run: Option<GivenRun>) {
+        self.calls.give_run(run);
     }
 
     /// Reads a capture to its end. Each flow goes to `sink` when it has ended.
@@ -84,6 +97,8 @@ impl Dissector {
         let State { file, zero_ns, mut flows, .. } = state;
         flows.end(|flow, why| self.flow_ended(flow, why, file, zero_ns, &mut sink));
         self.stun.end_file(file, zero_ns);
+        self.calls.end_file(file, zero_ns);
+        self.quic.end_file(file, zero_ns);
         self.peak_live = self.peak_live.max(flows.peak());
         report.fragments_discarded = reader.fragments_discarded();
         report.comments = capture.comments();
@@ -96,11 +111,20 @@ impl Dissector {
     /// The report on all captures.
     pub fn finish(self) -> Report {
         let (names, flow_summary) = self.collector.finish(self.peak_live);
+        let (calls, calls_left_out) = self.calls.finish();
+        let (quic, quic_left_out) = self.quic.finish();
+        let longest = calls.iter().max_by_key(|call| call.duration_ms);
+        let metrics = longest.map(|call| call.metrics.clone());
         Report {
             schema: SCHEMA,
             files: self.files,
             names,
             stun: self.stun.finish(),
+            calls,
+            calls_left_out,
+            quic,
+            quic_left_out,
+            metrics,
             flow_summary,
             damage: self.damage,
         }
@@ -128,17 +152,37 @@ impl Dissector {
             }
         };
         match reader.read(frame.time_ns, frame.length, bytes) {
-            Outcome::Packet(packet) => self.packet(&packet, state, sink),
+            Outcome::Packet(packet) => {
+                let origin = Origin { interface: frame.interface_name, passage: frame.passage };
+                self.packet(&packet, origin, state, sink);
+            }
             Outcome::Fragment => report.fragments += 1,
             Outcome::Damaged => report.damaged_packets += 1,
         }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, state: &mut State, sink: &mut impl FnMut(FlowRecord)) {
+    fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        origin: Origin<'_>,
+        state: &mut State,
+        sink: &mut impl FnMut(FlowRecord),
+    ) {
         self.collector.segment(packet, state.zero_ns);
-        let is_stun = self.stun.packet(packet, state.file, state.zero_ns);
-        if matches!(packet.transport, Transport::Udp) {
-            self.look_up_names(packet, state);
+        let mut found = None;
+        if matches!(packet.transport, Transport::Udp) && !self.look_up_names(packet, state) {
+            let datagram = Datagram::recognise(packet.payload, packet.payload_length);
+            let is_stun = self.stun.add(packet, &datagram, state.file, state.zero_ns);
+            if matches!(datagram, Datagram::Other) {
+                self.quic.add(packet);
+            }
+            let is_of_call = self.calls.add(packet, &datagram, origin);
+            found = match datagram {
+                _ if is_stun => Some(Application::Stun),
+                Datagram::Dtls(_) => Some(Application::Dtls),
+                Datagram::Rtp(_) | Datagram::Rtcp(_) if is_of_call => Some(Application::Rtp),
+                _ => None,
+            };
         }
         let State { file, zero_ns, frame, flows, tags, handshakes } = state;
         let (flow, is_new) = flows.add(packet, |mut flow, why| {
@@ -154,23 +198,25 @@ impl Dissector {
             flow.dns = tags.name(packet.time_ns, client, server);
             self.collector.flow_started(packet, client, *zero_ns);
         }
-        if is_stun {
-            flow.application = Some(Application::Stun);
+        if found == Some(Application::Stun) || flow.application.is_none() {
+            flow.application = found.or(flow.application);
         }
         if let Some(name) = search_names(flow, packet, handshakes) {
             self.collector.client_hello(name, matches!(packet.transport, Transport::Udp));
         }
     }
 
-    fn look_up_names(&mut self, packet: &Packet<'_>, state: &mut State) {
+    /// Reads DNS, and returns whether the packet is any.
+    fn look_up_names(&mut self, packet: &Packet<'_>, state: &mut State) -> bool {
         let ports = [packet.source.port(), packet.destination.port()];
+        if !ports.contains(&MDNS) && !ports.contains(&DNS) {
+            return false;
+        }
         if ports.contains(&MDNS) {
             if let Some(message) = dns::Message::parse(packet.payload) {
                 self.collector.mdns(message);
             }
-        } else if ports.contains(&DNS)
-            && let Some(message) = dns::Message::parse(packet.payload)
-        {
+        } else if let Some(message) = dns::Message::parse(packet.payload) {
             self.collector.dns(&message);
             if let ([name, ..], true) = (message.questions.as_slice(), message.is_response) {
                 let name = name.as_str().into();
@@ -179,6 +225,7 @@ impl Dissector {
                 }
             }
         }
+        true
     }
 
     fn flow_ended(

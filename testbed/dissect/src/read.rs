@@ -53,10 +53,23 @@ pub struct Frame<'a> {
     pub link: LinkType,
     /// Index of the interface in the file.
     pub interface: u32,
+    /// Name of the interface, where the file has one.
+    pub interface_name: Option<&'a str>,
+    /// Whether the capturing host received or sent the frame, where the file says so.
+    pub passage: Option<Passage>,
     /// Length on the wire; `data` is shorter when the capture was cut.
     pub length: u32,
     /// The captured bytes.
     pub data: &'a [u8],
+}
+
+/// Direction of a frame, seen from the host that captured it (pcapng section 4.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// The host received it.
+    Inbound,
+    /// The host sent it.
+    Outbound,
 }
 
 /// One thing that a capture file holds.
@@ -117,6 +130,7 @@ enum Step {
         time_ns: i64,
         link: LinkType,
         interface: u32,
+        passage: Option<Passage>,
         length: u32,
         data: std::ops::Range<usize>,
     },
@@ -187,14 +201,20 @@ impl Capture {
                 Format::Pcapng(format) => format.step(&mut self.source, &mut self.buffer),
             };
             match step {
-                Ok(Step::Frame { time_ns, link, interface, length, data }) => {
+                Ok(Step::Frame { time_ns, link, interface, passage, length, data }) => {
                     self.frames += 1;
                     let data = &self.buffer[data];
+                    let interface_name = match &self.format {
+                        Format::Pcap(_) => None,
+                        Format::Pcapng(format) => format.interface_name(interface),
+                    };
                     return Some(Record::Frame(Frame {
                         number: self.frames,
                         time_ns,
                         link,
                         interface,
+                        interface_name,
+                        passage,
                         length,
                         data,
                     }));

@@ -1,8 +1,10 @@
 //! What a dissection found, as `--json` holds it. Flows are not part of it: they go to the caller one by one as they end.
 
 use crate::{
+    calls::{Call, CaptureMetrics},
     distribution::{DistributionStep, Quantiles},
     flow::FlagCounts,
+    quic_connections::QuicConnection,
     read::Damage,
     stun::StunReport,
     text::Text,
@@ -25,6 +27,16 @@ pub struct Report {
     pub names: NameReport,
     /// STUN and TURN.
     pub stun: StunReport,
+    /// Calls, in order of their first packets within a file.
+    pub calls: Vec<Call>,
+    /// Calls that were left out because there were too many.
+    pub calls_left_out: u64,
+    /// QUIC connections whose handshake is in the capture, in order of their first packets within a file.
+    pub quic: Vec<QuicConnection>,
+    /// QUIC connections that were left out because there were too many.
+    pub quic_left_out: u64,
+    /// Metrics of the longest call.
+    pub metrics: Option<CaptureMetrics>,
     /// All flows together.
     pub flow_summary: FlowSummary,
     /// Parts of files that could not be read.
@@ -149,6 +161,8 @@ pub struct FlowSummary {
     pub tcp_ms_steps: Vec<DistributionStep>,
     /// Bit rates of the larger direction of flows with at least 1 MB in it.
     pub large_flow_bit_s: Option<Quantiles>,
+    /// TCP segments that begin with the binary header of WeChat's clients.
+    pub wechat_segments: u64,
     /// TCP flags and flows by minute after the first frame of the file.
     pub tcp_per_minute: BTreeMap<i64, TcpMinute>,
     /// Minutes with at least five times the median number of SYN and RST, and at least 20: the signature of an outage.

@@ -1,15 +1,13 @@
 //! STUN and TURN messages, those of WhatsApp's relays among them: which types, from where to where, how often.
 //!
 //! The header decides (RFC 8489 section 5): zero bits and the magic cookie. Lengths do not, because WhatsApp's clients of
-//! 2019 do not pad attributes. A message that an ICMP error quotes is none. Classic STUN (RFC 3489) has no cookie and is
-//! left out; so are transactions: WhatsApp's pings answer with the class of requests and use one id for a whole call.
+//! 2019 do not pad attributes. A message that an ICMP error quotes is none. Transactions are left to [`crate::calls`].
 
-use crate::{
-    distribution::Distribution,
-    ip::{Packet, Transport},
-    text::Text,
-};
-use ice::disguise::Rung;
+mod message;
+
+pub use message::Message;
+
+use crate::{datagram::Datagram, distribution::Distribution, ip::Packet, text::Text};
 use record::Millis;
 use serde::Serialize;
 use std::{
@@ -17,10 +15,10 @@ use std::{
     net::SocketAddr,
 };
 
-const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
-const HEADER: usize = 20;
-/// WhatsApp's keep-alive in ASCII, and the answer to it.
-const HEALTH: [&[u8]; 2] = [b"health", b"OK"];
+/// Attribute with the time of WhatsApp's relays.
+const SERVER_TIME: u16 = 0x4002;
+/// libwebrtc's short checks: request, response, error.
+const GOOG_PING: [u16; 3] = [0x0200, 0x0300, 0x0310];
 /// Exchanges that are kept; messages of others are counted by type alone.
 const MAX_EXCHANGES: usize = 20_000;
 /// Bursts of one sender that are kept.
@@ -36,6 +34,10 @@ pub struct StunReport {
     pub first_attributes: BTreeMap<Text, u64>,
     /// Messages with a server's time (attribute 0x4002 of WhatsApp's relays).
     pub with_server_time: u64,
+    /// Messages of RFC 3489, without the magic cookie, by their type.
+    pub classic: BTreeMap<Text, u64>,
+    /// GOOG-PING requests, responses and errors (types 0x0200, 0x0300 and 0x0310), which stand in for checks.
+    pub goog_pings: u64,
     /// Messages in one of our disguises, by rung of the ladder.
     pub disguised: BTreeMap<Text, u64>,
     /// Messages of one type from one address to another.
@@ -51,7 +53,8 @@ pub struct StunReport {
 pub struct Exchange {
     /// Index of the capture in `files`.
     pub file: usize,
-    /// Type, four hexadecimal digits; `health` and `OK` for WhatsApp's keep-alive in ASCII.
+    /// Type, four hexadecimal digits, after `classic` for a message of RFC 3489; `health` and `OK` for WhatsApp's keep-alive
+    /// in ASCII.
     pub message: Text,
     /// Sender.
     pub from: SocketAddr,
@@ -59,6 +62,8 @@ pub struct Exchange {
     pub to: SocketAddr,
     /// Messages.
     pub count: u64,
+    /// Those of them without any attribute.
+    pub header_only: u64,
     /// First message.
     pub first_ms: Millis,
     /// Last message.
@@ -100,6 +105,7 @@ const BURST_PAUSE_NS: i64 = 1_000_000_000;
 #[derive(Debug)]
 struct Running {
     count: u64,
+    header_only: u64,
     first_ns: i64,
     last_ns: i64,
     gaps: Distribution,
@@ -116,6 +122,7 @@ pub(crate) struct StunCollector {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Type(u16),
+    Classic(u16),
     Ascii(&'static str),
 }
 
@@ -123,71 +130,57 @@ impl Kind {
     fn text(self) -> Text {
         match self {
             Self::Type(kind) => format!("{kind:04x}").into(),
+            Self::Classic(kind) => format!("classic {kind:04x}").into(),
             Self::Ascii(word) => word.into(),
         }
     }
 }
 
-/// Type of a message with the magic cookie.
-fn message_type(payload: &[u8]) -> Option<u16> {
-    let header = payload.first_chunk::<HEADER>()?;
-    (header[0] & 0xc0 == 0 && header[4..8] == COOKIE).then(|| u16::from_be_bytes([header[0], header[1]]))
-}
-
-/// Whether an attribute is in a message, whose attributes are padded or not.
-fn has_attribute(payload: &[u8], wanted: u16, length: usize) -> bool {
-    let walk = |alignment: usize| {
-        let mut rest = payload.get(HEADER..).unwrap_or_default();
-        while let Some((head, after)) = rest.split_first_chunk::<4>() {
-            let kind = u16::from_be_bytes([head[0], head[1]]);
-            let size = usize::from(u16::from_be_bytes([head[2], head[3]]));
-            if size > after.len() {
-                return false;
-            }
-            if kind == wanted && size == length {
-                return true;
-            }
-            rest = after.get(size.next_multiple_of(alignment)..).unwrap_or_default();
-        }
-        false
-    };
-    walk(4) || walk(1)
-}
-
 impl StunCollector {
-    /// Adds a packet if it is a STUN message, disguised or not, and returns whether it is.
-    pub(crate) fn packet(&mut self, packet: &Packet<'_>, file: usize, zero_ns: i64) -> bool {
-        if !matches!(packet.transport, Transport::Udp) {
-            return false;
-        }
-        let payload = packet.payload;
-        let kind = if let Some(kind) = message_type(payload) {
-            *self.report.types.entry(Kind::Type(kind).text()).or_default() += 1;
-            if let Some([a, b]) = payload.get(HEADER..HEADER + 2) {
-                let first = format!("{kind:04x}{a:02x}{b:02x}");
-                *self.report.first_attributes.entry(first.into()).or_default() += 1;
+    /// Adds a datagram if it is a STUN message, disguised or not, and returns whether it is.
+    pub(crate) fn add(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        file: usize,
+        zero_ns: i64,
+    ) -> bool {
+        let (kind, header_only) = match datagram {
+            Datagram::Stun(message) => {
+                self.message(message);
+                (Kind::Type(message.kind), message.length == 0)
             }
-            self.report.with_server_time += u64::from(has_attribute(payload, 0x4002, 8));
-            Kind::Type(kind)
-        } else if payload == HEALTH[0] {
-            Kind::Ascii("health")
-        } else if payload == HEALTH[1] {
-            Kind::Ascii("OK")
-        } else if let Some((rung, message)) = Rung::detect(payload) {
-            *self.report.disguised.entry(rung.as_str().into()).or_default() += 1;
-            match message_type(&message) {
-                Some(kind) => Kind::Type(kind),
-                None => return false,
+            Datagram::ClassicStun(message) => {
+                *self.report.classic.entry(Kind::Type(message.kind).text()).or_default() += 1;
+                (Kind::Classic(message.kind), message.length == 0)
             }
-        } else {
-            return false;
+            Datagram::Disguised(rung, message) => {
+                *self.report.disguised.entry(rung.as_str().into()).or_default() += 1;
+                let Some(message) = Message::parse(message) else { return false };
+                (Kind::Type(message.kind), message.length == 0)
+            }
+            Datagram::Health => (Kind::Ascii("health"), false),
+            Datagram::HealthAnswer => (Kind::Ascii("OK"), false),
+            _ => return false,
         };
-        self.exchange(packet, kind);
+        self.exchange(packet, kind, header_only);
         self.burst(packet, kind, file, zero_ns);
-        matches!(kind, Kind::Type(_))
+        !matches!(kind, Kind::Ascii(_))
     }
 
-    fn exchange(&mut self, packet: &Packet<'_>, kind: Kind) {
+    fn message(&mut self, message: &Message<'_>) {
+        let kind = message.kind;
+        *self.report.types.entry(Kind::Type(kind).text()).or_default() += 1;
+        if let [a, b, ..] = message.body {
+            let first = format!("{kind:04x}{a:02x}{b:02x}");
+            *self.report.first_attributes.entry(first.into()).or_default() += 1;
+        }
+        let has_time = message.attribute(SERVER_TIME).is_some_and(|time| time.len() == 8);
+        self.report.with_server_time += u64::from(has_time);
+        self.report.goog_pings += u64::from(GOOG_PING.contains(&kind));
+    }
+
+    fn exchange(&mut self, packet: &Packet<'_>, kind: Kind, header_only: bool) {
         let key = (kind, packet.source, packet.destination);
         if self.exchanges.len() + self.report.exchanges.len() >= MAX_EXCHANGES
             && !self.exchanges.contains_key(&key)
@@ -198,6 +191,7 @@ impl StunCollector {
         let now_ns = packet.time_ns;
         let running = self.exchanges.entry(key).or_insert_with(|| Running {
             count: 0,
+            header_only: 0,
             first_ns: now_ns,
             last_ns: now_ns,
             gaps: Distribution::default(),
@@ -206,6 +200,7 @@ impl StunCollector {
             running.gaps.add(now_ns.saturating_sub(running.last_ns).max(0).cast_unsigned());
         }
         running.count += 1;
+        running.header_only += u64::from(header_only);
         running.last_ns = now_ns;
     }
 
@@ -246,6 +241,7 @@ impl StunCollector {
                 from,
                 to,
                 count: running.count,
+                header_only: running.header_only,
                 first_ms: relative(running.first_ns),
                 last_ms: relative(running.last_ns),
                 interval_ms: running.gaps.interval(NS_PER_MS),

@@ -457,7 +457,7 @@ fn lateness(tun: &Path) -> bool {
     thread::sleep(Duration::from_millis(100));
     let report = stage.lab.finish().expect("a report");
     let lab::Lateness { count, median, p99, max } = report.lateness;
-    assert_eq!(count, PACKETS.into(), "all were delivered");
+    assert_eq!(count, u64::from(PACKETS), "all were delivered");
     let (fifo, bounds) = match report.real_time {
         true => ("SCHED_FIFO", [150, 500]),
         false => ("an ordinary thread", [300, 3000]),

@@ -10,13 +10,13 @@
 
 use crate::{
     capture::{Closed, Dropped, Passing, Tap},
-    lab::LabEvent,
+    lab::{LabEvent, LinkSample},
     lateness::LatenessRecorder,
     tun::Tun,
 };
 use netmodel::{
-    Addresses, Block, BlockCount, Change, ChangeError, DropCause, LinkCounts, Network, NetworkId, Output,
-    PortId, RadioCounts,
+    Addresses, Block, BlockCount, Change, ChangeError, Direction, DropCause, LinkCounts, LinkState, Network,
+    NetworkEvent, NetworkId, Output, PortId, RadioCounts,
 };
 use nix::{
     errno::Errno,
@@ -27,6 +27,7 @@ use nix::{
         time::TimeSpec,
     },
 };
+use record::Heartbeat;
 use std::{
     collections::BTreeMap,
     io,
@@ -36,12 +37,15 @@ use std::{
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 
 /// Packets taken from one device before what is due is looked at again: about 200 us of work.
 const BATCH: usize = 64;
+
+/// How often the state of the links is reported.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
 /// Packets of at least this size stay in the memory that they were read into: to copy one takes longer than to get other
 /// memory for the next.
@@ -60,9 +64,12 @@ pub(crate) struct Datapath {
 /// What one port's device did with the packets that the model delivered.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PortTally {
-    pub(crate) lateness: LatenessRecorder,
+    /// Of packets to the kernel.
+    pub(crate) down: LatenessRecorder,
+    /// Of packets from the kernel.
+    pub(crate) up: LatenessRecorder,
     /// Packets that came while the interface was down.
-    pub(crate) down: u64,
+    pub(crate) while_down: u64,
     /// Packets that the kernel did not take for another reason.
     pub(crate) refused: u64,
 }
@@ -109,6 +116,7 @@ pub enum DatapathError {
 
 enum Command {
     Apply { change: Change, reply: Sender<Result<Applied, ChangeError>> },
+    SetTimeZero { zero: Instant, reply: Sender<()> },
     Stop,
 }
 
@@ -133,7 +141,7 @@ impl Datapath {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| DatapathError::Start(error.into()))?);
         let (commands, queue) = mpsc::channel();
-        let ports = vec![PortTally::default(); tuns.len()];
+        let (ports, waiting) = (vec![PortTally::default(); tuns.len()], tuns.len());
         let carrier = Carrier {
             network,
             tuns,
@@ -146,6 +154,9 @@ impl Datapath {
             memory: Memory::new(mtu),
             retired: Vec::new(),
             real_time: false,
+            heartbeat: Heartbeat::default(),
+            sample_at: None,
+            latest: vec![Latest::default(); waiting],
         };
         let thread = thread::Builder::new().name("lab-datapath".into()).spawn(|| carrier.run());
         Ok(Self { commands, wake, thread: Some(thread.map_err(DatapathError::Start)?) })
@@ -156,6 +167,13 @@ impl Datapath {
         let (reply, answer) = mpsc::channel();
         self.send(Command::Apply { change, reply });
         Ok(answer.recv().map_err(|_| DatapathError::Stopped)??)
+    }
+
+    /// Gives the model its time zero.
+    pub(crate) fn set_time_zero(&self, zero: Instant) -> Result<(), DatapathError> {
+        let (reply, answer) = mpsc::channel();
+        self.send(Command::SetTimeZero { zero, reply });
+        answer.recv().map_err(|_| DatapathError::Stopped)
     }
 
     /// Stops it.
@@ -200,6 +218,20 @@ struct Carrier {
     /// Rules that a network no longer has; the model counts for those alone that it has.
     retired: Vec<(NetworkId, BlockCount)>,
     real_time: bool,
+    heartbeat: Heartbeat,
+    /// When the links are to be looked at; none before time zero is known.
+    sample_at: Option<Instant>,
+    /// By port.
+    latest: Vec<Latest>,
+}
+
+/// The largest lateness of a port's packets since the last sample.
+#[derive(Debug, Clone, Copy, Default)]
+struct Latest {
+    up: Duration,
+    down: Duration,
+    /// Packets that were left in the device are waiting since then, at least.
+    left: Option<Instant>,
 }
 
 impl Carrier {
@@ -209,13 +241,41 @@ impl Carrier {
             self.deliver(Instant::now())?;
             self.tap.wake(Instant::now()).map_err(not_captured)?;
             let ready = self.wait()?;
+            self.beat(Instant::now());
             if ready.command && !self.obey() {
                 return Ok(self.tally());
             }
             for port in ready.ports {
-                self.take(port)?;
+                self.take(port, ready.since)?;
             }
+            self.sample(Instant::now());
         }
+    }
+
+    /// Reports that this thread did not come round for too long.
+    fn beat(&mut self, now: Instant) {
+        if let Some(since) = self.heartbeat.beat(now) {
+            drop(self.sink.send((now, LabEvent::Stalled { since })));
+            // What came too late by it is told at once.
+            self.sample_at = self.sample_at.map(|at| at.min(now));
+        }
+    }
+
+    /// Reports the state of the links, if it is time.
+    fn sample(&mut self, now: Instant) {
+        let Some(due) = self.sample_at.filter(|due| *due <= now) else { return };
+        // A thread that was late reports once.
+        let missed = now.duration_since(due).as_nanos() / SAMPLE_EVERY.as_nanos();
+        self.sample_at = Some(due + SAMPLE_EVERY * (missed as u32).saturating_add(1));
+        let latest = std::mem::take(&mut self.latest);
+        let late = |state: &LinkState| {
+            let latest = latest.get(usize::from(state.port.0)).copied().unwrap_or_default();
+            if state.direction == Direction::Up { latest.up } else { latest.down }
+        };
+        let states = self.network.link_states().into_iter();
+        let samples = states.map(|state| LinkSample { late: late(&state), state }).collect();
+        self.latest = latest.iter().map(|latest| Latest { left: latest.left, ..Latest::default() }).collect();
+        drop(self.sink.send((now, LabEvent::Links(samples))));
     }
 
     fn tally(mut self) -> Tally {
@@ -237,8 +297,9 @@ impl Carrier {
     fn leave(&mut self, port: PortId, network: Option<NetworkId>) {
         let Some(tally) = self.ports.get_mut(usize::from(port.0)).map(std::mem::take) else { return };
         let past = self.past.entry((port, network)).or_default();
-        past.lateness.merge(&tally.lateness);
-        past.down += tally.down;
+        past.down.merge(&tally.down);
+        past.up.merge(&tally.up);
+        past.while_down += tally.while_down;
         past.refused += tally.refused;
     }
 
@@ -269,12 +330,12 @@ impl Carrier {
         match output {
             Output::Deliver { port, packet, due } => self.write(now, port, packet, due),
             Output::Event { at, event } => {
-                if let LabEvent::Dropped { number: Some(number), cause, network, .. } = &event {
+                if let NetworkEvent::Dropped { number: Some(number), cause, network, .. } = &event {
                     let dropped = Dropped { at, why: word(*cause), network: network.clone() };
                     self.tap.dropped(*number, dropped);
                 }
                 // Nobody listens any more when the run is being taken down.
-                drop(self.sink.send((at, event)));
+                drop(self.sink.send((at, LabEvent::Network(event))));
                 Ok(now)
             }
         }
@@ -295,13 +356,17 @@ impl Carrier {
         let done = Instant::now();
         match written {
             Ok(()) => {
-                tally.lateness.record(done.saturating_duration_since(due));
+                let late = done.saturating_duration_since(due);
+                tally.down.record(late);
+                if let Some(latest) = self.latest.get_mut(index) {
+                    latest.down = latest.down.max(late);
+                }
                 // From before the write: whoever receives the packet may have answered before this thread went on.
                 self.tap.take(port, Passing::In, at, &packet).map_err(not_captured)?;
             }
             Err(source) => match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
                 // The interface went down between the model's decision and now.
-                Errno::EIO => tally.down += 1,
+                Errno::EIO => tally.while_down += 1,
                 Errno::EBADFD | Errno::EBADF => {
                     return Err(DatapathError::Device { action: "write to", source });
                 }
@@ -315,11 +380,11 @@ impl Carrier {
     fn wait(&self) -> Result<Ready, DatapathError> {
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.tuns.iter().map(|tun| PollFd::new(tun.as_fd(), PollFlags::POLLIN)));
-        let deadlines = self.network.deadline().into_iter().chain(self.tap.deadline());
-        let timeout = deadlines.min().map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            TimeSpec::from_duration(left)
-        });
+        let deadlines = [self.network.deadline(), self.tap.deadline(), self.heartbeat.due(), self.sample_at];
+        let deadline = deadlines.into_iter().flatten().min();
+        let began = Instant::now();
+        let timeout =
+            deadline.map(|deadline| TimeSpec::from_duration(deadline.saturating_duration_since(began)));
         match ppoll(&mut fds, timeout, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(DatapathError::Device { action: "wait for", source: error.into() }),
@@ -327,17 +392,23 @@ impl Carrier {
         let mut told = fds.iter().map(|fd| fd.any().unwrap_or(false));
         let command = told.next().unwrap_or(false);
         let ports = told.enumerate().filter_map(|(index, ready)| ready.then_some(index)).collect();
-        Ok(Ready { command, ports })
+        // Awake later than at its deadline, this thread was kept from waking up.
+        let now = Instant::now();
+        let since = deadline.map_or(now, |deadline| deadline.max(began).min(now));
+        Ok(Ready { command, ports, since })
     }
 
-    /// Takes packets from a device into the model.
-    fn take(&mut self, port: usize) -> Result<(), DatapathError> {
+    /// Takes packets from a device into the model, which they have been waiting for since a time or longer.
+    fn take(&mut self, port: usize, since: Instant) -> Result<(), DatapathError> {
         let id = PortId(port as u16);
+        let left = self.latest.get_mut(port).and_then(|latest| latest.left.replace(since));
+        let since = left.unwrap_or(since).min(since);
         for _ in 0..BATCH {
             let Some(tun) = self.tuns.get(port) else { return Ok(()) };
             match self.memory.read(tun) {
                 Ok(packet) => {
                     let at = Instant::now();
+                    self.count_wait(port, at.saturating_duration_since(since));
                     if self.tap.wants(id) {
                         self.inject_captured(at, id, packet)?;
                     } else {
@@ -345,12 +416,24 @@ impl Carrier {
                     }
                     self.deliver(at)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.latest.iter_mut().skip(port).take(1).for_each(|latest| latest.left = None);
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(DatapathError::Device { action: "read from", source }),
             }
         }
         Ok(())
+    }
+
+    fn count_wait(&mut self, port: usize, late: Duration) {
+        if let Some(tally) = self.ports.get_mut(port) {
+            tally.up.record(late);
+        }
+        if let Some(latest) = self.latest.get_mut(port) {
+            latest.up = latest.up.max(late);
+        }
     }
 
     /// A packet comes into its sender's capture before what it may have brought about, and with what became of it.
@@ -389,6 +472,12 @@ impl Carrier {
                     // Read again: no packet passes after the instant that is told.
                     let _ = reply.send(applied.map(|()| Applied { at: Instant::now(), addresses }));
                 }
+                Ok(Command::SetTimeZero { zero, reply }) => {
+                    self.network.set_time_zero(Instant::now(), zero);
+                    self.heartbeat.begin(zero);
+                    self.sample_at = Some(zero);
+                    let _ = reply.send(());
+                }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
             }
@@ -400,7 +489,7 @@ impl Carrier {
 /// at that very nanosecond has other causes.
 fn dropped_at_once(output: &Output, sender: PortId, sent: Instant) -> Option<&'static str> {
     match output {
-        Output::Event { at, event: LabEvent::Dropped { port: Some(port), cause, .. } }
+        Output::Event { at, event: NetworkEvent::Dropped { port: Some(port), cause, .. } }
             if *port == sender && *at == sent =>
         {
             use DropCause::{InterfaceDown, Lost, Malformed, QueueFull, Silenced, SourceSpoofed, TooBig};
@@ -480,6 +569,8 @@ impl Memory {
 struct Ready {
     command: bool,
     ports: Vec<usize>,
+    /// This thread could have taken packets from then on.
+    since: Instant,
 }
 
 /// Makes this thread wake up on time: before all ordinary threads where that is allowed (root, or RLIMIT_RTPRIO), and

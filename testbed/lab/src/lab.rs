@@ -13,10 +13,9 @@ use crate::{
     spawner::{ChildSpec, Spawner},
     tun::Tun,
 };
-pub(crate) use netmodel::NetworkEvent as LabEvent;
 use netmodel::{
-    Addresses, BlockCount, Change, Direction, LinkCounts, Network, NetworkId, Owner, Plan, Port, PortId,
-    RadioCounts, SERVER_INTERFACE,
+    Addresses, BlockCount, Change, Direction, LinkCounts, LinkState, Network, NetworkEvent, NetworkId, Owner,
+    Plan, Port, PortId, RadioCounts, SERVER_INTERFACE,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,8 +25,32 @@ use std::{
     path::PathBuf,
     process::Child,
     sync::{Mutex, MutexGuard, PoisonError, mpsc::Sender},
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// What [`Lab::build`]'s sink is sent, with the instant at which it happened; in the model, for what did so there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabEvent {
+    /// Something happened in the model.
+    Network(NetworkEvent),
+    /// State of the links of every interface and server: every 100 ms from time zero on, and after each stall.
+    Links(Vec<LinkSample>),
+    /// The thread that carries packets has not come round since then ([`record::Heartbeat`]).
+    Stalled {
+        /// When it last did.
+        since: Instant,
+    },
+}
+
+/// State of one link in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkSample {
+    /// As the model has it.
+    pub state: LinkState,
+    /// Since the sample before: the longest time that a packet was delivered to the kernel too late (down), or had
+    /// waited in the device before the model took it (up).
+    pub late: Duration,
+}
 
 /// What to build.
 #[derive(Debug)]
@@ -68,8 +91,10 @@ pub struct LabReport {
     pub radios: Vec<(Owner, RadioCounts)>,
     /// What each rule that a network had at some time has refused to carry.
     pub blocks: Vec<(String, BlockCount)>,
-    /// Lateness over all links.
+    /// Lateness of deliveries to the kernel over all links.
     pub lateness: Lateness,
+    /// How long packets waited in the devices of all links before the model took them, at least.
+    pub waiting: Lateness,
     /// The datapath ran under SCHED_FIFO.
     pub real_time: bool,
     /// What each capture lacks because of its limits.
@@ -81,7 +106,8 @@ pub struct LabReport {
 pub struct LinkReport {
     /// As the model counts.
     pub counts: LinkCounts,
-    /// Of its deliveries to the kernel; always empty upwards, where packets are taken when they come.
+    /// Of its deliveries to the kernel (down), or of packets that waited in the device before the model took them (up):
+    /// at least this long, since the kernel does not tell when they came.
     pub lateness: Lateness,
     /// Packets that the model delivered while the interface was going down.
     pub delivered_while_down: u64,
@@ -257,9 +283,11 @@ impl Lab {
         self.plan.network(name).ok_or_else(|| LabError::UnknownNetwork(name.into()))
     }
 
-    /// Tells when time zero of the run is, from which limits of captures count.
-    pub fn set_time_zero(&self, zero: Instant) {
+    /// Tells when time zero of the run is, from which the model's time ([`Network::set_time_zero`]) and the limits of
+    /// captures count.
+    pub fn set_time_zero(&self, zero: Instant) -> Result<(), LabError> {
         self.captures.set_time_zero(zero);
+        Ok(self.datapath.set_time_zero(zero)?)
     }
 
     /// Ends the children and the model, and tells what the links did.
@@ -283,8 +311,11 @@ impl Lab {
 
 impl LabReport {
     fn new(tally: Tally, send_drops: &BTreeMap<PortId, u64>, plan: &Plan) -> Self {
-        let mut all = LatenessRecorder::new();
-        tally.ports.values().for_each(|port| all.merge(&port.lateness));
+        let (mut down, mut up) = (LatenessRecorder::new(), LatenessRecorder::new());
+        for port in tally.ports.values() {
+            down.merge(&port.down);
+            up.merge(&port.up);
+        }
         let link = |counts: &LinkCounts| {
             let network = plan.network(&counts.network);
             let Some(port) = counts.port else { return LinkReport::new(counts, None, 0) };
@@ -304,7 +335,8 @@ impl LabReport {
             links,
             radios: radios.collect(),
             blocks: blocks.collect(),
-            lateness: all.summary(),
+            lateness: down.summary(),
+            waiting: up.summary(),
             real_time: tally.real_time,
             captures: BTreeMap::new(),
         }
@@ -315,8 +347,9 @@ impl LinkReport {
     fn new(counts: &LinkCounts, device: Option<&PortTally>, send_drops: u64) -> Self {
         let counts = counts.clone();
         let (lateness, delivered_while_down, lost_at_device) = match (counts.direction, device) {
-            (Direction::Up, _) => (Lateness::default(), 0, send_drops),
-            (Direction::Down, Some(device)) => (device.lateness.summary(), device.down, device.refused),
+            (Direction::Up, Some(device)) => (device.up.summary(), 0, send_drops),
+            (Direction::Up, None) => (Lateness::default(), 0, send_drops),
+            (Direction::Down, Some(device)) => (device.down.summary(), device.while_down, device.refused),
             (Direction::Down, None) => (Lateness::default(), 0, 0),
         };
         Self { counts, lateness, delivered_while_down, lost_at_device }

@@ -1,9 +1,10 @@
-//! How late packets were handed to the kernel.
+//! How late packets were handed to the kernel, or taken from it.
 
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// Lateness: the moment a packet's write to the kernel returned, less the moment it was due.
+/// Lateness: the moment a packet's write to the kernel returned, less the moment it was due; or the moment the model took
+/// a packet from the kernel, less the moment it could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lateness {
     /// Packets measured.

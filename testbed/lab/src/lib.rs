@@ -41,11 +41,9 @@ mod tun;
 pub use change::LabChange;
 pub use datapath::DatapathError;
 pub use error::LabError;
-pub use lab::{Lab, LabReport, LabSpec, LinkReport};
+pub use lab::{Lab, LabEvent, LabReport, LabSpec, LinkReport, LinkSample};
 pub use lateness::Lateness;
 pub use netlink::NetlinkError;
-/// What [`Lab::build`]'s sink is sent, with the instant at which it happened in the model.
-pub use netmodel::NetworkEvent as LabEvent;
 pub use rights::{Examined, Rights, RightsError, acquire, examine};
 pub use spawner::ChildSpec;
 pub use std::process::Child;

@@ -1,6 +1,6 @@
 //! What the model tells besides packets: drops with their causes, mappings, and counts.
 
-use crate::{Block, Owner, PortId};
+use crate::{Block, NetworkId, Owner, PortId};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// Something worth recording.
@@ -111,6 +111,23 @@ pub enum DropCause {
     /// interface in the network. A kernel sends some on every new interface (MLD, IGMP, router solicitations), so these
     /// are counted and never told as events.
     Multicast,
+}
+
+/// State of one link in one direction ([`crate::Network::link_states`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkState {
+    /// The interface.
+    pub port: PortId,
+    /// The network that it is part of now; none for a server.
+    pub network: Option<NetworkId>,
+    /// Up or down.
+    pub direction: Direction,
+    /// Bytes of IP packets that it has delivered in this network so far.
+    pub bytes: u64,
+    /// Bytes that wait for the link's pace or are being sent.
+    pub queue_bytes: u64,
+    /// Packets that were dropped in this network so far, at the network's border included.
+    pub drops: u64,
 }
 
 /// What one link did in one direction so far, as part of one network, or, without a port, what a network's border dropped

@@ -96,7 +96,9 @@ mod trace;
 pub mod hole_punching {}
 
 pub use addresses::Addresses;
-pub use event::{BlockCount, Direction, DropCause, LinkCounts, NetworkEvent, Protocol, RadioCounts};
+pub use event::{
+    BlockCount, Direction, DropCause, LinkCounts, LinkState, NetworkEvent, Protocol, RadioCounts,
+};
 pub use network::{Change, ChangeError, Network, Output};
 pub use packet::{PacketError, Udp, build_udp, parse_udp};
 pub use plan::{INTERNET, NetworkId, Owner, Plan, PlanError, Port, PortId, SERVER_INTERFACE};

@@ -109,6 +109,7 @@ enum Server {
 
 #[derive(Debug)]
 struct Flying {
+    departure: Instant,
     due: Instant,
     number: u64,
     packet: Packet,
@@ -130,9 +131,11 @@ impl Link {
         }
     }
 
-    /// Time begins: a trace's first opportunities count from here.
+    /// Time begins: draws and a trace's first opportunities count from here. What is on the link stays there.
     pub(crate) fn begin(&mut self, now: Instant) {
-        self.pace = Pace::new(&self.spec, now);
+        self.source.restart();
+        self.codel = CoDel::default();
+        self.change_pace(now);
     }
 
     pub(crate) fn spec(&self) -> &LinkSpec {
@@ -190,6 +193,29 @@ impl Link {
             self.wait(now);
         }
         Ok(())
+    }
+
+    /// What could not leave before `from` can leave at `to`, which is earlier.
+    pub(crate) fn release(&mut self, now: Instant, from: Instant, to: Instant) {
+        let held = self.queue.waiting.iter_mut().filter(|waiting| waiting.since == from);
+        held.for_each(|waiting| waiting.since = to);
+        if matches!(self.server, Server::Waiting(_)) {
+            self.wait(now);
+        }
+        let earlier = from.saturating_duration_since(to);
+        let before = self.flight.iter().filter(|flying| flying.departure != from).map(|flying| flying.due);
+        // What had left before is still not overtaken.
+        let floor = before.max().filter(|_| self.spec.order == crate::Order::Kept);
+        let sooner = |due: Instant| floor.map_or(due - earlier, |floor| floor.max(due - earlier));
+        let mut is_held = false;
+        for flying in self.flight.iter_mut().filter(|flying| flying.departure == from) {
+            is_held = true;
+            (flying.departure, flying.due) = (to, sooner(flying.due));
+        }
+        if is_held {
+            self.last_arrival = self.last_arrival.map(sooner);
+            self.flight.make_contiguous().sort_by_key(|flying| (flying.due, flying.number));
+        }
     }
 
     /// When this link does something by itself.
@@ -251,11 +277,16 @@ impl Link {
         self.flight.len() + self.queue.waiting.len()
     }
 
+    /// Bytes that wait for the pace or are being sent.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.queue.bytes + self.under_way()
+    }
+
     fn has_room(&self, now: Instant, bytes: u64) -> bool {
         if matches!(self.pace, Pace::Unlimited) {
             return true;
         }
-        let fits = self.queue.bytes + self.under_way() + bytes <= self.spec.queue.0;
+        let fits = self.queued_bytes() + bytes <= self.spec.queue.0;
         fits && self.spec.queue_time.is_none_or(|limit| self.forecast(now, bytes) <= limit)
     }
 
@@ -319,7 +350,7 @@ impl Link {
             }
             None => {}
         }
-        let flying = Flying { due, number, packet };
+        let flying = Flying { departure, due, number, packet };
         let later = |other: &Flying| (other.due, other.number) < (due, number);
         match self.flight.back() {
             Some(last) if !later(last) => {

@@ -12,8 +12,8 @@ mod state;
 pub use change::{Change, ChangeError};
 
 use crate::{
-    Addresses, BlockCount, Direction, DropCause, LinkCounts, NetworkEvent, NetworkId, Plan, PortId,
-    RadioCounts,
+    Addresses, BlockCount, Direction, DropCause, LinkCounts, LinkState, NetworkEvent, NetworkId, Plan,
+    PortId, RadioCounts,
     link::{Due, Link, Offer, Tally},
     packet::Packet,
     sessions::{Expiry, SessionKey},
@@ -100,6 +100,21 @@ impl Network {
         state::build(plan, seed)
     }
 
+    /// Sets time zero. Without it, time zero is the first instant that the network is told of.
+    ///
+    /// What the network does from time zero on depends on the plan, the seed and the packets and changes since then,
+    /// however long the network existed before: traces and paging occasions count from time zero, radios are idle then,
+    /// and random draws, loss patterns and the costs of radios begin anew. Packets that are on their way stay so.
+    pub fn set_time_zero(&mut self, now: Instant, zero: Instant) {
+        let now = self.advance(now);
+        if zero <= now {
+            self.agenda.set(self.origin_slot(), None);
+            self.begin(zero);
+        } else {
+            self.agenda.set(self.origin_slot(), Some((zero, 0)));
+        }
+    }
+
     /// A raw IPv4 or IPv6 packet leaves a port. Whatever is wrong with it becomes a [`NetworkEvent::Dropped`]. Its number,
     /// counted from 1 and from 1 again after 2^32 - 1, by which that event names it.
     pub fn inject(&mut self, now: Instant, port: PortId, packet: Vec<u8>) -> u32 {
@@ -171,6 +186,11 @@ impl Network {
         state::counts(self)
     }
 
+    /// The state of the links of all interfaces and servers, in the networks where they are.
+    pub fn link_states(&self) -> Vec<LinkState> {
+        state::link_states(self)
+    }
+
     /// Does everything that is due, each at its own time.
     fn advance(&mut self, now: Instant) -> Instant {
         if self.now.is_none() {
@@ -181,14 +201,35 @@ impl Network {
         while let Some(((due, _), id)) = self.agenda.next()
             && due <= now
         {
-            if id < self.links.len() { self.step(due, id) } else { self.check(due) }
+            if id < self.links.len() {
+                self.step(due, id);
+            } else if id == self.origin_slot() {
+                self.agenda.set(id, None);
+                self.begin(due);
+            } else {
+                self.check(due);
+            }
         }
         now
     }
 
-    fn begin(&mut self, now: Instant) {
-        self.links.iter_mut().for_each(|link| link.begin(now));
-        self.ports.iter_mut().filter_map(|port| port.radio.as_mut()).for_each(|radio| radio.begin(now));
+    /// Time begins, or begins anew.
+    fn begin(&mut self, zero: Instant) {
+        for id in 0..self.links.len() {
+            if let Some(link) = self.links.get_mut(id) {
+                link.begin(zero);
+            }
+            self.arm(id);
+        }
+        for port in &mut self.ports {
+            port.radio_spent = RadioCounts::default();
+            port.radio.iter_mut().for_each(|radio| radio.begin(zero));
+        }
+    }
+
+    /// Where the agenda has time zero: behind the links and the checks.
+    fn origin_slot(&self) -> usize {
+        self.links.len() + 1
     }
 
     /// Something happens on a link.

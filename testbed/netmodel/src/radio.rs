@@ -21,6 +21,17 @@ struct Connection {
     ready: Instant,
     /// When the last packet passed.
     last: Instant,
+    /// Packets down pass from then on: the time of the connection, or of the on-duration that one of them waits for.
+    down_from: Instant,
+}
+
+/// When a packet can pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) at: Instant,
+    /// Packets down that were to pass at the first of these times pass at the second one, which is earlier: this packet
+    /// has woken the radio.
+    pub(crate) released: Option<(Instant, Instant)>,
 }
 
 impl Radio {
@@ -39,30 +50,24 @@ impl Radio {
         self.ended
     }
 
-    /// Time begins.
+    /// Time begins: the radio is idle and has cost nothing.
     pub(crate) fn begin(&mut self, now: Instant) {
-        self.began = Some(now);
+        *self = Self { began: Some(now), ..Self::new(self.spec) };
     }
 
     /// A packet comes: when the radio can carry it.
-    pub(crate) fn carry(&mut self, now: Instant, direction: Direction) -> Instant {
+    pub(crate) fn carry(&mut self, now: Instant, direction: Direction) -> Carried {
         self.end_if_inactive(now);
-        let spec = self.spec;
         let since = self.asked_at(now, direction);
+        let spec = self.spec;
         let connection = self.connection.get_or_insert_with(|| {
             self.ended.promotions += 1;
-            let ready = since + spec.promotion;
-            Connection { since, ready, last: ready }
+            Connection::new(since, &spec)
         });
-        let at = match (direction, spec.drx) {
-            _ if now < connection.ready => connection.ready,
-            (Direction::Down, Some(drx)) => {
-                now + sleep_left(drx, now.saturating_duration_since(connection.last))
-            }
-            _ => now,
-        };
-        connection.last = connection.last.max(at);
-        at
+        match direction {
+            Direction::Up => connection.carry_up(now, &spec),
+            Direction::Down => Carried { at: connection.carry_down(now, &spec), released: None },
+        }
     }
 
     /// The interface is gone, and with it the connection.
@@ -106,6 +111,40 @@ impl Radio {
     }
 }
 
+impl Connection {
+    /// Asked for at a time.
+    fn new(since: Instant, spec: &RadioSpec) -> Self {
+        let ready = since + spec.promotion;
+        Self { since, ready, last: ready, down_from: ready }
+    }
+
+    /// What wants up waits for no occasion: it asks for the connection before a page that is still to come, and ends the
+    /// radio's sleep between on-durations.
+    fn carry_up(&mut self, now: Instant, spec: &RadioSpec) -> Carried {
+        let held_until = self.down_from;
+        if now < self.since {
+            *self = Self::new(now, spec);
+        } else if self.ready <= now {
+            self.last = now;
+            self.down_from = self.down_from.min(now);
+        }
+        let released = (self.down_from < held_until).then_some((held_until, self.down_from));
+        Carried { at: self.ready.max(now), released }
+    }
+
+    fn carry_down(&mut self, now: Instant, spec: &RadioSpec) -> Instant {
+        // Behind one that is held, or else it would pass that while the radio sleeps.
+        let at = match spec.drx {
+            _ if now < self.down_from => self.down_from,
+            Some(drx) => now + sleep_left(drx, now.saturating_duration_since(self.last)),
+            None => now,
+        };
+        self.down_from = at;
+        self.last = self.last.max(at);
+        at
+    }
+}
+
 /// How long a radio that has had nothing to do for so long still sleeps.
 fn sleep_left(drx: DrxSpec, inactive: Duration) -> Duration {
     let Some(asleep) = inactive.checked_sub(drx.inactivity) else { return Duration::ZERO };
@@ -139,30 +178,30 @@ mod tests {
     #[test]
     fn the_first_packet_up_waits_for_the_promotion_alone() {
         let (mut radio, at) = radio();
-        assert_eq!(radio.carry(at(300), Direction::Up), at(500));
-        assert_eq!(radio.carry(at(310), Direction::Up), at(500));
-        assert_eq!(radio.carry(at(310), Direction::Down), at(500));
-        assert_eq!(radio.carry(at(520), Direction::Up), at(520));
+        assert_eq!(radio.carry(at(300), Direction::Up).at, at(500));
+        assert_eq!(radio.carry(at(310), Direction::Up).at, at(500));
+        assert_eq!(radio.carry(at(310), Direction::Down).at, at(500));
+        assert_eq!(radio.carry(at(520), Direction::Up).at, at(520));
     }
 
     #[test]
     fn the_first_packet_down_waits_for_paging_too() {
         let (mut radio, at) = radio();
-        assert_eq!(radio.carry(at(300), Direction::Down), at(1200));
+        assert_eq!(radio.carry(at(300), Direction::Down).at, at(1200));
         let (mut on_the_occasion, at) = super::tests::radio();
-        assert_eq!(on_the_occasion.carry(at(2000), Direction::Down), at(2200));
+        assert_eq!(on_the_occasion.carry(at(2000), Direction::Down).at, at(2200));
     }
 
     #[test]
     fn packets_down_wait_for_the_next_on_duration() {
         let (mut radio, at) = radio();
-        assert_eq!(radio.carry(at(0), Direction::Up), at(200));
-        assert_eq!(radio.carry(at(299), Direction::Down), at(299));
+        assert_eq!(radio.carry(at(0), Direction::Up).at, at(200));
+        assert_eq!(radio.carry(at(299), Direction::Down).at, at(299));
         // Awake until 399; on-durations from 399, 439, 479 on.
-        assert_eq!(radio.carry(at(402), Direction::Down), at(402));
+        assert_eq!(radio.carry(at(402), Direction::Down).at, at(402));
         // Asleep from 502 on, on-durations at 502, 542.
-        assert_eq!(radio.carry(at(507), Direction::Down), at(542));
-        assert_eq!(radio.carry(at(700), Direction::Up), at(700));
+        assert_eq!(radio.carry(at(507), Direction::Down).at, at(542));
+        assert_eq!(radio.carry(at(700), Direction::Up).at, at(700));
     }
 
     #[test]
@@ -177,5 +216,38 @@ mod tests {
         radio.switch_off(at(61_000));
         let both = RadioCounts { connected: Duration::from_secs(14), promotions: 2 };
         assert_eq!(radio.counts(at(99_000)), both);
+    }
+
+    /// A page that is still to come holds nothing up, and what it is for goes with the first packet up.
+    #[test]
+    fn a_packet_up_does_not_wait_for_a_page() {
+        let (mut radio, at) = radio();
+        assert_eq!(radio.carry(at(300), Direction::Down), Carried { at: at(1200), released: None });
+        let up = Carried { at: at(510), released: Some((at(1200), at(510))) };
+        assert_eq!(radio.carry(at(310), Direction::Up), up);
+        assert_eq!(radio.carry(at(320), Direction::Up), Carried { at: at(510), released: None });
+        assert_eq!(radio.carry(at(330), Direction::Down).at, at(510));
+        // Asked for at 310 ms, and ended 10 s after it was there.
+        let counts = RadioCounts { connected: Duration::from_millis(200 + 10_000), promotions: 1 };
+        assert_eq!(radio.counts(at(60_000)), counts);
+    }
+
+    #[test]
+    fn once_paged_everything_waits_for_the_promotion() {
+        let (mut radio, at) = radio();
+        assert_eq!(radio.carry(at(300), Direction::Down).at, at(1200));
+        assert_eq!(radio.carry(at(1100), Direction::Up), Carried { at: at(1200), released: None });
+    }
+
+    #[test]
+    fn nothing_passes_a_packet_that_waits_for_the_next_on_duration() {
+        let (mut radio, at) = radio();
+        radio.carry(at(0), Direction::Up);
+        // Awake until 300 ms; on-durations from 300, 340 and 380 ms on.
+        assert_eq!(radio.carry(at(350), Direction::Down).at, at(380));
+        assert_eq!(radio.carry(at(360), Direction::Down).at, at(380), "the radio still sleeps");
+        let up = Carried { at: at(370), released: Some((at(380), at(370))) };
+        assert_eq!(radio.carry(at(370), Direction::Up), up);
+        assert_eq!(radio.carry(at(375), Direction::Down).at, at(375), "awake by now");
     }
 }

@@ -17,10 +17,13 @@ pub struct Blocking {
     pub family: Family,
     /// Which way.
     pub direction: Way,
+    /// Rounds that were sent, of one packet of each variant; 0 in older records.
+    #[serde(default)]
+    pub rounds: u32,
     /// STUN as it is.
     pub plain: Probes,
     /// Everything else that was tried.
-    pub variants: Variants,
+    pub variants: Box<Variants>,
     /// What the control answered to this interface.
     pub control: ControlAnswer,
     /// What follows.
@@ -39,13 +42,81 @@ pub enum Way {
     In,
 }
 
-/// Probes of one kind.
+/// Probes of one kind. On disk with the share that arrived, and the interval in which it lies with 95 % confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "ProbesRead", into = "ProbesWritten")]
 pub struct Probes {
     /// How many were sent.
     pub sent: u32,
     /// How many of them arrived.
     pub arrived: u32,
+    /// From where on none of them did.
+    pub blocked_after: Option<BlockedAfter>,
+}
+
+/// Where a variant ceased to arrive; zeros where none ever did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BlockedAfter {
+    /// Packets of the variant before the first of those that did not arrive.
+    pub packets: u32,
+    /// From the variant's first packet to that one.
+    pub ms: u32,
+}
+
+#[derive(Deserialize)]
+struct ProbesRead {
+    sent: u32,
+    arrived: u32,
+    #[serde(default)]
+    blocked_after: Option<BlockedAfter>,
+}
+
+#[derive(Serialize)]
+struct ProbesWritten {
+    sent: u32,
+    arrived: u32,
+    arrived_share: Option<f64>,
+    interval_95: Option<[f64; 2]>,
+    blocked_after: Option<BlockedAfter>,
+}
+
+impl From<ProbesRead> for Probes {
+    fn from(ProbesRead { sent, arrived, blocked_after }: ProbesRead) -> Self {
+        Self { sent, arrived, blocked_after }
+    }
+}
+
+impl From<Probes> for ProbesWritten {
+    fn from(probes: Probes) -> Self {
+        let Probes { sent, arrived, blocked_after } = probes;
+        let (arrived_share, interval_95) = (probes.arrived_share(), probes.interval_95());
+        Self { sent, arrived, arrived_share, interval_95, blocked_after }
+    }
+}
+
+impl Probes {
+    /// Share of those sent; none where none were.
+    pub fn arrived_share(&self) -> Option<f64> {
+        (self.sent > 0).then(|| rounded(f64::from(self.arrived) / f64::from(self.sent)))
+    }
+
+    /// Wilson's interval for a share (E. B. Wilson, 1927), which also holds for none and for all of a few.
+    pub fn interval_95(&self) -> Option<[f64; 2]> {
+        const Z: f64 = 1.96;
+        if self.sent == 0 {
+            return None;
+        }
+        let n = f64::from(self.sent);
+        let share = (f64::from(self.arrived) / n).min(1.0);
+        let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Some([(middle - half).max(0.0), (middle + half).min(1.0)].map(rounded))
+    }
+}
+
+/// With four decimals.
+fn rounded(share: f64) -> f64 {
+    (share * 1e4).round() / 1e4
 }
 
 /// The rungs of the ladder of disguises above plain STUN, and what is no STUN.
@@ -195,5 +266,26 @@ impl fmt::Display for Which {
             write!(f, " over {family}")?;
         }
         self.direction.map_or(Ok(()), |way| write!(f, " {}", way.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_has_its_interval_and_older_records_are_read() {
+        let blocked_after = Some(BlockedAfter { packets: 3, ms: 960 });
+        let probes = Probes { sent: 15, arrived: 3, blocked_after };
+        let written = serde_json::to_string(&probes).unwrap();
+        // Checked against a table of Wilson intervals.
+        let expected = r#"{"sent":15,"arrived":3,"arrived_share":0.2,"interval_95":[0.0705,0.4519],"blocked_after":{"packets":3,"ms":960}}"#;
+        assert_eq!(written, expected);
+        assert_eq!(serde_json::from_str::<Probes>(&written).unwrap(), probes);
+        let all = Probes { sent: 8, arrived: 8, blocked_after: None };
+        assert_eq!(all.interval_95(), Some([0.6756, 1.0]));
+        assert_eq!((Probes::default().arrived_share(), Probes::default().interval_95()), (None, None));
+        let older: Probes = serde_json::from_str(r#"{"sent":15,"arrived":3}"#).unwrap();
+        assert_eq!(older, Probes { blocked_after: None, ..probes });
     }
 }

@@ -26,6 +26,20 @@ pub struct DirectoryError {
     source: io::Error,
 }
 
+/// A file that is not as the manifest tells.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It is gone.
+    #[error("{0}: missing")]
+    Missing(String),
+    /// It has another hash.
+    #[error("{0}: changed since the run was sealed (SHA-256)")]
+    Changed(String),
+    /// The manifest does not have it.
+    #[error("{0}: came after the run was sealed")]
+    Unlisted(String),
+}
+
 impl RunDirectory {
     /// Makes `<results>/<scenario>/<UTC time>-<seed>/`; a second run within one second gets `-2`, `-3`, ... at its end.
     /// Its path is absolute.
@@ -114,6 +128,35 @@ impl RunDirectory {
         let path = self.path.join("manifest.json");
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| at(&path)(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+
+    /// What is not as the manifest tells, in order of paths.
+    pub fn faults(&self, manifest: &Manifest) -> Result<Vec<Fault>, DirectoryError> {
+        let found = self.hashes()?;
+        let told = manifest.sha256.iter().filter_map(|(path, hash)| match found.get(path) {
+            None => Some(Fault::Missing(path.clone())),
+            Some(other) if other != hash => Some(Fault::Changed(path.clone())),
+            Some(_) => None,
+        });
+        let unlisted = found.keys().filter(|path| !manifest.sha256.contains_key(*path));
+        Ok(told.chain(unlisted.cloned().map(Fault::Unlisted)).collect())
+    }
+
+    /// The version of the form that it has; none when the run was killed before it was sealed. A newer form may have
+    /// another manifest, too, so nothing else of it is looked at.
+    pub fn schema_version(&self) -> Result<Option<u32>, DirectoryError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema_version: u32,
+        }
+        let path = self.path.join("manifest.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(|version: Version| Some(version.schema_version))
+                .map_err(|error| at(&path)(error.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at(&path)(error)),
         }
@@ -309,6 +352,30 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(hashes.len(), 1);
+    }
+
+    #[test]
+    fn what_was_done_to_a_sealed_run_is_found() {
+        let results = tempfile::tempdir().unwrap();
+        let started = "2026-11-21T10:00:00Z".parse().unwrap();
+        let run = RunDirectory::create(results.path(), "wifi-off", started, 7).unwrap();
+        assert_eq!(run.schema_version().unwrap(), None, "it is not sealed");
+        for file in ["a", "b", "c"] {
+            run.write(file, file.as_bytes()).unwrap();
+        }
+        run.seal(manifest()).unwrap();
+        assert_eq!(run.schema_version().unwrap(), Some(SCHEMA_VERSION));
+        let sealed = run.manifest().unwrap().unwrap();
+        assert_eq!(run.faults(&sealed).unwrap(), []);
+        fs::remove_file(run.path().join("a")).unwrap();
+        run.write("b", b"another").unwrap();
+        fs::write(run.host("laptop").unwrap().join("d"), "d").unwrap();
+        let faults = [
+            Fault::Missing("a".into()),
+            Fault::Changed("b".into()),
+            Fault::Unlisted("hosts/laptop/d".into()),
+        ];
+        assert_eq!(run.faults(&sealed).unwrap(), faults);
     }
 
     #[test]

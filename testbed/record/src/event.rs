@@ -34,7 +34,7 @@ pub enum EventKind {
         /// Process id.
         pid: u32,
     },
-    /// Time zero has come for this host.
+    /// Time zero has come for this host; stamped when its process noticed. What serves others has started before.
     Started {},
     /// The peer ended by itself; the last event of a host.
     Stopped {
@@ -387,6 +387,14 @@ pub enum EventKind {
         /// Payload bytes.
         bytes: u32,
     },
+    /// A payload unit that left the workload was never sent: it grew too old before the QUIC engine could send it, because
+    /// the congestion window was full or no path worked.
+    PayloadExpired {
+        /// Which workload.
+        workload: WorkloadKind,
+        /// As in its `payload_sent`.
+        sequence: u64,
+    },
     /// A payload unit arrived at the workload.
     PayloadReceived {
         /// Which workload.
@@ -440,6 +448,9 @@ pub enum EventKind {
         bytes: u64,
         /// Bytes that were sent again so far.
         resent: u64,
+        /// Bytes that arrived so far, as far as the receiver has told; null in older records.
+        #[serde(default)]
+        acknowledged: Option<u64>,
     },
     /// How far the receiver is. Told at once when the last such event is 5 ms old or older, else when it is: then the
     /// time of this event is that of its first new byte whenever nothing new arrived for 5 ms, and a longer gap
@@ -471,6 +482,10 @@ pub enum EventKind {
         bytes: u64,
         /// SHA-256 of them, in hexadecimal; where a receiver lacks some, of those before the first that it lacks.
         sha256: String,
+        /// What the receiver measured: its own figures, or at the sender the newest that it told. Null if it told none, and
+        /// in older records.
+        #[serde(default)]
+        receiver: Option<BulkFigures>,
         /// Receiver: whether it equals the sender's. Sender: what the receiver said. None when nobody could tell.
         sha256_ok: Option<bool>,
         /// One word, such as `complete`, `stopped` (before its size was reached) or `interrupted`.
@@ -522,7 +537,7 @@ pub enum EventKind {
         due_t_ns: i64,
     },
     /// A process did not run, or could not write, for a while: what the call missed by then may be its doing and not the
-    /// network's.
+    /// network's. Its heartbeat is due every 5 ms; one that is more than 20 ms late is reported.
     Stall {
         /// Name of the process: `testbed`, or the host of its peer.
         process: String,
@@ -535,7 +550,7 @@ pub enum EventKind {
     LinkSample {
         /// Network of the scenario.
         network: String,
-        /// Interface whose link it is, as HOST.INTERFACE.
+        /// Interface or server whose link it is, as HOST.INTERFACE.
         interface: String,
         /// Seen from that host.
         direction: Direction,
@@ -545,7 +560,8 @@ pub enum EventKind {
         queue_bytes: u64,
         /// Packets dropped so far.
         drops: u64,
-        /// How much later than it was due the latest packet since the sample before was delivered, nanoseconds.
+        /// Since the sample before, nanoseconds: how much too late the latest packet was delivered (down), or the longest
+        /// time that one had waited for the network model (up).
         late_ns: u64,
     },
     /// The network model dropped a packet.
@@ -581,6 +597,18 @@ pub enum EventKind {
         /// Began, or ended.
         created: bool,
     },
+}
+
+/// Figures of a transfer, as its receiver measured them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFigures {
+    /// Different bytes that arrived.
+    pub bytes: u64,
+    /// From the receiver's beginning to the newest of them, nanoseconds.
+    pub duration_ns: u64,
+    /// Longest time without a new byte, nanoseconds; where bytes are missing at the end, the time since the newest counts,
+    /// too.
+    pub longest_stall_ns: u64,
 }
 
 #[cfg(test)]

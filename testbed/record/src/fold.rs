@@ -81,7 +81,7 @@ pub fn results(events: &[Event], facts: &RunFacts) -> Results {
     let flows = Flows::new(&log);
     let metrics = metrics(&log, &flows);
     let reasons =
-        [facts.invalid_why.clone(), flows.unrecorded(), harness::invalid_why(&metrics.disturbances)];
+        [facts.invalid_why.clone(), flows.unrecorded(), harness::invalid_why(&log, &metrics.disturbances)];
     let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     let invalid_why = (!reasons.is_empty()).then(|| reasons.join("; "));
     Results {

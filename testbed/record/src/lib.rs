@@ -17,24 +17,26 @@ mod directory;
 mod event;
 mod expectation;
 pub mod fold;
+mod heartbeat;
 mod jsonl;
 mod millis;
 mod results;
 pub mod statistics;
 
-pub use blocking::{Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
+pub use blocking::{BlockedAfter, Blocking, BlockingVerdict, ControlAnswer, Probes, Variants, Way, Which};
 pub use command::Command;
 pub use directory::{
-    BlockSummary, DirectoryError, EvidenceSummary, HostFacts, LatenessSummary, LinkSummary, Manifest,
+    BlockSummary, DirectoryError, EvidenceSummary, Fault, HostFacts, LatenessSummary, LinkSummary, Manifest,
     RadioSummary, RunDirectory, SCHEMA_VERSION,
 };
 pub use event::{
-    CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind, DropCause, Event,
-    EventKind, Family, IceRole, InterfaceKind, MappedProtocol, PairState, PathState, PathStatus, RelayNews,
-    StopReason, WorkloadKind,
+    BulkFigures, CandidateKind, CheckListState, CheckPurpose, DetectedBy, Direction, DisturbanceKind,
+    DropCause, Event, EventKind, Family, IceRole, InterfaceKind, MappedProtocol, PairState, PathState,
+    PathStatus, RelayNews, StopReason, WorkloadKind,
 };
 pub use expectation::{BitRate, Expectation, Percent, Steps};
 pub use fold::{LATE_AFTER, LinkRates, RunFacts};
+pub use heartbeat::Heartbeat;
 pub use jsonl::{EventLog, LineError, ReadError, WriteError, Writer, parse_line, read_events};
 pub use millis::Millis;
 pub use results::{

@@ -12,15 +12,8 @@ use crate::{
     exit::Exit,
     past,
 };
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 use thiserror::Error;
-
-/// Folders of run directories are looked through so deep: `results/SCENARIO/RUN`.
-const DEPTH: usize = 3;
 
 /// Runs could not be compared.
 #[derive(Debug, Error)]
@@ -29,10 +22,6 @@ enum CompareError {
     Run(#[from] past::PastError),
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    #[error("cannot read {}: {source}", path.display())]
-    Folder { path: PathBuf, source: io::Error },
-    #[error("{} holds no run directory", .0.display())]
-    NoRun(PathBuf),
     #[error("the baseline is {count} different experiments ({differs}); name the runs of one")]
     Baselines { count: usize, differs: String },
 }
@@ -110,52 +99,9 @@ fn show(compared: &[Compared<'_>], form: Form) {
     }
 }
 
-/// Every run that is named, or that lies in a folder that is named, once.
 fn read(named: &[PathBuf]) -> Result<Vec<Run>, CompareError> {
-    let (mut seen, mut runs) = (BTreeSet::new(), vec![]);
-    for path in named {
-        let mut directories = vec![];
-        if is_run(path) || !path.is_dir() {
-            directories.push(path.clone());
-        } else {
-            look_through(path, DEPTH, &mut directories)?;
-        }
-        if directories.is_empty() {
-            return Err(CompareError::NoRun(path.clone()));
-        }
-        for directory in directories {
-            // `latest` is another name of a run.
-            let whole = fs::canonicalize(&directory).unwrap_or_else(|_| directory.clone());
-            if seen.insert(whole) {
-                runs.push(past::read(&directory)?);
-            }
-        }
-    }
-    Ok(runs)
-}
-
-fn is_run(path: &Path) -> bool {
-    path.join("scenario.resolved.json").is_file()
-}
-
-/// In order of names. Links are not followed: `latest` points at a run that is there anyway.
-fn look_through(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), CompareError> {
-    let failed = |source| CompareError::Folder { path: folder.to_owned(), source };
-    let mut entries: Vec<fs::DirEntry> =
-        fs::read_dir(folder).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if !entry.file_type().map_err(failed)?.is_dir() {
-            continue;
-        }
-        if is_run(&path) {
-            found.push(path);
-        } else if depth > 1 {
-            look_through(&path, depth - 1, found)?;
-        }
-    }
-    Ok(())
+    let directories = past::find(named)?;
+    Ok(directories.iter().map(|directory| past::read(directory)).collect::<Result<_, _>>()?)
 }
 
 /// The rows that a scenario answers, or that name it; none when there are none. The runs are of one scenario.

@@ -67,6 +67,11 @@ pub(crate) enum Command {
     /// Each observation is reproduced or contradicted by a policy that claims to do the same; with another policy it is
     /// compatible or not comparable; or it was not tested. Runs of different experiments stand apart, with what differs.
     Compare(CompareArgs),
+    /// Check that run directories are as they were sealed, and that their results are what their events tell
+    ///
+    /// Hashes, versions and readability; results.json is made once more from events.jsonl. Ends with 0, or with 4 when
+    /// anything is wrong.
+    Verify(VerifyArgs),
     /// List flows, names of servers and STUN messages in packet captures
     ///
     /// Reads pcap and pcapng files, plain or compressed with gzip or zstd, one after the other. A damaged file is used up to
@@ -127,6 +132,16 @@ impl CompareArgs {
     }
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Run directories, or folders of them
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// A verdict that may fail a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum FailOn {
@@ -142,7 +157,8 @@ pub(crate) struct DissectArgs {
     /// Capture files
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
-    /// One JSON document on standard output: files, flows, names, stun, flow_summary and damage
+    /// One JSON document on standard output: files, flows, names, stun, calls, quic, metrics, flow_summary
+    /// and damage
     #[arg(long)]
     pub(crate) json: bool,
     /// Write all flows to this file, as comma-separated values
@@ -224,7 +240,11 @@ impl Cli {
 fn not_in_this_version(error: &clap::Error) -> Option<String> {
     if error.kind() == ErrorKind::UnknownArgument {
         let argument = error.get(clap::error::ContextKind::InvalidArg)?.to_string();
-        return (argument.split('=').next() == Some("--keys")).then(|| "dissect --keys".to_owned());
+        return match argument.split('=').next()? {
+            "--keys" => Some("dissect --keys".to_owned()),
+            what @ ("presets" | "channels" | "policies" | "actions") => Some(format!("list {what}")),
+            _ => None,
+        };
     }
     if error.kind() != ErrorKind::InvalidSubcommand {
         return None;

@@ -15,9 +15,9 @@ mod tests;
 
 pub(crate) use groups::{Group, groups};
 
-use measure::{BehaviourMeasure, FigureMeasure};
+use measure::{BehaviourMeasure, FigureMeasure, Folds};
 use record::{
-    Event, Results, RunFacts,
+    Results, RunFacts,
     fold::behaviour::Seen,
     statistics::{MedianInterval, median, median_interval},
 };
@@ -28,13 +28,13 @@ use std::{
     fmt::{self, Write as _},
 };
 
-/// One run, as its directory tells it.
+/// One run, as its directory tells it. Its events are not here: a series of runs would keep all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     /// `results.json`.
     pub(crate) results: Results,
-    /// `events.jsonl`.
-    pub(crate) events: Vec<Event>,
+    /// Of `events.jsonl`.
+    pub(crate) folds: Folds,
     /// What the fold needs besides.
     pub(crate) facts: RunFacts,
     /// Path policy of the client.

@@ -1,4 +1,4 @@
-//! `testbed dissect`: flows and names in packet captures.
+//! `testbed dissect`: flows, names and calls in packet captures.
 
 use crate::{
     cli::DissectArgs,
@@ -6,10 +6,11 @@ use crate::{
     exit::Exit,
 };
 use dissect::{
-    Capture, Classes, Dissector, FlowRecord, Report,
+    Capture, Classes, Dissector, FlowRecord, GivenRun, Report,
+    calls::Call,
     flow::{CSV_HEADER, csv_line},
 };
-use record::Millis;
+use record::{EventKind, Manifest, Millis, read_events};
 use serde::Serialize;
 use std::{
     fs::File,
@@ -55,6 +56,7 @@ fn run(args: &DissectArgs) -> Result<Exit, (PathBuf, io::Error)> {
     for path in &args.captures {
         match Capture::open(path) {
             Ok(mut capture) => {
+                dissector.give_run(run_of(path));
                 let file = capture.file().to_owned();
                 dissector.dissect(&mut capture, |flow| sink.add(&flow, &file));
             }
@@ -78,6 +80,30 @@ fn run(args: &DissectArgs) -> Result<Exit, (PathBuf, io::Error)> {
         written.and(flushed).map_err(|error| (path.clone(), error))?;
     }
     Ok(exit)
+}
+
+/// Time zero and steps of the run that a capture is of: it lies in `hosts/HOST/` of a run directory. Nothing else of the
+/// run is used, so that our captures are read as anybody's.
+fn run_of(capture: &Path) -> Option<GivenRun> {
+    let directory = capture.canonicalize().ok()?.ancestors().nth(3)?.to_owned();
+    let manifest = directory.join("manifest.json");
+    let text = std::fs::read(&manifest).ok()?;
+    let given = || -> Result<GivenRun, String> {
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let zero: jiff::Timestamp = manifest.started.parse().map_err(|error| format!("started: {error}"))?;
+        let log = read_events(&directory.join("events.jsonl")).map_err(|error| error.to_string())?;
+        let is_step = |what: &EventKind| matches!(what, EventKind::Disturbance { .. });
+        let zero_ns = i64::try_from(zero.as_nanosecond()).map_err(|error| format!("started: {error}"))?;
+        let steps = log.events.into_iter().filter(|event| is_step(&event.what)).collect();
+        Ok(GivenRun { zero_ns, steps })
+    };
+    match given() {
+        Ok(run) => Some(run),
+        Err(why) => {
+            eprintln!("warning: times count from the calls' first packets: {}: {why}", manifest.display());
+            None
+        }
+    }
 }
 
 struct Sink {
@@ -178,6 +204,10 @@ fn show(report: &Report) {
         say!("  minute {minute}: SYN and RST rise steeply, as in an outage");
     }
     show_stun(report);
+    report.calls.iter().take(MAX_SHOWN).for_each(show_call);
+    if report.calls.len() > MAX_SHOWN {
+        say!("  and {} more calls: see --json", report.calls.len() - MAX_SHOWN);
+    }
     let names = &report.names;
     if !names.classes.is_empty() {
         say!("\nClasses");
@@ -232,6 +262,53 @@ fn show_stun(report: &Report) {
             exchange.count
         );
     }
+}
+
+fn show_call(call: &Call) {
+    let list = |addresses: &mut dyn Iterator<Item = String>| {
+        let addresses: Vec<String> = addresses.collect();
+        if addresses.is_empty() { "nobody".to_owned() } else { addresses.join(", ") }
+    };
+    say!(
+        "\nCall ({}) at {} for {}: {} with {}, {} flows",
+        word(&call.kind),
+        call.start_ms,
+        call.duration_ms,
+        list(&mut call.local.iter().map(ToString::to_string)),
+        list(&mut call.remote.iter().map(ToString::to_string)),
+        call.flows.len()
+    );
+    let metrics = &call.metrics;
+    for (what, at) in [("relay path", metrics.relay_path_ms), ("direct path", metrics.direct_path_ms)] {
+        if let Some(at) = at {
+            say!("  {what} after {at}");
+        }
+    }
+    for stream in call.media.iter().take(MAX_SHOWN) {
+        say!(
+            "  RTP {} of type {}: {} packets, {} lost, longest gap {}, {} changes of way",
+            stream.ssrc,
+            stream.payload_type,
+            stream.packets,
+            stream.lost,
+            stream.max_gap_ms,
+            stream.moves.len()
+        );
+    }
+    for step in metrics.disturbances.iter().take(MAX_SHOWN) {
+        let silence = step.down_ms.map_or("unknown".to_owned(), |silence| silence.to_string());
+        say!("  {} at {}: silent for {silence} towards this side", step.what, step.at_ms);
+    }
+    if metrics.disturbances.is_empty() {
+        for gap in metrics.gaps.iter().take(MAX_SHOWN) {
+            say!("  gap of {} at {}", gap.gap_ms, gap.start_ms);
+        }
+    }
+}
+
+/// The word of a value in files.
+fn word(value: &impl Serialize) -> String {
+    to_json(value).trim_matches('"').to_owned()
 }
 
 fn time(ms: f64) -> String {

@@ -1,9 +1,9 @@
 //! `testbed`: scenario files in, run directories and comparisons out.
 //!
 //! ```text
-//! cli -> check, plan, list, run, beside (compare), dissect, doctor
+//! cli -> check, plan, list, run, beside (compare), verify, dissect, doctor
 //! scenario: text -> tree with places -> valid values      run: namespaces, processes, the record
-//! past: a run directory read back                         compare: runs beside observations
+//! past: run directories found and read back               compare: runs beside observations
 //! ```
 //!
 //! It never links `iceperf`: it runs the binary that a user has. Left out: other backends than `netns`, reports.
@@ -22,6 +22,7 @@ mod past;
 mod plan;
 mod run;
 mod scenario;
+mod verify;
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::List { json } => list::list(json),
         Command::Run(args) => run::run(&args),
         Command::Compare(args) => beside::compare(&args),
+        Command::Verify(args) => verify::verify(&args),
         #[cfg(feature = "dissect")]
         Command::Dissect(args) => dissect::dissect(&args),
         Command::Doctor(args) => doctor::doctor(&args),

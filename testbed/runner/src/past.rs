@@ -2,12 +2,16 @@
 //! say the same of one run, then and later.
 
 use crate::{
-    compare::{Carrier, Run, groups},
+    compare::{Carrier, Run, groups, measure::Folds},
     scenario::{Interface, Link, Network, Scenario, ServerKind, diagnostic::Problems, presets},
 };
-use record::{BitRate, Event, EventLog, InterfaceKind, LinkRates, ReadError, Results, RunFacts};
+use record::{
+    BitRate, DirectoryError, Event, EventLog, InterfaceKind, LinkRates, ReadError, Results, RunDirectory,
+    RunFacts, SCHEMA_VERSION,
+};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs::DirEntry,
     io,
     path::{Path, PathBuf},
 };
@@ -26,33 +30,149 @@ pub(crate) enum PastError {
     Scenario { path: PathBuf, why: String },
     #[error("{path}: not results of this version: {source}", path = .path.display())]
     Results { path: PathBuf, source: serde_json::Error },
+    #[error("{}: its form is version {found}, newer than {known}, the newest that this `testbed` knows", .directory.display())]
+    Newer { directory: PathBuf, found: u32, known: u32 },
+    #[error(transparent)]
+    Manifest(#[from] DirectoryError),
+    #[error("cannot read {}: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("{} holds no run directory", .0.display())]
+    NoRun(PathBuf),
 }
 
-/// Folds a run that has just ended. `written` is how many events its recorder wrote, when that is known.
+/// Folders of run directories are looked through so deep: `results/SCENARIO/RUN`.
+const DEPTH: usize = 3;
+
+/// Every run directory that is named, or that lies in a folder that is named, once.
+pub(crate) fn find(named: &[PathBuf]) -> Result<Vec<PathBuf>, PastError> {
+    let (mut seen, mut found) = (BTreeSet::new(), vec![]);
+    for path in named {
+        let mut directories = vec![];
+        if is_run(path) || !path.is_dir() {
+            directories.push(path.clone());
+        } else {
+            look_through(path, DEPTH, &mut directories)?;
+        }
+        if directories.is_empty() {
+            return Err(PastError::NoRun(path.clone()));
+        }
+        // `latest` is another name of a run.
+        let whole = |directory: &PathBuf| directory.canonicalize().unwrap_or_else(|_| directory.clone());
+        found.extend(directories.into_iter().filter(|directory| seen.insert(whole(directory))));
+    }
+    Ok(found)
+}
+
+fn is_run(path: &Path) -> bool {
+    path.join("scenario.resolved.json").is_file()
+}
+
+/// In order of names. Links are not followed: `latest` points at a run that is there anyway.
+fn look_through(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), PastError> {
+    let failed = |source| PastError::Folder { path: folder.to_owned(), source };
+    let entries: io::Result<Vec<DirEntry>> = folder.read_dir().and_then(Iterator::collect);
+    let mut entries = entries.map_err(failed)?;
+    entries.sort_by_key(DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if !entry.file_type().map_err(failed)?.is_dir() {
+            continue;
+        }
+        if is_run(&path) {
+            found.push(path);
+        } else if depth > 1 {
+            look_through(&path, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Folds a run that has just ended, and returns its events beside it. `written` is how many events its recorder wrote,
+/// when that is known.
 pub(crate) fn fold(
     directory: &Path,
     invalid_why: Option<String>,
     written: Option<u64>,
-) -> Result<Run, PastError> {
+) -> Result<(Run, Vec<Event>), PastError> {
     let (scenario, log) = read_sources(directory)?;
     let invalid_why = invalid_why.or_else(|| incomplete(&log, written));
-    Ok(make(scenario, directory, log.events, invalid_why, None))
+    Ok((make(scenario, directory, &log.events, invalid_why, None), log.events))
 }
 
 /// Reads a run of any age; one that was killed has no results, and is folded up to where it got.
 pub(crate) fn read(directory: &Path) -> Result<Run, PastError> {
+    refuse_newer(directory)?;
     let (scenario, log) = read_sources(directory)?;
-    let path = directory.join("results.json");
-    let results: Option<Results> = match std::fs::read(&path) {
-        Ok(bytes) => {
-            Some(serde_json::from_slice(&bytes).map_err(|source| PastError::Results { path, source })?)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(source) => return Err(PastError::File { path, source }),
-    };
+    let results = read_results(directory)?;
     let killed = || Some("the run was killed before its end".to_owned());
     let invalid_why = results.as_ref().map_or_else(killed, |results| results.invalid_why.clone());
-    Ok(make(scenario, directory, log.events, invalid_why, results))
+    Ok(make(scenario, directory, &log.events, invalid_why, results))
+}
+
+/// What a run's files tell of each other.
+pub(crate) struct Whole {
+    pub(crate) events: usize,
+    /// The last event was not written to its end.
+    pub(crate) torn: bool,
+    /// Of `results.json` from what `events.jsonl` tells.
+    pub(crate) differences: Vec<String>,
+}
+
+/// Reads a run, and folds its events once more.
+pub(crate) fn read_whole(directory: &Path) -> Result<Whole, PastError> {
+    refuse_newer(directory)?;
+    let (scenario, log) = read_sources(directory)?;
+    let folded = make(scenario, directory, &log.events, None, None).results;
+    let is_current = RunDirectory::open(directory)?.schema_version()? == Some(SCHEMA_VERSION);
+    let differences = match read_results(directory)? {
+        None => vec!["results.json: missing".to_owned()],
+        // An older version told other figures of the same events.
+        Some(told) if is_current => differences(&told, &folded),
+        Some(_) => vec![],
+    };
+    Ok(Whole { events: log.events.len(), torn: log.torn.is_some(), differences })
+}
+
+/// By path, but for the reasons why a run is invalid: some of them are no event's.
+fn differences(told: &Results, folded: &Results) -> Vec<String> {
+    let flat = |results: &Results| {
+        let judged = serde_json::json!({"metrics": results.metrics, "expectations": results.expectations});
+        groups::flatten(&judged)
+    };
+    let (told, folded) = (flat(told), flat(folded));
+    let paths: BTreeSet<&String> = told.keys().chain(folded.keys()).collect();
+    let shown = |value: Option<&serde_json::Value>| value.map_or("nothing".to_owned(), ToString::to_string);
+    let differ = paths.into_iter().filter(|path| told.get(*path) != folded.get(*path));
+    let describe = |path: &String| {
+        format!(
+            "results.json: {path} is {}, and the events tell {}",
+            shown(told.get(path)),
+            shown(folded.get(path))
+        )
+    };
+    differ.map(describe).collect()
+}
+
+fn refuse_newer(directory: &Path) -> Result<(), PastError> {
+    // A directory that is none is told by what else is missing in it.
+    let Ok(run) = RunDirectory::open(directory) else { return Ok(()) };
+    match run.schema_version()? {
+        Some(found) if found > SCHEMA_VERSION => {
+            Err(PastError::Newer { directory: directory.to_owned(), found, known: SCHEMA_VERSION })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_results(directory: &Path) -> Result<Option<Results>, PastError> {
+    let path = directory.join("results.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|source| PastError::Results { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PastError::File { path, source }),
+    }
 }
 
 fn read_sources(directory: &Path) -> Result<(Scenario, EventLog), PastError> {
@@ -102,7 +222,7 @@ fn incomplete(log: &EventLog, written: Option<u64>) -> Option<String> {
 fn make(
     scenario: Scenario,
     directory: &Path,
-    events: Vec<Event>,
+    events: &[Event],
     invalid_why: Option<String>,
     results: Option<Results>,
 ) -> Run {
@@ -123,9 +243,10 @@ fn make(
         expectations: scenario.expect.into_iter().map(Into::into).collect(),
         invalid_why,
     };
-    let results = results.unwrap_or_else(|| record::fold::results(&events, &facts));
+    let results = results.unwrap_or_else(|| record::fold::results(events, &facts));
     let policy = scenario.peers.client.policy.to_string();
-    Run { results, events, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
+    let folds = Folds::new(events, &facts);
+    Run { results, folds, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
 }
 
 /// What makes two runs the same experiment: everything but the seed.
@@ -154,4 +275,48 @@ fn preset_of(network: &Network) -> Option<String> {
     let link = Link { radio: preset.network.link.radio, ..network.link.clone() };
     let alike = Network { behind: None, distances: BTreeMap::new(), link, ..network.clone() };
     (alike == preset.network).then(|| preset.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Direction, EventKind};
+
+    /// A run with so many samples of links.
+    fn run_of(samples: i64) -> Run {
+        let directory = tempfile::tempdir().unwrap();
+        let scenario = include_str!("../../../scenarios/whatsapp/wifi-off-in-call.yaml");
+        let scenario = Scenario::parse("test.yaml", directory.path(), scenario, &[]).map_err(|_| ()).unwrap();
+        let resolved = serde_json::to_string(&scenario).unwrap();
+        std::fs::write(directory.path().join("scenario.resolved.json"), resolved).unwrap();
+        let mut writer = record::Writer::create(&directory.path().join("events.jsonl")).unwrap();
+        for number in 0..samples {
+            let what = EventKind::LinkSample {
+                network: "home".into(),
+                interface: "laptop.wlan0".into(),
+                direction: Direction::Up,
+                bytes: number.unsigned_abs(),
+                queue_bytes: 0,
+                drops: 0,
+                late_ns: 0,
+            };
+            writer.append(&Event { t_ns: number, host: "testbed".into(), what }).unwrap();
+        }
+        let (run, events) = fold(directory.path(), None, Some(samples.unsigned_abs())).unwrap();
+        assert_eq!(
+            (events.len() as i64, run.results.valid),
+            (samples, true),
+            "{:?}",
+            run.results.invalid_why
+        );
+        run
+    }
+
+    /// What a series keeps of a run does not grow with what happened in it.
+    #[test]
+    fn a_run_keeps_none_of_its_events() {
+        let size = |run: &Run| format!("{run:?}").len();
+        let (short, long) = (size(&run_of(10)), size(&run_of(10_000)));
+        assert!(long < short + 100, "{short} and {long} bytes in words");
+    }
 }

@@ -20,7 +20,7 @@ use netns::{Ended, Order};
 use programs::Programs;
 pub(crate) use programs::{FOREIGN, Foreign};
 use progress::Progress;
-use record::{DirectoryError, Results, RunDirectory};
+use record::{DirectoryError, Event, Results, RunDirectory};
 use signals::Signals;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -120,7 +120,7 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
             };
             let surroundings =
                 Surroundings { iceperf: &iceperf, programs, signals: &signals, progress: &progress };
-            let Outcome { run, exit, error } = run_one(args, one, seed, rights, &surroundings)?;
+            let Outcome { run, events, exit, error } = run_one(args, one, seed, rights, &surroundings)?;
             progress.advance();
             worst = worst.max(exit);
             if let Some(error) = &error {
@@ -129,7 +129,7 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
             if let Some(run) = run {
                 done.push(run.results.clone());
                 if !args.json && (error.is_none() || args.repeat > 1) {
-                    progress.aside(|| report::run(&one.scenario, &run, args.repeat));
+                    progress.aside(|| report::run(&one.scenario, &run, &events, args.repeat));
                 }
                 runs.push(run);
             }
@@ -151,6 +151,8 @@ fn run_all(args: &RunArgs, loaded: &[Loaded], done: &mut Vec<Results>) -> Result
 struct Outcome {
     /// What it left, also if it never started; none if that cannot be read back.
     run: Option<compare::Run>,
+    /// Its events, which the series does not keep.
+    events: Vec<Event>,
     exit: Exit,
     /// Why it never started, or left nothing that can be read.
     error: Option<RunError>,
@@ -185,27 +187,30 @@ fn run_one(
         Ok(ended) => (ended, None),
         Err(error) => (Ended::before_the_start(&error), Some(error)),
     };
-    let run = past::fold(directory.path(), ended.invalid_why.clone(), ended.written);
+    let folded = past::fold(directory.path(), ended.invalid_why.clone(), ended.written);
+    let (run, events) = match folded {
+        Ok((run, events)) => (Ok(run), events),
+        Err(error) => (Err(error), Vec::new()),
+    };
     if let Ok(run) = &run {
         artefacts::write_results(&directory, &run.results)?;
     }
     let losses = ended.report.as_ref().map(|report| report.captures.clone()).unwrap_or_default();
-    let events = run.as_ref().map(|run| run.events.as_slice()).unwrap_or_default();
-    let kept = evidence::summary(&scenario, &directory, &losses, events)?;
+    let kept = evidence::summary(&scenario, &directory, &losses, &events)?;
     artefacts::seal(&order, &ended, kept.clone())?;
     Ok(match (failure.map(RunError::from), run) {
         (Some(error), run) => {
             eprintln!("the run directory is {}", directory.path().display());
-            Outcome { run: run.ok(), exit: error.exit(), error: Some(error) }
+            Outcome { run: run.ok(), events, exit: error.exit(), error: Some(error) }
         }
         (None, Err(error)) => {
             let error = RunError::from(error);
-            Outcome { run: None, exit: error.exit(), error: Some(error) }
+            Outcome { run: None, events, exit: error.exit(), error: Some(error) }
         }
         (None, Ok(run)) => {
             let exit = ended.signal.map_or_else(|| Exit::of(&run.results), Exit::Interrupted);
             report::evidence(&scenario, &kept);
-            Outcome { run: Some(run), exit, error: None }
+            Outcome { run: Some(run), events, exit, error: None }
         }
     })
 }

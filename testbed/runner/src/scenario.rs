@@ -47,6 +47,7 @@ pub(crate) use servers::{Mimic, Server, ServerKind};
 pub(crate) use tellings::Telling;
 pub(crate) use timeline::{Action, Step};
 use traces::TraceSource;
+pub(crate) use traces::Traces;
 pub(crate) use workload::{Call, Direction, Workload};
 
 use diagnostic::{Problem, Problems};

@@ -343,6 +343,10 @@ fn captures_are_dissected() {
     assert_eq!(document["files"][0]["packets"], 2);
     assert_eq!(document["flows"][0]["client"], "192.0.2.1:1025");
     assert_eq!(document["flows"][0]["duration_ms"], 20.0);
+    assert_eq!(
+        (&document["calls"], &document["metrics"]),
+        (&serde_json::json!([]), &serde_json::Value::Null)
+    );
     let lines = std::fs::read_to_string(&csv).expect("the flows");
     assert_eq!(lines.lines().count(), 2, "{lines}");
 

@@ -7,13 +7,37 @@ use super::nat::{Mapping, NatClass};
 use super::probe::Variant;
 use crate::behaviour::{Dependence, Filtering};
 
-/// How many were sent, and how many of them arrived or were answered. At most 15 of each are told.
+/// How many were sent, one in each round, and in which rounds one arrived or was answered. At most 15 of each are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Sent.
     pub sent: u8,
-    /// Arrived at the other end, or, of the control, answered.
-    pub arrived: u8,
+    /// Rounds whose packet arrived at the other end, or, of the control and servers, was answered: the lowest bit is the
+    /// first round.
+    pub rounds: u16,
+}
+
+impl Tally {
+    /// Packets that arrived.
+    pub fn arrived(self) -> u8 {
+        self.rounds.count_ones() as u8
+    }
+
+    /// Packets up to the newest that arrived.
+    pub(super) fn until(self) -> u8 {
+        (u16::BITS - self.rounds.leading_zeros()) as u8
+    }
+
+    /// Packets after the newest that arrived.
+    pub(super) fn silent(self) -> u8 {
+        self.sent.saturating_sub(self.until())
+    }
+
+    /// The packets from that one on.
+    pub(super) fn since(self, packets: u8) -> Tally {
+        let rounds = self.rounds.checked_shr(packets.into()).unwrap_or(0);
+        Tally { sent: self.sent.saturating_sub(packets), rounds }
+    }
 }
 
 /// One for each of [`Variant::ALL`], in its order.
@@ -82,8 +106,10 @@ pub struct LinkReport {
     pub remote: u8,
     /// Of the reporting end.
     pub sent: [u8; Variant::ALL.len()],
-    /// Of the other end.
-    pub received: [u8; Variant::ALL.len()],
+    /// Place of its first round in the report's [`rounds`](Report::rounds).
+    pub first_round: u8,
+    /// Rounds of the other end whose packets arrived, as bits.
+    pub received: [u16; Variant::ALL.len()],
     /// Where the newest of those came from.
     pub seen: Option<SocketAddr>,
     /// Towards the other end.
@@ -97,6 +123,8 @@ pub struct Report {
     pub run: u64,
     /// Nothing more will come.
     pub finished: bool,
+    /// When each of its rounds began, in milliseconds since the first.
+    pub rounds: Vec<u16>,
     /// Its sockets.
     pub sockets: Vec<SocketReport>,
     /// Pairs with the other end's.
@@ -109,20 +137,29 @@ pub const MOST_SOCKETS: usize = 8;
 pub const MOST_LINKS: usize = 20;
 /// Its own and what NATs gave it.
 pub(super) const MOST_ADDRESSES: usize = 4;
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const LONGEST_NAME: usize = 15;
 /// What four bits hold.
 pub(super) const MOST: u8 = 15;
+/// A bit for each round.
+const ALL_ROUNDS: u16 = (1 << MOST) - 1;
+/// Rounds whose time is told: those of the control, and those of pairs that begin as late as they may.
+pub const MOST_ROUNDS: usize = 32;
 
 impl Report {
-    /// For the other end; pairs, then sockets, that would make it longer than `limit` bytes are left out.
+    /// For the other end; pairs, then sockets, then times of rounds, that would make it longer than `limit` bytes are left out.
     pub fn to_bytes(&self, limit: usize) -> Vec<u8> {
         let mut whole = self.clone();
         whole.sockets.truncate(MOST_SOCKETS);
         whole.links.truncate(MOST_LINKS);
         loop {
             let bytes = whole.encode();
-            if bytes.len() <= limit || (whole.links.pop().is_none() && whole.sockets.pop().is_none()) {
+            let fits = bytes.len() <= limit;
+            if fits
+                || (whole.links.pop().is_none()
+                    && whole.sockets.pop().is_none()
+                    && whole.rounds.pop().is_none())
+            {
                 return bytes;
             }
         }
@@ -133,6 +170,9 @@ impl Report {
         writer.byte(FORMAT);
         writer.number(self.run);
         writer.byte(u8::from(self.finished));
+        let rounds = self.rounds.get(..MOST_ROUNDS).unwrap_or(&self.rounds);
+        writer.byte(rounds.len() as u8);
+        rounds.iter().for_each(|round| writer.short(*round));
         writer.byte(self.sockets.len() as u8);
         self.sockets.iter().for_each(|socket| socket.write(&mut writer));
         writer.byte(self.links.len() as u8);
@@ -148,9 +188,10 @@ impl Report {
         }
         let run = reader.number()?;
         let finished = reader.flag()?;
+        let rounds = reader.list(MOST_ROUNDS, Reader::short)?;
         let sockets = reader.list(MOST_SOCKETS, SocketReport::read)?;
         let links = reader.list(MOST_LINKS, LinkReport::read)?;
-        reader.0.is_empty().then_some(Report { run, finished, sockets, links })
+        reader.0.is_empty().then_some(Report { run, finished, rounds, sockets, links })
     }
 
     /// The socket of this index.
@@ -188,10 +229,8 @@ impl SocketReport {
         self.addresses[..addresses].iter().for_each(|address| writer.address(Some(*address)));
         writer.byte(nat_code(self.nat));
         writer.byte(u8::from(self.control.is_some()));
-        for Tally { sent, arrived } in self.control.iter().flatten() {
-            writer.two(*sent, *arrived);
-        }
-        writer.two(self.servers.sent, self.servers.arrived);
+        self.control.iter().flatten().for_each(|tally| writer.tally(*tally));
+        writer.tally(self.servers);
         writer.byte(self.signals.min(MOST));
         let reach = match self.reach {
             Reach::Unknown => 0,
@@ -212,12 +251,11 @@ impl SocketReport {
         if reader.flag()? {
             let mut tallies = Tallies::default();
             for tally in &mut tallies {
-                let (sent, arrived) = reader.two()?;
-                *tally = Tally { sent, arrived };
+                *tally = reader.tally()?;
             }
             control = Some(tallies);
         }
-        let (sent, arrived) = reader.two()?;
+        let servers = reader.tally()?;
         let signals = reader.byte().filter(|signals| *signals <= MOST)?;
         let last = reader.byte()?;
         let reach = match last >> 2 {
@@ -234,7 +272,7 @@ impl SocketReport {
             addresses,
             nat,
             control,
-            servers: Tally { sent, arrived },
+            servers,
             signals,
             reach,
             route: route_of(last & 3),
@@ -246,7 +284,10 @@ impl LinkReport {
     fn write(&self, writer: &mut Writer) {
         writer.byte(self.local);
         writer.byte(self.remote);
-        self.sent.iter().zip(&self.received).for_each(|(sent, received)| writer.two(*sent, *received));
+        for (sent, rounds) in self.sent.iter().zip(&self.received) {
+            writer.tally(Tally { sent: *sent, rounds: *rounds });
+        }
+        writer.byte(self.first_round);
         writer.address(self.seen);
         writer.byte(route_code(self.route));
     }
@@ -255,24 +296,37 @@ impl LinkReport {
         let (local, remote) = (reader.byte()?, reader.byte()?);
         let (mut sent, mut received) = ([0; Variant::ALL.len()], [0; Variant::ALL.len()]);
         for (sent, received) in sent.iter_mut().zip(&mut received) {
-            (*sent, *received) = reader.two()?;
+            let Tally { sent: told, rounds } = reader.tally()?;
+            (*sent, *received) = (told, rounds);
         }
+        let first_round = reader.byte()?;
         let seen = reader.address()?;
         let route = reader.byte().filter(|code| *code < 4).map(route_of)?;
-        Some(LinkReport { local, remote, sent, received, seen, route })
+        Some(LinkReport { local, remote, sent, first_round, received, seen, route })
     }
 }
 
 impl Writer {
-    /// Both in one byte; what is more than 15 is told as 15.
-    fn two(&mut self, first: u8, second: u8) {
-        self.byte(first.min(MOST) << 4 | second.min(MOST));
+    fn short(&mut self, number: u16) {
+        self.0.extend(number.to_be_bytes());
+    }
+
+    /// In 19 bits of three bytes; what is more than 15 is told as 15.
+    fn tally(&mut self, Tally { sent, rounds }: Tally) {
+        self.byte(sent.min(MOST));
+        self.short(rounds & ALL_ROUNDS);
     }
 }
 
 impl Reader<'_> {
-    fn two(&mut self) -> Option<(u8, u8)> {
-        self.byte().map(|both| (both >> 4, both & MOST))
+    fn short(&mut self) -> Option<u16> {
+        Some(u16::from(self.byte()?) << 8 | u16::from(self.byte()?))
+    }
+
+    fn tally(&mut self) -> Option<Tally> {
+        let sent = self.byte().filter(|sent| *sent <= MOST)?;
+        let rounds = self.short().filter(|rounds| *rounds <= ALL_ROUNDS)?;
+        Some(Tally { sent, rounds })
     }
 
     fn flag(&mut self) -> Option<bool> {

@@ -1,10 +1,12 @@
 //! Whose turn it is: rounds of every variant over every pair, one packet at a time.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::probe::{CONTROL, End, Probe, Variant, is_destination};
-use super::report::{LinkReport, Route};
+use super::report::{LinkReport, MOST_ROUNDS, Route};
+use super::socket::Local;
 use super::{ANSWERS, MOST_LINKS, Output, Prober, ROUNDS};
 use crate::candidate::canonical;
 use crate::event::Transmit;
@@ -25,6 +27,7 @@ pub(super) struct Link {
     begun: bool,
     addresses: Vec<SocketAddr>,
     sent: [u8; Variant::ALL.len()],
+    first_round: u8,
     /// Rounds, as bits.
     pub(super) answered: [u16; Variant::ALL.len()],
     pub(super) received: [u16; Variant::ALL.len()],
@@ -36,7 +39,7 @@ pub(super) struct Link {
 /// One thing to send.
 #[derive(Debug)]
 pub(super) enum Job {
-    Server { place: u8, to: SocketAddr },
+    Server { place: u8, to: SocketAddr, round: u8 },
     Probe { place: u8, to: SocketAddr, probe: Probe },
 }
 
@@ -49,14 +52,14 @@ impl Link {
         }
     }
 
-    fn wants(&self, variant: Variant) -> bool {
-        let place = variant.index();
-        let enough = self.answered[place].count_ones() >= ANSWERS || self.sent[place] >= ROUNDS;
-        self.begun && !enough
+    /// Every variant is sent until all of them were answered, so that their rounds can be compared.
+    fn wants_more(&self) -> bool {
+        let answered = self.answered.iter().all(|rounds| rounds.count_ones() >= ANSWERS);
+        self.begun && !answered && self.sent[0] < ROUNDS
     }
 
     pub(super) fn is_done(&self) -> bool {
-        !Variant::ALL.into_iter().any(|variant| self.wants(variant))
+        !self.wants_more()
     }
 
     pub(super) fn report(&self, local: u8, remote: u8) -> LinkReport {
@@ -64,7 +67,8 @@ impl Link {
             local,
             remote,
             sent: self.sent,
-            received: self.received.map(|rounds| rounds.count_ones() as u8),
+            first_round: self.first_round,
+            received: self.received,
             seen: self.seen,
             route: self.route,
         }
@@ -115,7 +119,12 @@ impl Prober {
     }
 
     /// One round: everything that is not proven yet, once.
-    pub(super) fn fill(&mut self) {
+    pub(super) fn fill(&mut self, now: Instant) {
+        let current_round = self.rounds.len() as u8;
+        // What is asked of a socket or pair in this round: nothing of it changes before the round is whole.
+        let asking: Vec<bool> = self.sockets.iter().map(Local::wants_control).collect();
+        let sending: BTreeSet<(u8, u8)> =
+            self.links.iter().filter(|(_, link)| link.wants_more()).map(|(pair, _)| *pair).collect();
         let (run, from) = (self.run, self.config.end);
         let open: Vec<bool> = self.sockets.iter().map(|local| local.open).collect();
         let other = if from == End::Client { End::Server } else { End::Client };
@@ -124,7 +133,8 @@ impl Prober {
                 local.servers_asked += 1;
                 // As often as makes silence mean something.
                 for _ in 0..if local.has_outside() { 1 } else { SERVER_TRIES } {
-                    self.queue.extend(local.servers.iter().map(|to| Job::Server { place, to: *to }));
+                    let round = local.servers_asked - 1;
+                    self.queue.extend(local.servers.iter().map(|to| Job::Server { place, to: *to, round }));
                 }
             }
         }
@@ -132,16 +142,19 @@ impl Prober {
             let index = variant.index();
             let probe = |to, sockets, round| Probe { from, to, sockets, variant, round, seen: None, run };
             for (place, local) in
-                (0_u8..).zip(&mut self.sockets).filter(|(_, local)| local.wants_control(variant))
+                (0_u8..).zip(&mut self.sockets).filter(|(place, _)| asking[usize::from(*place)])
             {
                 let Some(to) = local.control else { continue };
                 let probe = probe(End::Control, (place, CONTROL), local.asked[index]);
                 local.asked[index] += 1;
                 self.queue.push_back(Job::Probe { place, to, probe });
             }
-            for ((place, remote), link) in self.links.iter_mut().filter(|(_, link)| link.wants(variant)) {
+            for ((place, remote), link) in self.links.iter_mut().filter(|(pair, _)| sending.contains(pair)) {
                 if open.get(usize::from(*place)) != Some(&true) {
                     continue;
+                }
+                if link.sent[index] == 0 {
+                    link.first_round = current_round;
                 }
                 let probe = probe(other, (*place, *remote), link.sent[index]);
                 link.sent[index] += 1;
@@ -149,17 +162,20 @@ impl Prober {
                 self.queue.extend(jobs);
             }
         }
+        if !self.queue.is_empty() && self.rounds.len() < MOST_ROUNDS {
+            self.rounds.push(now);
+        }
     }
 
     pub(super) fn carry_out(&mut self, now: Instant, job: Job) {
         match job {
             Job::Probe { place, to, probe } => self.transmit(now, place, to, probe),
-            Job::Server { place, to } => self.ask_server(now, place, to),
+            Job::Server { place, to, round } => self.ask_server(now, place, to, round),
         }
     }
 
     /// As any STUN client does (RFC 8489 section 7.3.1).
-    fn ask_server(&mut self, now: Instant, place: u8, to: SocketAddr) {
+    fn ask_server(&mut self, now: Instant, place: u8, to: SocketAddr, round: u8) {
         let mut id = [0; 12];
         rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut id);
         let id = TransactionId(id);
@@ -167,7 +183,7 @@ impl Prober {
         if local.pending.len() >= MOST_PENDING {
             local.pending.remove(0);
         }
-        local.pending.push((id, canonical(to)));
+        local.pending.push((id, canonical(to), round));
         let bytes = Builder::new(Class::Request, BINDING, id).finish(None);
         self.last_sent = Some(self.last_sent.map_or(now, |at| at.max(now)));
         self.outputs.push_back(Output::Transmit(Transmit { socket: local.socket, to, bytes }));

@@ -27,9 +27,10 @@ pub(super) struct Local {
     answers: [u16; Variant::ALL.len()],
     /// Of servers.
     pub(super) servers_asked: u8,
-    servers_answered: u8,
-    /// Requests to servers that are not answered.
-    pub(super) pending: Vec<(TransactionId, SocketAddr)>,
+    /// Rounds, as bits.
+    servers_answered: u16,
+    /// Requests to servers that are not answered, with their round.
+    pub(super) pending: Vec<(TransactionId, SocketAddr, u8)>,
     /// Who saw us, and where.
     sightings: Vec<(SocketAddr, SocketAddr)>,
     pub(super) nat: NatClass,
@@ -80,14 +81,15 @@ impl Local {
     }
 
     pub(super) fn wants_servers(&self) -> bool {
-        let enough = u32::from(self.servers_answered) >= ANSWERS || self.servers_asked >= ROUNDS;
-        self.open && !self.servers.is_empty() && !enough
+        // As long as the control is asked, too: its silence says something only while servers are heard.
+        let heard = self.servers_answered.count_ones() >= ANSWERS && !self.wants_control();
+        self.open && !self.servers.is_empty() && !heard && self.servers_asked < ROUNDS
     }
 
-    pub(super) fn wants_control(&self, variant: Variant) -> bool {
-        let place = variant.index();
-        let enough = self.answers[place].count_ones() >= ANSWERS || self.asked[place] >= ROUNDS;
-        self.open && self.control.is_some() && !enough
+    /// Every variant is asked until all of them were answered, so that their rounds can be compared.
+    pub(super) fn wants_control(&self) -> bool {
+        let answered = self.answers.iter().all(|rounds| rounds.count_ones() >= ANSWERS);
+        self.open && self.control.is_some() && !answered && self.asked[0] < ROUNDS
     }
 
     pub(super) fn has_outside(&self) -> bool {
@@ -102,7 +104,7 @@ impl Local {
     }
 
     pub(super) fn is_asking(&self) -> bool {
-        self.wants_servers() || Variant::ALL.into_iter().any(|variant| self.wants_control(variant))
+        self.wants_servers() || self.wants_control()
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -123,13 +125,14 @@ impl Local {
             return false;
         }
         let Ok(message) = Message::parse(datagram) else { return false };
-        let asked = |pending: &(TransactionId, SocketAddr)| *pending == (message.transaction(), from);
+        let asked =
+            |(id, to, _): &(TransactionId, SocketAddr, u8)| (*id, *to) == (message.transaction(), from);
         let Some(place) = self.pending.iter().position(asked) else { return false };
         let Some(mapped) = message.mapped_address().filter(|_| message.class() == Class::Success) else {
             return false;
         };
-        self.pending.swap_remove(place);
-        self.servers_answered = self.servers_answered.saturating_add(1);
+        let (.., round) = self.pending.swap_remove(place);
+        self.servers_answered |= 1 << round;
         self.saw(from, canonical(mapped));
         true
     }
@@ -163,7 +166,7 @@ impl Local {
         }
         let mut tallies = Tallies::default();
         for ((tally, sent), answers) in tallies.iter_mut().zip(self.asked).zip(self.answers) {
-            *tally = Tally { sent, arrived: answers.count_ones() as u8 };
+            *tally = Tally { sent, rounds: answers };
         }
         SocketReport {
             index,
@@ -175,10 +178,7 @@ impl Local {
                 filtering: self.nat.filtering,
             },
             control: self.control.map(|_| tallies),
-            servers: Tally {
-                sent: self.servers_asked.min(MOST),
-                arrived: self.servers_answered.min(self.servers_asked).min(MOST),
-            },
+            servers: Tally { sent: self.servers_asked, rounds: self.servers_answered },
             signals: self.signals.min(MOST),
             reach: self.reach,
             route: self.route,

@@ -1,12 +1,14 @@
 //! From what both ends have seen to what is blocked: a pure function, and as careful as a function can be.
 //!
-//! That something passes is proven by one packet. That something is blocked is concluded from silence, so everything
+//! That something passes is proven by packets that arrive to the end: filters that classify a flow by its first packets let
+//! those pass. That something is blocked is concluded from silence, so everything
 //! else that could have made the silence has to be ruled out first: a route by another interface, a run that was too
 //! short, loss, a dead interface, a control that is down, NATs that cannot be punched. What is left open makes the
 //! verdict [`Verdict::Inconclusive`].
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::nat::can_pass;
 use super::probe::Variant;
@@ -130,6 +132,9 @@ pub enum Why {
     /// What passes loses too much of it.
     #[error("so much is lost that silence proves nothing")]
     Lossy,
+    /// It passed, and something ended that which no control tells of.
+    #[error("it arrived at first and then not any more, and neither a control nor servers tell why")]
+    Ceased,
     /// Some pass, some do not, and it is not STUN that does not.
     #[error("some variants pass and others do not, by no rule that is known")]
     Pattern,
@@ -158,11 +163,11 @@ pub enum Why {
 pub enum ControlView {
     /// There was none of this family, or it was not asked enough.
     NotAsked,
-    /// Every variant was answered.
+    /// Every variant was answered, to the end.
     Open,
     /// Some were.
     Partial,
-    /// None was.
+    /// None was, or none any more.
     Silent,
 }
 
@@ -179,7 +184,7 @@ impl ControlView {
 
     fn of(socket: &SocketReport) -> ControlView {
         let Some(tallies) = &socket.control else { return ControlView::NotAsked };
-        match tallies.iter().filter(|tally| tally.arrived > 0).count() {
+        match Passage::of(tallies).iter().filter(|passage| passage.passes()).count() {
             Variant::COUNT => ControlView::Open,
             0 if tallies.iter().all(|tally| tally.sent >= ENOUGH) => ControlView::Silent,
             0 => ControlView::NotAsked,
@@ -203,12 +208,60 @@ pub struct Finding {
     pub direction: Direction,
     /// How much of each variant arrived.
     pub variants: Tallies,
+    /// From where on nothing of each variant arrived.
+    pub blocked_after: [Option<BlockedAfter>; Variant::COUNT],
     /// What this end's control answered.
     pub control: ControlView,
     /// What follows.
     pub verdict: Verdict,
 }
 
+/// Where a variant ceased to arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockedAfter {
+    /// Packets of the variant before the first of those that did not arrive.
+    pub packets: u8,
+    /// From the variant's first packet to that one.
+    pub after: Duration,
+}
+
+/// Whether a variant arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passage {
+    /// To the end.
+    Passes,
+    /// After so many packets nothing did, and that is no chance; after none, nothing ever did.
+    Stops(u8),
+}
+
+impl Passage {
+    fn passes(&self) -> bool {
+        *self == Passage::Passes
+    }
+
+    /// By round: a filter that classifies a flow first lets its first packets pass. Variants that are silent from some
+    /// round on are judged together, by how much of all variants arrived before.
+    fn of(tallies: &Tallies) -> [Passage; Variant::COUNT] {
+        let is_suspect = |tally: &Tally| tally.rounds != 0 && tally.silent() >= SILENT_ROUNDS;
+        let lost: u32 =
+            tallies.iter().filter(|tally| is_suspect(tally)).map(|tally| u32::from(tally.silent())).sum();
+        let mut before = Total { sent: 0, arrived: 0 };
+        for tally in tallies.iter().filter(|tally| tally.rounds != 0) {
+            let sent = if is_suspect(tally) { tally.until() } else { tally.sent.max(tally.until()) };
+            before.sent += u32::from(sent);
+            before.arrived += u32::from(tally.arrived());
+        }
+        let is_no_chance = lost > 0 && (1.0 - before.least_rate()).powf(f64::from(lost)) < DOUBT;
+        tallies.map(|tally| match tally.rounds {
+            0 => Passage::Stops(0),
+            _ if is_suspect(&tally) && is_no_chance => Passage::Stops(tally.until()),
+            _ => Passage::Passes,
+        })
+    }
+}
+
+/// A variant that is silent for fewer rounds at the end may have lost them.
+const SILENT_ROUNDS: u8 = 6;
 /// Fewer probes of a variant prove nothing by silence.
 const ENOUGH: u8 = 8;
 /// So many other messages of servers, while the control was asked, make up for filtered STUN.
@@ -245,6 +298,7 @@ fn pair(us: &Report, them: &Report, ours: &SocketReport, theirs: &SocketReport) 
             ipv6: ours.is_ipv6(),
             direction,
             variants: way.tallies(),
+            blocked_after: way.blocked_after(),
             control: ControlView::of(ours),
             verdict: way.verdict(),
         }
@@ -267,6 +321,7 @@ fn alone(us: &Report, socket: &SocketReport) -> [Finding; 2] {
         ipv6: socket.is_ipv6(),
         direction,
         variants: Tallies::default(),
+        blocked_after: Default::default(),
         control: ControlView::of(socket),
         verdict,
     })
@@ -284,6 +339,15 @@ struct Side<'a> {
 impl<'a> Side<'a> {
     fn new(report: &'a Report, socket: &'a SocketReport, link: Option<&'a LinkReport>, at: At) -> Side<'a> {
         Side { report, socket, link, at }
+    }
+
+    /// Whether servers were heard in the rounds after the first `packets` of the pair, so often that their answers would not
+    /// all have been lost with the pair's packets.
+    fn hears_servers_since(self, packets: u8) -> bool {
+        let Some(link) = self.link else { return false };
+        let servers = self.socket.servers.since(link.first_round.saturating_add(packets));
+        let lost = u32::from(servers.sent) * Variant::COUNT as u32;
+        lost > 0 && by_chance(sum(&[servers]), lost) < DOUBT
     }
 
     /// Towards the other end, as the kernel says, or as the other end saw it: an address that another socket here has.
@@ -312,11 +376,29 @@ impl Way<'_> {
         let sent = self.from.link.map(|link| link.sent).unwrap_or_default();
         let received = self.to.link.map(|link| link.received).unwrap_or_default();
         let mut tallies = Tallies::default();
-        for ((tally, sent), received) in tallies.iter_mut().zip(sent).zip(received) {
+        for ((tally, sent), rounds) in tallies.iter_mut().zip(sent).zip(received) {
+            let received = Tally { sent, rounds };
             // The two counts are told at different times.
-            *tally = Tally { sent: sent.max(received), arrived: received };
+            *tally = Tally { sent: sent.max(received.until()), rounds };
         }
         tallies
+    }
+
+    fn blocked_after(&self) -> [Option<BlockedAfter>; Variant::COUNT] {
+        let tallies = self.tallies();
+        let first = self.from.link.map_or(0, |link| link.first_round);
+        let began = |round: u8| self.from.report.rounds.get(usize::from(first) + usize::from(round));
+        let mut places = Passage::of(&tallies).into_iter().zip(&tallies);
+        std::array::from_fn(|_| match places.next()? {
+            (Passage::Stops(0), tally) if tally.sent < ENOUGH => None,
+            (Passage::Stops(packets), _) => {
+                // Of rounds that are not told it is known how far apart they are at least.
+                let told = began(0).zip(began(packets)).map(|(first, then)| then.saturating_sub(*first));
+                let after = told.map(|ms| Duration::from_millis(ms.into()));
+                Some(BlockedAfter { packets, after: after.unwrap_or(super::ROUND * packets.into()) })
+            }
+            (Passage::Passes, _) => None,
+        })
     }
 
     fn verdict(&self) -> Verdict {
@@ -336,9 +418,9 @@ impl Way<'_> {
             return inconclusive(Why::Unfinished);
         }
         let tallies = self.tallies();
-        match tallies.iter().filter(|tally| tally.arrived > 0).count() {
+        match Passage::of(&tallies).iter().filter(|passage| passage.passes()).count() {
             Variant::COUNT => Verdict::Open,
-            _ if tallies.iter().any(|tally| tally.arrived == 0 && tally.sent < ENOUGH) => {
+            _ if tallies.iter().any(|tally| tally.rounds == 0 && tally.sent < ENOUGH) => {
                 inconclusive(Why::Unfinished)
             }
             0 => self.silence(),
@@ -356,15 +438,31 @@ impl Way<'_> {
         }
         let ipv6 = from.socket.is_ipv6();
         let lives = control_lives(ipv6, [from.report, to.report]);
-        let states = [from, to].map(|side| (State::of(side.socket, lives), side.at));
+        let tallies = self.tallies();
+        let until = tallies.iter().map(|tally| tally.until()).max().unwrap_or(0);
+        let states = [from, to].map(|side| match State::of(side.socket, lives) {
+            State::P2pBlocked | State::UdpBlocked if until > 0 && !side.hears_servers_since(until) => {
+                (State::Unknown, side.at)
+            }
+            state => (state, side.at),
+        });
         let where_is = |state: State| {
             let mut found = states.iter().filter(|(one, _)| *one == state).map(|(_, at)| *at);
             found.next().map(|first| if found.next().is_some() { At::Both } else { first })
         };
         let (p2p, udp) = (where_is(State::P2pBlocked), where_is(State::UdpBlocked));
         let back = Way { from: to, to: from }.tallies();
-        let other_way = back.iter().any(|tally| tally.arrived > 0);
-        if other_way && by_chance(sum(&back), sum(&self.tallies()).sent) > DOUBT {
+        let back_until = back.iter().map(|tally| tally.until()).max().unwrap_or(0);
+        // An outage may have ended the other way, or the block that is the end of both.
+        let is_ended_by_block = || {
+            let mut sides = [from, to].into_iter().zip(&states);
+            sides
+                .any(|(side, (state, _))| *state == State::P2pBlocked && side.hears_servers_since(back_until))
+        };
+        let other_way = Passage::of(&back).iter().any(Passage::passes)
+            || until == 0 && back_until > 0 && !is_ended_by_block();
+        let lost = tallies.iter().map(|tally| u32::from(tally.silent())).sum();
+        if other_way && by_chance(sum(&back), lost) > DOUBT {
             return inconclusive(Why::Lossy);
         }
         if (p2p.is_some() || udp.is_some()) && other_way {
@@ -378,6 +476,10 @@ impl Way<'_> {
         }
         if let Some(at) = where_is(State::Dead) {
             return inconclusive(Why::Dead(at));
+        }
+        // What NATs let pass once, they let pass for as long as it goes on.
+        if until > 0 {
+            return inconclusive(Why::Ceased);
         }
         let same_nat = from.socket.outside().map(|one| one.ip()) == to.socket.outside().map(|one| one.ip());
         match can_pass(from.socket.nat, to.socket.nat) {
@@ -417,7 +519,17 @@ impl State {
             }
             ControlView::Silent => {}
         }
-        let Tally { sent, arrived } = socket.servers;
+        let Tally { sent, .. } = socket.servers;
+        let arrived = socket.servers.arrived();
+        let control = socket.control.unwrap_or_default();
+        if control.iter().any(|tally| tally.rounds != 0) {
+            // It answered at first: servers have to be heard in the rounds in which it did not.
+            let since = control.iter().map(|tally| tally.until()).max().unwrap_or(0);
+            let servers = sum(&[socket.servers.since(since)]);
+            let lost = control.iter().map(|tally| u32::from(tally.since(since).sent)).sum();
+            let is_block = lost > 0 && by_chance(servers, lost) < DOUBT;
+            return if is_block { State::P2pBlocked } else { State::Unknown };
+        }
         if arrived == 0 && socket.signals == 0 {
             return match socket.reach {
                 Reach::Connected | Reach::Refused if control_lives && sent >= ENOUGH => State::UdpBlocked,
@@ -441,7 +553,7 @@ fn control_lives<'a>(ipv6: bool, reports: impl IntoIterator<Item = &'a Report>) 
     sockets.any(|socket| {
         socket.is_ipv6() == ipv6
             && (socket.reach == Reach::Connected
-                || socket.control.iter().flatten().any(|tally| tally.arrived > 0))
+                || socket.control.iter().flatten().any(|tally| tally.rounds != 0))
     })
 }
 
@@ -451,11 +563,25 @@ struct Total {
     arrived: u32,
 }
 
+impl Total {
+    /// Share that arrives at least: the lower end of Wilson's interval, two standard deviations wide.
+    fn least_rate(&self) -> f64 {
+        const Z: f64 = 2.0;
+        if self.sent == 0 {
+            return 0.0;
+        }
+        let n = f64::from(self.sent);
+        let share = (f64::from(self.arrived) / n).min(1.0);
+        let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        ((share + Z * Z / (2.0 * n) - spread) / (1.0 + Z * Z / n)).max(0.0)
+    }
+}
+
 fn sum<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> Total {
     let mut total = Total { sent: 0, arrived: 0 };
-    for Tally { sent, arrived } in tallies {
-        total.sent += u32::from(*sent);
-        total.arrived += u32::from(*arrived);
+    for tally in tallies {
+        total.sent += u32::from(tally.sent);
+        total.arrived += u32::from(tally.arrived());
     }
     total
 }
@@ -470,18 +596,21 @@ fn by_chance(passes: Total, lost: u32) -> f64 {
 
 /// Some variants arrive, and of the others enough was sent.
 fn partly(tallies: &Tallies) -> Verdict {
-    let passing = || tallies.iter().filter(|tally| tally.arrived > 0);
+    let passages = Passage::of(tallies);
+    let passing =
+        || tallies.iter().zip(&passages).filter(|(_, passage)| passage.passes()).map(|(tally, _)| tally);
     let Total { sent, arrived } = sum(passing());
     let loss = (1.0 - f64::from(arrived) / f64::from(sent.max(1))).max(LEAST_LOSS);
     // After the passing ones were done with, everything may have been lost.
     let longest = passing().map(|tally| tally.sent).max().unwrap_or(0);
-    let silent = || Variant::ALL.into_iter().filter(|variant| tallies[variant.index()].arrived == 0);
-    let least = silent().map(|variant| tallies[variant.index()].sent.min(longest)).min().unwrap_or(0);
+    let silent = || Variant::ALL.into_iter().filter(|variant| !passages[variant.index()].passes());
+    let meanwhile = |tally: Tally| tally.sent.min(longest).saturating_sub(tally.until());
+    let least = silent().map(|variant| meanwhile(tallies[variant.index()])).min().unwrap_or(0);
     if loss.powi(i32::from(least)) > DOUBT {
         return Verdict::Inconclusive(Why::Lossy);
     }
     let all_stun = silent().all(|variant| matches!(variant, Variant::Stun(_)));
-    let arrives = |rung: Rung| tallies[Variant::Stun(rung).index()].arrived > 0;
+    let arrives = |rung: Rung| passages[Variant::Stun(rung).index()].passes();
     // Nothing of STUN is left on the highest rung.
     match all_stun && !arrives(Rung::Plain) && arrives(Rung::Xor) {
         true => Verdict::StunFiltered,

@@ -140,6 +140,35 @@ fn a_block_of_udp_between_peers_is_told_by_the_control() {
     assert_eq!(verdicts(symmetric, 1), [blocked; 2]);
 }
 
+/// As carriers do that classify a flow by its first packets.
+#[test]
+fn a_filter_that_begins_late_is_a_block_with_its_beginning() {
+    let cookie = || vec![stun(StunMatch::Cookie, Both)];
+    for seed in 0..8 {
+        for (blocks, verdict) in
+            [(vec![p2p(Both)], Verdict::UdpP2pBlocked { at: At::Here }), (cookie(), Verdict::StunFiltered)]
+        {
+            for lost in [0.0, 5.0] {
+                let mut setup = between(Some(home()), &[], Some(home()));
+                setup.late = Some((super::net::ms(1200), blocks.clone()));
+                setup.lose(lost);
+                let found = World::new(setup, seed).run();
+                for one in &found {
+                    assert_eq!(one.verdict, verdict, "seed {seed}, {lost} %: {one:?}");
+                    // Some are lost before NATs let anything in.
+                    let longest =
+                        one.blocked_after.iter().flatten().max_by_key(|after| after.packets).unwrap();
+                    assert!((1..8).contains(&longest.packets), "{one:?}");
+                    let round = longest.after / longest.packets.into();
+                    assert!(round >= super::net::ms(290) && round < super::net::ms(600), "{one:?}");
+                    let random = one.blocked_after[6].is_some();
+                    assert_eq!(random, verdict != Verdict::StunFiltered, "{one:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn one_direction_of_a_block_is_one_way() {
     // With other NATs one direction has to open the way for the other.

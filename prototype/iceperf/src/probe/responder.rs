@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     identity::random_bytes,
     setup,
+    timer::Timer,
     udp::{Binding, Opened, Outgoing, Ready, Sockets},
 };
 use peer::blocking::{Key, Responder};
@@ -35,6 +36,7 @@ pub(crate) async fn run(
     let responder = Responder::new(key, seed);
     let mut sockets = open(&args.bind)?;
     let mut signals = Signals::new().map_err(Failure::machine)?;
+    let mut timer = Timer::new(clock).map_err(Failure::machine)?;
     let start = Instant::now();
     if !control.present() {
         events.set_zero(start).map_err(Failure::machine)?;
@@ -46,6 +48,8 @@ pub(crate) async fn run(
         .map_err(Failure::machine)?;
     let mut answered = 0_u64;
     loop {
+        events.beat(Instant::now()).map_err(Failure::machine)?;
+        timer.set(events.next_beat()).map_err(Failure::machine)?;
         tokio::select! {
             biased;
             () = signals.stop() => break,
@@ -59,6 +63,8 @@ pub(crate) async fn run(
                 }
                 command => return Err(control::for_peers_only(&command)),
             },
+            // For the heartbeat alone.
+            expired = timer.expired() => expired.map_err(Failure::machine)?,
             ready = sockets.ready() => {
                 ready.into_iter().for_each(|ready| answered += serve(&mut sockets, &responder, ready));
             }

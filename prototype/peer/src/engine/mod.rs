@@ -7,6 +7,7 @@
 
 mod kind;
 mod noq;
+mod outbox;
 #[cfg(feature = "quiche")]
 mod quiche;
 
@@ -91,6 +92,8 @@ pub(crate) enum EngineEvent {
     Migrated,
     /// A datagram (RFC 9221).
     Datagram { link: Option<Link>, bytes: Vec<u8> },
+    /// A datagram of ours was not sent: it grew too old before it could be.
+    DatagramExpired { bytes: Vec<u8> },
     /// Bytes of a stream of the other end, in order; `fin` with the last.
     StreamData { stream: Stream, bytes: Vec<u8>, fin: bool },
     /// The other end gave a stream up.
@@ -163,8 +166,8 @@ pub(crate) trait Engine {
     fn set_use(&mut self, path: EnginePath, usage: Use);
     /// Tells the other end over a living path. The last path cannot be closed: false.
     fn close_path(&mut self, now: Instant, path: EnginePath) -> bool;
-    /// False when it was not taken: too large, or the connection is not ready.
-    fn send_datagram(&mut self, bytes: Vec<u8>) -> bool;
+    /// False when it was not taken: too large, or the connection is not ready. It waits until it can leave, up to 400 ms.
+    fn send_datagram(&mut self, now: Instant, bytes: Vec<u8>) -> bool;
     /// A new stream to the other end; none when the connection is not ready or grants no more for now.
     fn open_stream(&mut self) -> Option<Stream>;
     /// How many of the bytes were taken; [`EngineEvent::StreamWritable`] tells when there is room for more.

@@ -5,7 +5,7 @@
 
 use super::{
     Capabilities, CloseReason, ClosedBy, Engine, EngineError, EngineEvent, EnginePath, EngineTransmit, Link,
-    OpenError, PathFigures, Stream, Use,
+    OpenError, PathFigures, Stream, Use, outbox::Outbox,
 };
 use crate::{Fingerprint, Identity, evidence::Collector, identity};
 use bytes::{Bytes, BytesMut};
@@ -13,8 +13,8 @@ use ice::SocketId;
 use noq_proto::{
     ClientConfig, ClosePathError, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir,
     EcnCodepoint, Endpoint, EndpointConfig, Event, FourTuple, PathAbandonReason, PathEvent, PathId,
-    PathStatus, QlogConfig, QlogFactory, ReadError, ServerConfig, StreamEvent, StreamId, Transmit,
-    TransportConfig, TransportErrorCode, VarInt,
+    PathStatus, QlogConfig, QlogFactory, ReadError, SendDatagramError, ServerConfig, StreamEvent, StreamId,
+    Transmit, TransportConfig, TransportErrorCode, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use std::{
@@ -32,6 +32,10 @@ const MAX_PATHS: u32 = 32;
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// Chunks of an object are a stream each; those that are under way fill the path.
 const MAX_STREAMS: VarInt = VarInt::from_u32(256);
+/// Bytes of datagrams that noq may hold, with what each of them costs beside its content: any one of ours, and no more than
+/// one datagram on a path of the smallest MTU (RFC 9000 section 14), because a datagram of this size makes noq drop all
+/// others. There is no other way to take one back.
+const DATAGRAM_BUFFER: usize = 1088;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Datagrams in one segmentation-offload batch.
 const BATCH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -58,6 +62,9 @@ struct Live {
     /// Every path there was; its place is its number.
     numbers: Vec<PathId>,
     connected: bool,
+    outbox: Outbox,
+    /// Of noq's datagram queue when nothing is in it.
+    empty_queue_space: usize,
 }
 
 impl NoqEngine {
@@ -210,6 +217,7 @@ impl Engine for NoqEngine {
             return Some(transmit);
         }
         let live = self.live.as_mut()?;
+        live.supply_datagrams(now, &mut self.events);
         let mut bytes = Vec::new();
         let transmit = live.connection.poll_transmit(now, BATCH, &mut bytes)?;
         bytes.truncate(transmit.size);
@@ -258,11 +266,15 @@ impl Engine for NoqEngine {
         }
     }
 
-    fn send_datagram(&mut self, bytes: Vec<u8>) -> bool {
-        // Old datagrams make room for new ones: a call wants the newest.
-        self.live
-            .as_mut()
-            .is_some_and(|live| live.connection.datagrams().send(Bytes::from(bytes), true).is_ok())
+    fn send_datagram(&mut self, now: Instant, bytes: Vec<u8>) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let limit = live.connection.datagrams().max_size().map(|size| size.min(DATAGRAM_BUFFER));
+        let fits = limit.is_some_and(|limit| bytes.len() <= limit);
+        if fits {
+            live.outbox.push(now, bytes);
+            live.supply_datagrams(now, &mut self.events);
+        }
+        fits
     }
 
     fn open_stream(&mut self) -> Option<Stream> {
@@ -320,7 +332,8 @@ impl Engine for NoqEngine {
 }
 
 impl Live {
-    fn new(handle: ConnectionHandle, connection: Connection, first: Link) -> Self {
+    fn new(handle: ConnectionHandle, mut connection: Connection, first: Link) -> Self {
+        let empty_queue_space = connection.datagrams().send_buffer_space();
         Self {
             handle,
             connection,
@@ -328,6 +341,36 @@ impl Live {
             links: BTreeMap::from([(PathId::ZERO, first)]),
             numbers: vec![PathId::ZERO],
             connected: false,
+            outbox: Outbox::default(),
+            empty_queue_space,
+        }
+    }
+
+    /// Hands noq the oldest datagrams that are not too old, as many as it has room for.
+    fn supply_datagrams(&mut self, now: Instant, out: &mut VecDeque<EngineEvent>) {
+        let mut queue = self.connection.datagrams();
+        self.outbox.retain_held(self.empty_queue_space.saturating_sub(queue.send_buffer_space()));
+        let expired = self.outbox.expire(now);
+        // The next datagram drops this one in turn.
+        let mut is_cleared =
+            expired.handed_over > 0 && queue.send(Bytes::from_static(&[0; DATAGRAM_BUFFER]), true).is_ok();
+        if is_cleared {
+            self.outbox.take_back();
+        }
+        out.extend(expired.datagrams.into_iter().map(|bytes| EngineEvent::DatagramExpired { bytes }));
+        while let Some(next) = self.outbox.next() {
+            match queue.send(Bytes::copy_from_slice(next), is_cleared) {
+                Ok(()) => {
+                    self.outbox.hand_over();
+                    is_cleared = false;
+                }
+                Err(SendDatagramError::Blocked(_)) => break,
+                Err(_) => self.outbox.discard_next(),
+            }
+        }
+        if is_cleared {
+            // One byte, which means nothing to anybody.
+            let _ = queue.send(Bytes::from_static(&[0]), true);
         }
     }
 
@@ -467,6 +510,7 @@ fn transport(evidence: &Collector) -> TransportConfig {
         // under load.
         .default_path_max_idle_timeout(None)
         .default_path_keep_alive_interval(None)
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(MAX_STREAMS)
         // The oldest chunk first, whole, rather than a little of each.

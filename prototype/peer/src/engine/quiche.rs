@@ -22,7 +22,7 @@ mod tls;
 
 use super::{
     Capabilities, CloseReason, Engine, EngineError, EngineEvent, EnginePath, EngineTransmit, Link, OpenError,
-    PathFigures, Stream, Use,
+    PathFigures, Stream, Use, outbox::Outbox,
 };
 use crate::{Fingerprint, Identity, evidence::Collector, identity};
 use boring::ssl::SslContextBuilder;
@@ -54,8 +54,8 @@ const CONNECTION_WINDOW: u64 = 1 << 40;
 /// Of each end's streams, at once. Higher than needed, because a MAX_STREAMS frame can be lost for good, too.
 const STREAMS: u64 = 128;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Datagrams of the application that wait to be sent; a call of 50 a second fills it in 0.6 s.
-const DATAGRAM_QUEUE: usize = 32;
+/// Datagrams of the application that wait to be sent: more than the fastest call sends within their lifetime.
+const DATAGRAM_QUEUE: usize = 512;
 /// Datagrams in one segmentation-offload batch.
 const BATCH: usize = 16;
 /// Bytes of a stream that are handed on at once.
@@ -87,6 +87,7 @@ struct Live {
     /// The end was told, or is our own doing.
     closed: bool,
     next_stream: u64,
+    outbox: Outbox,
     /// Streams that took less than they were given.
     full: BTreeSet<u64>,
     /// A packet that goes elsewhere than those before it.
@@ -227,8 +228,10 @@ impl Engine for QuicheEngine {
         live.connection.timeout_instant().into_iter().chain(live.next_validation()).min()
     }
 
-    fn poll_transmit(&mut self, _now: Instant) -> Option<EngineTransmit> {
-        self.live.as_mut()?.batch()
+    fn poll_transmit(&mut self, now: Instant) -> Option<EngineTransmit> {
+        let live = self.live.as_mut()?;
+        live.supply_datagrams(now, &mut self.events);
+        live.batch()
     }
 
     fn poll_event(&mut self) -> Option<EngineEvent> {
@@ -257,8 +260,14 @@ impl Engine for QuicheEngine {
         self.live.as_mut().is_none_or(|live| live.close_path(path, is_server))
     }
 
-    fn send_datagram(&mut self, bytes: Vec<u8>) -> bool {
-        self.live.as_mut().is_some_and(|live| live.send_datagram(&bytes))
+    fn send_datagram(&mut self, now: Instant, bytes: Vec<u8>) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let fits = live.connection.dgram_max_writable_len().is_some_and(|limit| bytes.len() <= limit);
+        if fits {
+            live.outbox.push(now, bytes);
+            live.supply_datagrams(now, &mut self.events);
+        }
+        fits
     }
 
     fn open_stream(&mut self) -> Option<Stream> {
@@ -342,6 +351,7 @@ impl Live {
             closed: false,
             // RFC 9000 section 2.1: unidirectional, of the client (2) or the server (3).
             next_stream: if is_server { 3 } else { 2 },
+            outbox: Outbox::default(),
             full: BTreeSet::new(),
             stash: None,
         }
@@ -454,13 +464,26 @@ impl Live {
         out.push_back(EngineEvent::Closed(reason));
     }
 
-    fn send_datagram(&mut self, bytes: &[u8]) -> bool {
-        if self.connection.is_dgram_send_queue_full() {
-            // Old datagrams make room for new ones: a call wants the newest.
-            let dropped = Cell::new(false);
-            self.connection.dgram_purge_outgoing(|_| !dropped.replace(true));
+    /// Takes back the datagrams that are too old, and hands quiche the others.
+    fn supply_datagrams(&mut self, now: Instant, out: &mut VecDeque<EngineEvent>) {
+        self.outbox.retain_held(self.connection.dgram_send_queue_byte_size());
+        let expired = self.outbox.expire(now);
+        if expired.handed_over > 0 {
+            let left = Cell::new(expired.handed_over);
+            self.connection.dgram_purge_outgoing(|_| {
+                let is_expired = left.get() > 0;
+                left.set(left.get().saturating_sub(1));
+                is_expired
+            });
         }
-        self.connection.dgram_send(bytes).is_ok()
+        out.extend(expired.datagrams.into_iter().map(|bytes| EngineEvent::DatagramExpired { bytes }));
+        while let Some(next) = self.outbox.next() {
+            match self.connection.dgram_send(next) {
+                Ok(()) => self.outbox.hand_over(),
+                Err(Error::Done) => break,
+                Err(_) => self.outbox.discard_next(),
+            }
+        }
     }
 
     fn write(&mut self, id: u64, bytes: &[u8]) -> usize {

@@ -18,6 +18,9 @@
 //! sender   -- Sending(heard) -> receiver                      so that the asker may hang up
 //! ```
 //!
+//! A `Having` also holds what the receiver measured: only there is it known when bytes arrived, so the sender reports the
+//! receiver's figures rather than its own, which would tell how fast the engine takes bytes.
+//!
 //! A datagram states where its sender stands and never what changed, so that one that is lost, late or doubled does no
 //! harm. A chunk on a stream of its own waits only for its own packets; the chunks behind a lost packet are not held up.
 //!
@@ -37,7 +40,7 @@ mod wire;
 
 pub(crate) use receiver::Receiver;
 pub(crate) use sender::Sender;
-pub use spec::{BulkDirection, BulkSpec};
+pub use spec::{BulkDirection, BulkFigures, BulkSpec};
 pub(crate) use wire::{Ask, CHUNK, Message};
 
 use crate::engine::Stream;

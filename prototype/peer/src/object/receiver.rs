@@ -2,7 +2,7 @@
 //! whole against the sender's digest. Keeps only what lies behind a gap.
 
 use super::{
-    RECEIVER_SPAN, Violation,
+    BulkFigures, RECEIVER_SPAN, Violation,
     arrivals::Arrivals,
     ranges::Ranges,
     sha256::Sha256,
@@ -45,6 +45,11 @@ pub(crate) struct Receiver {
     told: Option<Instant>,
     next_word: Option<Instant>,
     arrivals: Arrivals,
+    begun: Instant,
+    /// Arrival of the newest new byte; the beginning before there is one.
+    newest: Instant,
+    /// Between new bytes.
+    longest_stall: Duration,
 }
 
 /// One chunk that is arriving.
@@ -77,6 +82,9 @@ impl Receiver {
             told: None,
             next_word: Some(now),
             arrivals: Arrivals::default(),
+            begun: now,
+            newest: now,
+            longest_stall: Duration::ZERO,
         }
     }
 
@@ -88,6 +96,25 @@ impl Receiver {
     /// Bytes that arrived again so far.
     pub(crate) fn duplicate(&self) -> u64 {
         self.duplicate
+    }
+
+    /// Figures up to the newest byte.
+    pub(crate) fn figures(&self) -> BulkFigures {
+        BulkFigures {
+            bytes: self.arrived.bytes(),
+            duration: self.newest.saturating_duration_since(self.begun),
+            longest_stall: self.longest_stall,
+        }
+    }
+
+    /// Figures of an object that ends now: where bytes are missing, the stall in which it ends counts as well.
+    pub(crate) fn final_figures(&self, now: Instant) -> BulkFigures {
+        let figures = self.figures();
+        let lasts = now.saturating_duration_since(self.newest);
+        match self.verdict {
+            Some(_) => figures,
+            None => BulkFigures { longest_stall: figures.longest_stall.max(lasts), ..figures },
+        }
     }
 
     /// Bytes in memory.
@@ -176,6 +203,8 @@ impl Receiver {
             return Err(Violation::TooManyPieces);
         }
         if new_bytes > 0 {
+            self.longest_stall = self.longest_stall.max(now.saturating_duration_since(self.newest));
+            self.newest = now;
             self.arrivals.note(now);
             self.plan_word(now);
         }
@@ -249,6 +278,7 @@ impl Receiver {
         (self.told, self.told_bytes) = (Some(now), self.arrived.bytes());
         let mut having = Having::new(self.object, self.round, &self.arrived);
         (having.matches, having.stop) = (self.verdict, self.stop);
+        having.figures = self.figures();
         Some(Message::Having(having))
     }
 

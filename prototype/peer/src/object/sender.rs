@@ -2,7 +2,7 @@
 //! and sends again what the receiver lacks when a path is lost.
 
 use super::{
-    CHUNK_BYTES, SENDER_SPAN, SMALL_CHUNK, Streams, Violation, content,
+    BulkFigures, CHUNK_BYTES, SENDER_SPAN, SMALL_CHUNK, Streams, Violation, content,
     ranges::Ranges,
     sha256::Sha256,
     wire::{End, Having, Message, Sending, chunk_start},
@@ -48,6 +48,8 @@ pub(crate) struct Sender {
     progressed: Option<Instant>,
     patience: Duration,
     verdict: Option<bool>,
+    /// The newest of the receiver.
+    figures: Option<BulkFigures>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Sender {
             progressed: None,
             patience: PATIENCE,
             verdict: None,
+            figures: None,
         };
         sender.end_if_complete();
         sender
@@ -123,6 +126,11 @@ impl Sender {
     /// Sent again so far.
     pub(crate) fn resent(&self) -> u64 {
         self.resent
+    }
+
+    /// Figures of the receiver, as far as it has told them.
+    pub(crate) fn figures(&self) -> Option<BulkFigures> {
+        self.figures
     }
 
     /// Whether the receiver has everything that was sent before this.
@@ -273,12 +281,15 @@ impl Sender {
     /// The receiver says what it has. What is to be sent again because of a loss is told once that is known.
     pub(crate) fn on_having(&mut self, now: Instant, having: &Having) -> Result<Option<Resent>, Violation> {
         let arrived = having.ranges().ok_or(Violation::NotSent)?;
-        if arrived.last().is_some_and(|range| range.end > self.sent) {
+        if arrived.last().is_some_and(|range| range.end > self.sent) || having.figures.bytes > self.sent {
             return Err(Violation::NotSent);
         }
         if having.round > self.round || having.matches.is_some() && self.end.is_none() {
             return Err(Violation::NotAsked);
         }
+        // A receiver that was started anew has forgotten the figures of the one before.
+        let known = self.figures.filter(|_| !matches!(self.sync, Sync::Unknown));
+        self.figures = known.max(Some(having.figures));
         let before = self.acknowledged.bytes();
         for range in arrived {
             self.covered.insert(range.clone());

@@ -1,4 +1,7 @@
-//! What a bulk workload is asked to carry.
+//! What a bulk workload is asked to carry, and what its receiver measures.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// One object, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,4 +19,15 @@ pub enum BulkDirection {
     Up,
     /// From the server to the client.
     Down,
+}
+
+/// Figures of an object, measured by its receiver. None of them ever falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct BulkFigures {
+    /// Distinct bytes that arrived.
+    pub bytes: u64,
+    /// From the receiver's beginning to the newest of these bytes.
+    pub duration: Duration,
+    /// Longest time without a new byte; at the end of an object that lacks bytes, the time since the newest counts, too.
+    pub longest_stall: Duration,
 }

@@ -1,6 +1,6 @@
 //! A sender and a receiver over a wire that delivers, delays and forgets as it likes.
 
-use super::{Message, Receiver, Sender, Streams, Violation, wire::Sending};
+use super::{BulkFigures, Message, Receiver, Sender, Streams, Violation, wire::Sending};
 use crate::engine::Stream;
 use proptest::prelude::*;
 use std::{
@@ -218,6 +218,9 @@ proptest! {
         prop_assert_eq!(world.receiver.verdict(), Some(true));
         prop_assert_eq!(world.receiver.bytes(), world.sender.sent());
         prop_assert_eq!(world.receiver.sha256(), world.sender.sha256());
+        let figures = world.receiver.final_figures(world.now);
+        prop_assert_eq!(world.sender.figures(), Some(figures), "both ends report the same");
+        prop_assert_eq!(figures.bytes, world.receiver.bytes());
         prop_assert!(size.is_none_or(|size| world.receiver.bytes() <= size));
     }
 
@@ -253,6 +256,30 @@ fn a_loss_costs_what_was_lost_and_what_was_not_known_to_have_arrived() {
     assert_eq!(world.told_lost, lacking);
     assert_eq!(world.sender.resent(), lacking, "nothing is sent again without need");
     assert_eq!(world.receiver.duplicate(), 0);
+}
+
+#[test]
+fn stalls_are_measured_where_the_bytes_arrive() {
+    let World { now, .. } = World::new(None);
+    let ms = Duration::from_millis;
+    let mut receiver = Receiver::new(3, Some(30), now);
+    chunk(&mut receiver, now + ms(40), 1, 0, 10).unwrap();
+    chunk(&mut receiver, now + ms(45), 2, 10, 10).unwrap();
+    chunk(&mut receiver, now + ms(245), 3, 0, 10).unwrap();
+    let figures = |longest_stall| BulkFigures { bytes: 20, duration: ms(45), longest_stall };
+    assert_eq!(receiver.final_figures(now + ms(50)), figures(ms(40)), "from the beginning to the first byte");
+    assert_eq!(receiver.figures(), figures(ms(40)));
+    assert_eq!(
+        receiver.final_figures(now + ms(300)),
+        figures(ms(255)),
+        "it lasts: the same bytes again are no new ones"
+    );
+    chunk(&mut receiver, now + ms(345), 4, 20, 10).unwrap();
+    let end = super::wire::End { bytes: 30, sha256: [0; 32] };
+    let sending = Sending { object: 3, round: 0, end: Some(end), heard: false };
+    receiver.on_sending(now + ms(400), &sending).unwrap();
+    let whole = BulkFigures { bytes: 30, duration: ms(345), longest_stall: ms(300) };
+    assert_eq!(receiver.final_figures(now + ms(9_000)), whole, "nothing is awaited any more");
 }
 
 #[test]
@@ -309,6 +336,9 @@ fn what_breaks_the_protocol_is_told_apart() {
     arrived.insert(0..1);
     let having = |round| super::wire::Having::new(3, round, &arrived);
     assert_eq!(sender.on_having(now, &having(0)), Err(Violation::NotSent));
+    let mut boast = super::wire::Having::new(3, 0, &super::ranges::Ranges::default());
+    boast.figures.bytes = 1;
+    assert_eq!(sender.on_having(now, &boast), Err(Violation::NotSent));
     arrived = super::ranges::Ranges::default();
     let having = |round| super::wire::Having::new(3, round, &arrived);
     assert_eq!(sender.on_having(now, &having(1)), Err(Violation::NotAsked));

@@ -1,6 +1,6 @@
 //! What the ends of an object tell each other in datagrams, and the header of a chunk's stream.
 
-use super::ranges::Ranges;
+use super::{BulkFigures, ranges::Ranges};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -64,6 +64,7 @@ pub(crate) struct Having {
     pub(crate) matches: Option<bool>,
     /// The receiver wants it to end here.
     pub(crate) stop: bool,
+    pub(super) figures: BulkFigures,
 }
 
 impl Message {
@@ -90,7 +91,8 @@ impl Having {
             pair
         };
         let above = arrived.above_prefix().take(MAX_RANGES).map(relative).collect();
-        Self { object, round, prefix, above, matches: None, stop: false }
+        let figures = BulkFigures { bytes: arrived.bytes(), ..BulkFigures::default() };
+        Self { object, round, prefix, above, matches: None, stop: false, figures }
     }
 
     /// What it says arrived; none when the numbers make no sense.

@@ -2,7 +2,7 @@
 
 use super::{Connection, Peer, connection::PROTOCOL_ERROR};
 use crate::{
-    BulkDirection, BulkSpec, Event, Side,
+    BulkDirection, BulkFigures, BulkSpec, Event, Side,
     engine::{Engine, Stream},
     object::{Ask, Message, Receiver, Sender, Streams, Violation},
 };
@@ -33,8 +33,23 @@ pub(super) struct Bulk {
     /// The paths that may carry some of it, and how much was sent when each was last active.
     carriers: BTreeMap<u64, u64>,
     next_told_sent: Option<Instant>,
-    told_sent: (u64, u64),
+    told_sent: Counts,
     ended: bool,
+}
+
+/// What a sender counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counts {
+    sent: u64,
+    resent: u64,
+    acknowledged: u64,
+}
+
+impl Counts {
+    fn of(sender: &Sender) -> Self {
+        let acknowledged = sender.figures().map_or(0, |figures| figures.bytes);
+        Self { sent: sender.sent(), resent: sender.resent(), acknowledged }
+    }
 }
 
 #[derive(Debug)]
@@ -71,11 +86,20 @@ impl Peer {
             next_ask: None,
             carriers: BTreeMap::new(),
             next_told_sent: Some(now),
-            told_sent: (0, 0),
+            told_sent: Counts::default(),
             ended: false,
         });
         let BulkSpec { direction, bytes } = spec;
         self.event(Event::BulkBegins { object: OBJECT, direction, bytes, sending });
+    }
+
+    /// Records the object of a client that ends in order before the object began: it lacks every byte.
+    pub(super) fn admit_unbegun_bulk(&mut self, now: Instant) {
+        let is_due = self.side == Side::Client && self.opened.is_some() && self.bulk.is_none();
+        if let Some(spec) = self.config.bulk.filter(|_| is_due) {
+            let seed = self.rng.random();
+            self.new_bulk(now, seed, spec);
+        }
     }
 
     /// A datagram that may be about an object.
@@ -162,10 +186,10 @@ impl Peer {
             bulk.next_ask = Some(now + REPEAT_ASK);
             let (up, bytes) = (bulk.spec.direction == BulkDirection::Up, bulk.spec.bytes);
             let ask = Ask { object: OBJECT, seed: bulk.seed, up, bytes };
-            self.engine.send_datagram(Message::Ask(ask).to_bytes());
+            self.engine.send_datagram(now, Message::Ask(ask).to_bytes());
         }
         while let Some(message) = bulk.transfer.poll_message(now) {
-            self.engine.send_datagram(message.to_bytes());
+            self.engine.send_datagram(now, message.to_bytes());
         }
         self.tell_bulk(now, false);
         self.conclude_bulk(now);
@@ -209,14 +233,15 @@ impl Peer {
         let Some(bulk) = &mut self.bulk else { return };
         let event = match &mut bulk.transfer {
             Transfer::Sending(sender) => {
-                let counts = (sender.sent(), sender.resent());
+                let counts = Counts::of(sender);
                 let due = bulk.next_told_sent.is_some_and(|at| at <= now) || at_the_end;
                 if bulk.ended || !due || counts == bulk.told_sent {
                     return;
                 }
                 bulk.told_sent = counts;
                 bulk.next_told_sent = Some(now + SENT_INTERVAL);
-                Event::BulkSent { object: OBJECT, bytes: counts.0, resent: counts.1 }
+                let Counts { sent, resent, acknowledged } = counts;
+                Event::BulkSent { object: OBJECT, bytes: sent, resent, acknowledged }
             }
             Transfer::Receiving(receiver) => {
                 let Some(newest) = receiver.poll_arrival(now, at_the_end) else { return };
@@ -281,17 +306,16 @@ impl Peer {
         bulk.ended = true;
         let (bytes, sha256) = (bulk.transfer.bytes(), bulk.transfer.sha256());
         let sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (sha256_ok, why) = (bulk.transfer.verdict(), why.to_owned());
-        self.event(Event::BulkEnded { object: OBJECT, bytes, sha256, sha256_ok, why });
+        let (receiver, sha256_ok) = (bulk.transfer.figures(now), bulk.transfer.verdict());
+        let why = why.to_owned();
+        self.event(Event::BulkEnded { object: OBJECT, bytes, sha256, receiver, sha256_ok, why });
     }
 
     pub(super) fn bulk_deadline(&self) -> Option<Instant> {
         self.bulk_path()?;
         let bulk = self.bulk.as_ref()?;
         let sent = match &bulk.transfer {
-            Transfer::Sending(sender)
-                if (sender.sent(), sender.resent()) != bulk.told_sent && !bulk.ended =>
-            {
+            Transfer::Sending(sender) if Counts::of(sender) != bulk.told_sent && !bulk.ended => {
                 bulk.next_told_sent
             }
             _ => None,
@@ -322,6 +346,13 @@ impl Transfer {
         match self {
             Transfer::Sending(sender) => sender.sent(),
             Transfer::Receiving(receiver) => receiver.bytes(),
+        }
+    }
+
+    fn figures(&self, now: Instant) -> Option<BulkFigures> {
+        match self {
+            Transfer::Sending(sender) => sender.figures(),
+            Transfer::Receiving(receiver) => Some(receiver.final_figures(now)),
         }
     }
 

@@ -53,7 +53,7 @@ impl Peer {
     }
 
     pub(super) fn on_engine(&mut self, now: Instant, event: EngineEvent) {
-        self.changed |= !matches!(event, EngineEvent::Datagram { .. });
+        self.changed |= !matches!(event, EngineEvent::Datagram { .. } | EngineEvent::DatagramExpired { .. });
         match event {
             EngineEvent::Connected { path, link, multipath } => {
                 self.on_connected(now, multipath);
@@ -66,6 +66,7 @@ impl Peer {
             #[cfg(feature = "quiche")]
             EngineEvent::Migrated => self.renew_control(),
             EngineEvent::Datagram { link, bytes } => self.on_payload(now, link, &bytes),
+            EngineEvent::DatagramExpired { bytes } => self.on_expired(&bytes),
             EngineEvent::StreamData { stream, bytes, fin } => self.on_stream_data(now, stream, &bytes, fin),
             EngineEvent::StreamReset { stream } => self.on_stream_reset(stream),
             EngineEvent::StreamWritable { .. } => self.flush_control(),
@@ -169,6 +170,13 @@ impl Peer {
         self.event(Event::CallReceived { sequence, sent, bytes, path });
     }
 
+    /// Messages about an object are repeated, and not counted.
+    fn on_expired(&mut self, bytes: &[u8]) {
+        if let Some(Unit { sequence, .. }) = Unit::from_bytes(bytes) {
+            self.event(Event::CallExpired { sequence });
+        }
+    }
+
     pub(super) fn send_call(&mut self, now: Instant) {
         while let Some((unit, bytes)) = (self.is_open() && self.calling)
             .then_some(())
@@ -176,7 +184,7 @@ impl Peer {
             .and_then(|call| call.poll(now))
         {
             // A unit that the engine does not take is lost like one on the wire: it was sent, and does not arrive.
-            self.engine.send_datagram(bytes);
+            self.engine.send_datagram(now, bytes);
             self.event(Event::CallSent { sequence: unit.sequence, bytes: unit.bytes });
         }
     }

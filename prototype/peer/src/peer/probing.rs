@@ -6,7 +6,11 @@
 //! probed, perhaps nothing passes. A client that only probes makes no connection if it can do without.
 
 use super::{Outcome, Output, Peer, Role, Transmit};
-use crate::{Event, Side, control::Frame};
+use crate::{
+    Event, Side,
+    control::Frame,
+    rendezvous::{self, Description, Version},
+};
 use ice::{
     SocketId,
     behaviour::{self, ProbeConfig, ProbeOutput},
@@ -49,12 +53,13 @@ impl ProbeWords {
     }
 }
 
-/// What the rendezvous protocol has room for.
-const REPORT_ROOM: usize = 480;
+/// What a message of the rendezvous protocol has room for.
+const REPORT_ROOM: usize = 800;
+/// Tells the rendezvous session of a probe from that of the candidates: beside a whole list of them, a message has no room
+/// for a report, and a list that is cut takes working candidates from the other end.
+const SESSION: &str = "probe";
 /// Of each kind of server and each family.
 const MOST_SERVERS: usize = 2;
-/// Beside a report there is room for so many candidates.
-pub(crate) const CANDIDATES: usize = 8;
 /// Sockets of NAT behaviour probers: above those of interfaces, below those of relays.
 const FIRST_SOCKET: u32 = 1 << 30;
 /// A prober of NAT behaviour needs fewer.
@@ -98,6 +103,61 @@ struct NatProbe {
 }
 
 impl Peer {
+    /// Whether this client probes, and has not told what it found.
+    pub(super) fn is_to_probe(&self) -> bool {
+        let told = self.probing.as_ref().is_some_and(|probing| probing.told);
+        self.side == Side::Client && self.config.probe.is_some() && !told
+    }
+
+    /// Opens the probe's own session with the rendezvous servers.
+    pub(super) fn open_probe_signalling(&mut self, now: Instant) {
+        let Some(servers) = self.signalling.as_ref().map(|signalling| signalling.servers().to_vec()) else {
+            return;
+        };
+        if self.probe_signalling.is_none() {
+            let (secret, description) = (self.secret.derived(SESSION), self.probe_description());
+            let mut client = rendezvous::Client::new(secret, self.side, servers, description);
+            client.resume(now);
+            self.probe_signalling = Some(client);
+        }
+    }
+
+    fn probe_description(&self) -> Description {
+        let version = Version { instance: self.told_version.instance, number: self.probe_version };
+        let description = Description::new(version, String::new(), String::new());
+        Description { probe: self.probe_words(), ..description }
+    }
+
+    /// The message of the probe's session that is due.
+    pub(super) fn poll_probe_signalling(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let told = self.probing.as_ref().is_some_and(|probing| probing.told);
+        let signalling = self.probe_signalling.as_mut()?;
+        if told {
+            // Another client may come with the same ticket.
+            signalling.stay(now);
+        } else {
+            signalling.resume(now);
+        }
+        signalling.poll(now)
+    }
+
+    /// Takes a message of a rendezvous server if it is of the probe's session.
+    pub(super) fn take_probe_signalling(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> bool {
+        let Some(signalling) = &mut self.probe_signalling else { return false };
+        let Ok(description) = signalling.handle(now, from, datagram) else { return false };
+        self.probe_hears_server(socket);
+        if let Some(words) = description.and_then(|description| description.probe) {
+            self.take_probe_words(now, words);
+        }
+        true
+    }
+
     /// Whether the client is there for nothing else, and can do without a connection.
     pub(super) fn only_probes(&self) -> bool {
         self.probes_alone() && self.signalling.is_some()
@@ -128,6 +188,7 @@ impl Peer {
             report: vec![],
         };
         self.probing = Some(Probing { prober, spec, nats: vec![], words, taken: None, told: false });
+        self.open_probe_signalling(now);
         for (socket, local) in self.sockets.bound().collect::<Vec<_>>() {
             self.probe_from(now, socket, local);
         }
@@ -278,9 +339,9 @@ impl Peer {
         probing.words.number += 1;
         probing.words.report = report;
         self.tell_probe_inside();
-        self.told_version.number += 1;
-        let description = self.description();
-        if let Some(signalling) = &mut self.signalling {
+        self.probe_version += 1;
+        let description = self.probe_description();
+        if let Some(signalling) = &mut self.probe_signalling {
             signalling.describe(now, description);
         }
     }
@@ -344,7 +405,7 @@ impl Peer {
         probing.told = true;
         let findings: Vec<Finding> = probing.prober.findings();
         if let Role::Client { .. } = self.config.role {
-            findings.into_iter().for_each(|finding| self.event(Event::Blocking(finding)));
+            findings.into_iter().for_each(|finding| self.event(Event::Blocking(Box::new(finding))));
         }
     }
 

@@ -1,8 +1,8 @@
 //! How the peers learn each other's candidates: from the ticket, over rendezvous servers, and inside the connection.
 
-use super::{CallRelays, Connection, Outcome, Peer, Role, Transmit, probing};
+use super::{CallRelays, Connection, Outcome, Peer, Role, Transmit};
 use crate::{
-    Event,
+    Event, Side,
     control::Frame,
     engine::Link,
     rendezvous::{self, DescribedCandidate, Description, Dropped, Version},
@@ -68,8 +68,6 @@ impl Peer {
             Role::Client { .. } => None,
             Role::Server { identity, .. } => Some(identity.fingerprint().0),
         };
-        let probe = self.probe_words();
-        let room = if probe.is_some() { probing::CANDIDATES } else { rendezvous::MAX_CANDIDATES };
         Description {
             ufrag: credentials.ufrag().to_owned(),
             pwd: credentials.pwd().to_owned(),
@@ -77,8 +75,9 @@ impl Peer {
             version: self.told_version,
             session: self.session.number,
             complete: self.agent.is_gathering_complete(),
-            candidates: self.told_candidates.iter().take(room).cloned().collect(),
-            probe,
+            candidates: self.told_candidates.clone(),
+            probe: None,
+            probing: self.is_to_probe(),
         }
     }
 
@@ -136,15 +135,19 @@ impl Peer {
             // The other end may lose the last path first, and nothing else could tell us what it does about it.
             signalling.stay(now);
         }
-        let Some(message) = signalling.poll(now) else { return };
         let servers = signalling.servers().to_vec();
+        let messages = [signalling.poll(now), self.poll_probe_signalling(now)];
+        messages.into_iter().flatten().for_each(|message| self.send_to_rendezvous(&servers, &message));
+    }
+
+    fn send_to_rendezvous(&mut self, servers: &[SocketAddr], message: &[u8]) {
         let sockets: Vec<_> = self.sockets.bound().collect();
-        for server in servers {
+        for server in servers.iter().copied() {
             let leads_there = |local: &SocketAddr| {
                 local.is_ipv4() == server.is_ipv4() && local.ip().is_loopback() == server.ip().is_loopback()
             };
             for (socket, _) in sockets.iter().filter(|(_, local)| leads_there(local)) {
-                let (socket, bytes) = (*socket, message.clone());
+                let (socket, bytes) = (*socket, message.to_vec());
                 self.put_out(Transmit { socket, to: server, ecn: None, segment_size: None, bytes });
             }
         }
@@ -161,6 +164,9 @@ impl Peer {
         Link { socket, remote: from }: Link,
         datagram: &[u8],
     ) -> Result<(), &'static str> {
+        if self.take_probe_signalling(now, socket, from, datagram) {
+            return Ok(());
+        }
         let needed = self.needs_rendezvous();
         let signalling = self.signalling.as_mut().ok_or("no-rendezvous")?;
         let description = signalling.handle(now, from, datagram).map_err(|dropped| match dropped {
@@ -195,8 +201,8 @@ impl Peer {
             candidates: &description.candidates,
         };
         let is_of_session = self.take_candidates(now, told);
-        if let Some(words) = description.probe {
-            self.take_probe_words(now, words);
+        if description.probing && self.side == Side::Server {
+            self.open_probe_signalling(now);
         }
         if is_of_session {
             self.agent.set_remote_credentials(now, credentials);

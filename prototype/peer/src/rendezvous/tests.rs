@@ -210,7 +210,7 @@ fn stun_binding_is_answered_with_the_sender_s_address() {
 #[test]
 fn what_is_said_of_a_probe_follows_the_rest_and_later_words_are_passed_over() {
     let plain = description(1, 1, "left");
-    let words = crate::peer::ProbeWords::example(480);
+    let words = crate::peer::ProbeWords::example(800);
     let probing = Description { probe: Some(words), ..plain.clone() };
     assert_eq!(Description::from_bytes(&probing.to_bytes()), Some(probing.clone()));
     let later = [&plain.to_bytes()[..], &[9, 1, 2, 3]].concat();
@@ -218,14 +218,22 @@ fn what_is_said_of_a_probe_follows_the_rest_and_later_words_are_passed_over() {
     for cut in plain.to_bytes().len() + 1..probing.to_bytes().len() {
         assert_eq!(Description::from_bytes(&probing.to_bytes()[..cut]), None, "cut at {cut}");
     }
-    // With all that there is room for, it fits into a message.
+    let announcing = Description { probing: true, ..plain.clone() };
+    assert_eq!(Description::from_bytes(&announcing.to_bytes()), Some(announcing.clone()));
+    // With all that there is room for, each fits into a message.
     let candidate = r#""kind":"Relay","address":"[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535","priority":4294967295,"foundation":"123456789012","interface":"wlp0s20f3""#;
     let candidate: super::DescribedCandidate = serde_json::from_str(&format!("{{{candidate}}}")).unwrap();
     let full = Description {
-        candidates: vec![candidate; crate::peer::CANDIDATES],
+        candidates: vec![candidate; super::MAX_CANDIDATES],
         fingerprint: Some([1; 32]),
-        ..probing
+        ..announcing
     };
+    let report = Description { ufrag: String::new(), pwd: String::new(), candidates: vec![], ..probing };
+    [full, report].into_iter().for_each(assert_carried);
+}
+
+/// A description of the server reaches the client.
+fn assert_carried(full: Description) {
     let mut peer = Client::new(Secret([1; 16]), Side::Server, vec![server_address()], full.clone());
     peer.resume(epoch());
     let mut server = Server::new();

@@ -14,6 +14,8 @@ pub(super) const MIN_REQUEST: usize = 400;
 
 /// Before what is said of a probe.
 const PROBE: u8 = 1;
+/// A probe goes on in a session of its own.
+const PROBING: u8 = 2;
 
 /// Numbers one state of one peer: a new process is a new instance, and counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub struct Description {
     /// Follows the rest, so that who does not know it does not read it.
     #[serde(skip)]
     pub(crate) probe: Option<ProbeWords>,
+    /// Follows the rest, too: the client probes, and reports travel in the probe's own session.
+    #[serde(skip)]
+    pub(crate) probing: bool,
 }
 
 /// A candidate as it travels (RFC 8839 section 5.1 has the same fields), and the interface that it stands on.
@@ -138,6 +143,7 @@ impl Description {
             fingerprint: None,
             candidates: vec![],
             probe: None,
+            probing: false,
         }
     }
 
@@ -150,18 +156,21 @@ impl Description {
         if let Some(probe) = &self.probe {
             bytes.push(PROBE);
             bytes.extend(postcard::to_allocvec(probe).unwrap_or_default());
+        } else if self.probing {
+            bytes.push(PROBING);
         }
         bytes
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (description, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
-        let probe = match rest.split_first() {
-            Some((&PROBE, rest)) => Some(postcard::from_bytes(rest).ok()?),
+        let (probe, probing) = match rest.split_first() {
+            Some((&PROBE, rest)) => (Some(postcard::from_bytes(rest).ok()?), false),
+            Some((&PROBING, _)) => (None, true),
             // Of a later version.
-            Some(_) | None => None,
+            Some(_) | None => (None, false),
         };
-        Some(Self { probe, ..description })
+        Some(Self { probe, probing, ..description })
     }
 }
 

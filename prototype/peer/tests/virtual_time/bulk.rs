@@ -223,6 +223,46 @@ fn an_object_of_known_size_ends_the_client_when_it_is_whole() {
     }
 }
 
+/// An engine takes 80 kB at once; a link of 1 Mbit/s carries them in 640 ms.
+#[test]
+fn a_sender_reports_what_arrived_and_not_what_its_engine_took() {
+    const SIZE: u64 = 80_000;
+    const RATE: u64 = 1_000_000;
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        let mut topology = rated_topology();
+        for network in &mut topology.networks {
+            for link in [&mut network.up, &mut network.down] {
+                link.rate = BitRate::per_second(RATE);
+            }
+        }
+        let spec = BulkSpec { direction, bytes: Some(SIZE) };
+        let mut world = with_bulk(topology, 1, spec, false);
+        world.start();
+        world.run_until(Duration::from_secs(10));
+        let (mut arrived, mut ends) = (0, vec![]);
+        for (t, host, event) in &world.events {
+            match event {
+                Event::BulkArrived { bytes, .. } => arrived = *bytes,
+                Event::BulkSent { bytes, acknowledged, .. } => {
+                    assert!(*acknowledged <= arrived, "{direction:?}: {acknowledged} of {arrived} at {t:?}");
+                    println!("{direction:?}: {t:?}: the engine took {bytes}, {acknowledged} arrived");
+                }
+                Event::BulkEnded { receiver, .. } => ends.push((host.clone(), *receiver)),
+                _ => {}
+            }
+        }
+        let [(_, Some(one)), (_, Some(other))] = &ends[..] else { panic!("{direction:?}: {ends:?}") };
+        assert_eq!(one, other, "{direction:?}: both ends have the receiver's figures");
+        assert_eq!(one.bytes, SIZE);
+        let rate = (SIZE * 8) as f64 / one.duration.as_secs_f64();
+        assert!(rate < RATE as f64 && rate > 0.6 * RATE as f64, "{direction:?}: {rate} bit/s");
+        assert!(
+            one.longest_stall > Duration::ZERO && one.longest_stall < one.duration,
+            "{direction:?}: {one:?}"
+        );
+    }
+}
+
 #[test]
 fn it_fills_its_path() {
     for direction in [BulkDirection::Up, BulkDirection::Down] {
@@ -469,6 +509,41 @@ fn an_end_that_cannot_be_agreed_upon_is_told_as_such() {
     };
     let ended = world.events.iter().find_map(ended);
     assert_eq!(ended, Some((milliseconds(3_000), None, "not-confirmed".into())));
+}
+
+/// The server stops in the middle of an object of known size, or the client before the server has confirmed the connection.
+#[test]
+fn an_object_that_is_cut_short_ends_and_lacks_bytes() {
+    const SIZE: u64 = 100_000_000;
+    for direction in [BulkDirection::Up, BulkDirection::Down] {
+        for at_once in [false, true] {
+            let what = format!("{direction:?}, at once: {at_once}");
+            let spec = BulkSpec { direction, bytes: Some(SIZE) };
+            let mut world = with_bulk(rated_topology(), 1, spec, false);
+            world.start();
+            let mut now = Duration::ZERO;
+            let is_due = |world: &World| match at_once {
+                true => !world.connections().is_empty(),
+                false => arrived(world) > 1_000_000,
+            };
+            while !is_due(&world) {
+                now += milliseconds(1);
+                assert!(now < Duration::from_secs(9), "{what}");
+                world.run_until(now);
+            }
+            world.stop(if at_once { "laptop" } else { "desktop" });
+            world.run_until(now + Duration::from_secs(3));
+            assert_eq!(world.hosts["laptop"].outcome, Some(Outcome::Finished), "{what}");
+            let ended = |(_, host, event): &(Duration, String, Event)| match event {
+                Event::BulkEnded { bytes, why, .. } if host == "laptop" => Some((*bytes, why.clone())),
+                _ => None,
+            };
+            let ends: Vec<_> = world.events.iter().filter_map(ended).collect();
+            let [(bytes, why)] = &ends[..] else { panic!("{what}: {ends:?}") };
+            assert!(*bytes < SIZE, "{what}: {bytes}");
+            assert_eq!((*bytes == 0, why == "stopped"), (at_once, !at_once), "{what}: {bytes} {why}");
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod call_relays;
 mod disguises;
 mod evidence;
 mod fading;
+mod outages;
 mod policies;
 mod probing;
 mod proofs_and_strays;

@@ -1,8 +1,11 @@
 //! The workload `probe` between whole peers: found out together, told by the client, over whatever signalling there is.
 
 use crate::relays::server;
-use crate::world::{Signal, World, notes_topology, one_lan};
-use netmodel::{Block, BlockAnswer, BlockDirection, ServerSpec, StunMatch, Topology};
+use crate::world::{Signal, World, host, notes_topology, one_lan};
+use netmodel::{
+    Block, BlockAnswer, BlockDirection, Dependence, LinkSpec, NatKind, NatSpec, NetworkSpec, ServerSpec,
+    StunMatch, Topology,
+};
 use peer::{Event, Outcome, ProbeSpec, blocking::*};
 use std::{net::SocketAddr, time::Duration};
 
@@ -36,8 +39,10 @@ fn findings(world: &World) -> Vec<&Finding> {
         host == "laptop" && matches!(event, Event::Blocking(_))
     };
     let of = world.events.iter().filter(|event| finding(event));
-    of.filter_map(|(_, _, event)| if let Event::Blocking(found) = event { Some(found) } else { None })
-        .collect()
+    of.filter_map(
+        |(_, _, event)| if let Event::Blocking(found) = event { Some(found.as_ref()) } else { None },
+    )
+    .collect()
 }
 
 /// Both carriers of the notes carry no IPv4 between peers.
@@ -87,6 +92,59 @@ fn a_filter_of_stun_is_found_beside_a_call() {
     assert_eq!(findings(&world).len(), 8);
     assert_eq!(world.hosts["laptop"].outcome, None, "the call goes on");
     assert!(world.longest_gap("desktop", Duration::from_secs(2), LIMIT) < Duration::from_millis(200));
+}
+
+/// Three networks at each end through whose NATs nothing passes but over a relay: more candidates than have room beside a
+/// report.
+fn only_relays() -> Topology {
+    let network = |name: &str| NetworkSpec {
+        nat: Some(NatSpec {
+            mapping: Dependence::AddressAndPortDependent,
+            filtering: Dependence::AddressAndPortDependent,
+            ..NatSpec::new(NatKind::Home)
+        }),
+        ..NetworkSpec::new(name, LinkSpec::with_delay(Duration::from_millis(10)))
+    };
+    let interfaces = ["eth0", "wlan0", "wwan0"];
+    let end = |name: &str, networks: [&str; 3]| {
+        let on: Vec<_> = interfaces.into_iter().zip(networks).collect();
+        host(name, &on)
+    };
+    Topology {
+        networks: ["n1", "n2", "n3", "m1", "m2", "m3"].map(network).to_vec(),
+        hosts: vec![end("laptop", ["n1", "n2", "n3"]), end("desktop", ["m1", "m2", "m3"])],
+        servers: vec![server("meet"), server("relay")],
+    }
+}
+
+#[test]
+fn a_probe_takes_no_candidates_from_a_call() {
+    let of = |probes: bool| {
+        let mut world = probe(with_control(only_relays()), Signal::Rendezvous, true);
+        if !probes {
+            world = World::with(with_control(only_relays()), Signal::Rendezvous, 3, |_| {}, |_| {});
+        }
+        world.start();
+        world.run_until(Duration::from_secs(30));
+        let mut relayed = std::collections::BTreeSet::new();
+        for (_, host, event) in &world.events {
+            if let (Event::RemoteCandidate(candidate), "laptop") = (event, host.as_str())
+                && candidate.kind == peer::CandidateKind::Relay
+            {
+                relayed.insert(candidate.address);
+            }
+        }
+        let connected = |(t, _, event): &(Duration, String, Event)| {
+            matches!(event, Event::Connected { .. }).then_some(*t)
+        };
+        let connected = world.events.iter().find_map(connected);
+        (connected.unwrap_or_else(|| panic!("no path, probing: {probes}")), relayed.len())
+    };
+    let (without, with) = (of(false), of(true));
+    println!("without {without:?}, with {with:?}");
+    assert_eq!(with.1, without.1, "relayed candidates of the server");
+    assert!(with.1 >= 3, "{with:?}");
+    assert!(with.0 < without.0 + Duration::from_millis(300), "{with:?} {without:?}");
 }
 
 #[test]

@@ -43,14 +43,22 @@ impl<'a> LongHeader<'a> {
         let source_id = reader.short_bytes()?;
         Some(Self { version, destination_id, source_id })
     }
+
+    /// Whether the version is known here and its ids are no longer than it allows.
+    pub(crate) fn is_known(&self) -> bool {
+        let fits = self.destination_id.len() <= 20 && self.source_id.len() <= 20;
+        fits && Version::of(self.version).is_some()
+    }
+
+    /// Whether a packet with this header and first byte is a Retry (RFC 9000 section 17.2.5, RFC 9369 section 3.2).
+    pub(crate) fn is_retry(&self, first: u8) -> bool {
+        Version::of(self.version).is_some_and(|version| first >> 4 & 3 == version.retry_type())
+    }
 }
 
 /// Whether a datagram begins with a QUIC long header of a version that is known here.
 pub fn is_long_header(datagram: &[u8]) -> bool {
-    LongHeader::parse(datagram).is_some_and(|header| {
-        let fits = header.destination_id.len() <= 20 && header.source_id.len() <= 20;
-        fits && Version::of(header.version).is_some()
-    })
+    LongHeader::parse(datagram).is_some_and(|header| header.is_known())
 }
 
 /// The ClientHello in the Initial packets of one datagram of a client, if it is whole.
@@ -82,6 +90,10 @@ impl Version {
             }
             _ => None,
         }
+    }
+
+    fn retry_type(self) -> u8 {
+        (self.initial_type + 3) % 4
     }
 }
 
@@ -154,8 +166,7 @@ impl<'a> Initial<'a> {
         let kind = bytes[0] >> 4 & 3;
         let is_initial = kind == version.initial_type;
         // Retry has no length (RFC 9000 section 17.2.5), and nothing follows it.
-        let retry = (version.initial_type + 3) % 4;
-        if kind == retry {
+        if kind == version.retry_type() {
             return None;
         }
         let mut reader = Reader { bytes, at: 7 + header.destination_id.len() + header.source_id.len() };

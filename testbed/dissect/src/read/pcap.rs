@@ -59,7 +59,7 @@ impl Pcap {
         }
         let time_ns = i64::from(seconds) * NS_PER_S + i64::from(fraction) * self.ns_per_unit;
         let length = length.max(captured);
-        Ok(Step::Frame { time_ns, link, interface: 0, length, data: 0..buffer.len() })
+        Ok(Step::Frame { time_ns, link, interface: 0, passage: None, length, data: 0..buffer.len() })
     }
 
     fn file_header(&self, source: &mut Source, buffer: &mut Vec<u8>) -> Result<LinkType, RecordError> {

@@ -2,7 +2,7 @@
 //! time, TLS secrets, comments. Name resolution, statistics and custom blocks are skipped.
 
 use super::{
-    LinkType, MAX_FRAME, RecordError, Step,
+    LinkType, MAX_FRAME, Passage, RecordError, Step,
     source::{Filled, Source},
 };
 use std::ops::Range;
@@ -16,18 +16,23 @@ const ENHANCED_PACKET: u32 = 6;
 const DECRYPTION_SECRETS: u32 = 0x0a;
 const TLS_KEY_LOG: u32 = 0x544c_534b;
 const OPTION_COMMENT: u16 = 1;
+const OPTION_IF_NAME: u16 = 2;
+const OPTION_EPB_FLAGS: u16 = 2;
 const OPTION_TSRESOL: u16 = 9;
 const OPTION_TSOFFSET: u16 = 14;
 /// A block around the longest frame, with room for options.
 const MAX_BLOCK: usize = MAX_FRAME as usize + (1 << 20);
 /// A section has a handful of interfaces; each costs memory.
 const MAX_INTERFACES: usize = 65_536;
+/// Longest name of an interface that is kept; Windows has names of about 50 bytes.
+const MAX_NAME: usize = 128;
 
 struct Interface {
     link: LinkType,
     snap_length: u32,
     resolution: Resolution,
     offset_ns: i128,
+    name: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -142,6 +147,7 @@ impl Pcapng {
             snap_length: self.u32(body, 4),
             resolution: Resolution::Decimal(6),
             offset_ns: 0,
+            name: None,
         };
         for (code, value) in self.options(body, 8) {
             match (code, value) {
@@ -156,6 +162,11 @@ impl Pcapng {
                     let seconds = (u64::from(self.u32(value, if self.big_endian { 0 } else { 4 })) << 32)
                         | u64::from(self.u32(value, if self.big_endian { 4 } else { 0 }));
                     interface.offset_ns = i128::from(seconds.cast_signed()) * 1_000_000_000;
+                }
+                (OPTION_IF_NAME, name) => {
+                    let name = name.strip_suffix(&[0]).unwrap_or(name);
+                    let name = String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]);
+                    interface.name = Some(name.chars().filter(|letter| !letter.is_control()).collect());
                 }
                 _ => {}
             }
@@ -181,8 +192,36 @@ impl Pcapng {
         let ns = interface.resolution.to_ns(units).saturating_add(interface.offset_ns);
         let link = interface.link;
         self.last_ns = i64::try_from(ns).unwrap_or(i64::MAX);
-        self.count_comments(body, data.end.next_multiple_of(4));
-        Ok(Step::Frame { time_ns: self.last_ns, link, interface: index, length: length.max(captured), data })
+        let mut passage = None;
+        for (code, value) in self.options(body, data.end.next_multiple_of(4)) {
+            match code {
+                OPTION_COMMENT => self.comments += 1,
+                OPTION_EPB_FLAGS => passage = self.passage(value),
+                _ => {}
+            }
+        }
+        Ok(Step::Frame {
+            time_ns: self.last_ns,
+            link,
+            interface: index,
+            passage,
+            length: length.max(captured),
+            data,
+        })
+    }
+
+    /// Bits 0 and 1 of the flags.
+    fn passage(&self, flags: &[u8]) -> Option<Passage> {
+        match self.u32(flags, 0) & 3 {
+            1 => Some(Passage::Inbound),
+            2 => Some(Passage::Outbound),
+            _ => None,
+        }
+    }
+
+    /// Name of an interface of the current section.
+    pub(super) fn interface_name(&self, index: u32) -> Option<&str> {
+        self.interfaces.get(index as usize)?.name.as_deref()
     }
 
     fn simple_packet(&mut self, body: &[u8]) -> Result<Step, RecordError> {
@@ -192,7 +231,14 @@ impl Pcapng {
         let length = self.u32(body, 0);
         let limit = if interface.snap_length == 0 { u32::MAX } else { interface.snap_length };
         let data = Self::frame(body, 4, length.min(limit))?;
-        Ok(Step::Frame { time_ns: self.last_ns, link: interface.link, interface: 0, length, data })
+        Ok(Step::Frame {
+            time_ns: self.last_ns,
+            link: interface.link,
+            interface: 0,
+            passage: None,
+            length,
+            data,
+        })
     }
 
     fn frame(body: &[u8], at: usize, captured: u32) -> Result<Range<usize>, RecordError> {

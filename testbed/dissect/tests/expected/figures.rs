@@ -1,7 +1,13 @@
 //! The figures in the form of expected.tsv, from what the dissector reports.
 
 use super::Seen;
-use dissect::{FlowRecord, Text, stun::Exchange};
+use dissect::{
+    Capture, FlowRecord, IpReader, Network, Outcome, Record, Text,
+    calls::RtpStream,
+    network,
+    stun::{Exchange, Message},
+};
+use record::Millis;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -84,9 +90,119 @@ pub(crate) fn measure(figure: &str, seen: &Seen) -> Option<String> {
                 format!("t={:.3} n={} mean_gap_ms={gap:.1}", seconds(burst.first_ms.as_ns()), burst.count)
             }))
         }
+        "ping_0801_len20_cadence" => cadence_of(of_type(seen, "0801").filter(|exchange| {
+            assert!([0, exchange.count].contains(&exchange.header_only), "both forms: count them apart");
+            exchange.header_only > 0
+        })),
+        // tshark takes methods up to 0xff for STUN.
+        "stun_as_dissected_by_tshark_4.0.17" => {
+            let is_known = |kind: &str| u16::from_str_radix(kind, 16).is_ok_and(|kind| method(kind) <= 0xff);
+            let types = seen.report.stun.types.iter().filter(|(kind, _)| is_known(kind));
+            types.map(|(_, count)| count).sum::<u64>().to_string()
+        }
+        "wtcp_00100001_packets" => seen.report.flow_summary.wechat_segments.to_string(),
+        "path_building" => path_building(seen),
+        "rtp_pt120_flows" => rtp_ways(seen, 120),
+        "rtp_pt102_video_flows" => rtp_ways(seen, 102),
+        "rtp_pt120_path_switch" => rtp_moves(seen, 120),
+        _ if figure.starts_with("unpadded_attrs_0801") => first_attributes(seen, 200, 36),
+        _ if figure.starts_with("unpadded_attrs_0802") => first_attributes(seen, 202, 50),
         _ => return None,
     };
     Some(value)
+}
+
+/// RFC 8489 section 5: the method without the bits of the class.
+fn method(kind: u16) -> u16 {
+    kind & 0x0f | kind >> 1 & 0x70 | kind >> 2 & 0x0f80
+}
+
+fn path_building(seen: &Seen) -> String {
+    let [call] = seen.report.calls.as_slice() else { return format!("{} calls", seen.report.calls.len()) };
+    let of = call.milestones;
+    let at =
+        |time: Option<Millis>| time.map_or("none".into(), |time| format!("{:.3}", seconds(time.as_ns())));
+    let between = |from: Option<Millis>, to: Option<Millis>| match (from, to) {
+        (Some(from), Some(to)) => format!("{:.1}", to.as_f64() - from.as_f64()),
+        _ => "none".into(),
+    };
+    format!(
+        "first_allocate={} first_alloc_reply_ms={} first_relay_rtp={} first_binding={} binding_to_success_ms={} \
+         first_direct_rtp={} binding_to_direct_rtp_ms={} relay_rtp_to_direct_rtp_ms={} allocate_to_direct_rtp_ms={} \
+         first_0800={}",
+        at(of.first_join_ms),
+        between(of.first_join_ms, of.first_join_answer_ms),
+        at(of.first_relay_media_ms),
+        at(of.first_check_ms),
+        between(of.first_check_ms, of.first_check_answer_ms),
+        at(of.first_direct_media_ms),
+        between(of.first_check_ms, of.first_direct_media_ms),
+        between(of.first_relay_media_ms, of.first_direct_media_ms),
+        between(of.first_join_ms, of.first_direct_media_ms),
+        at(of.first_release_ms),
+    )
+}
+
+fn streams(seen: &Seen, payload_type: u8) -> impl Iterator<Item = &RtpStream> {
+    let streams = seen.report.calls.iter().flat_map(|call| &call.media);
+    streams.filter(move |stream| stream.payload_type == payload_type)
+}
+
+fn rtp_ways(seen: &Seen, payload_type: u8) -> String {
+    joined(streams(seen, payload_type).flat_map(|stream| &stream.ways).map(|way| {
+        let (first, last) = (seconds(way.first_ms.as_ns()), seconds(way.last_ms.as_ns()));
+        let per_second = |number: f64| if last > first { number / (last - first) } else { 0.0 };
+        format!(
+            "{}>{} n={} first={first:.3} last={last:.3} pps={:.2} kbps={:.1}",
+            way.from,
+            way.to,
+            way.packets,
+            per_second(way.packets as f64 - 1.0),
+            per_second(way.bytes as f64 * 8.0 / 1000.0)
+        )
+    }))
+}
+
+/// Sources with at least ten packets, as the command has them.
+fn rtp_moves(seen: &Seen, payload_type: u8) -> String {
+    joined(streams(seen, payload_type).filter(|stream| stream.packets >= 10).map(|stream| {
+        let way = |index: usize| format!("{}>{}", stream.ways[index].from, stream.ways[index].to);
+        let first = stream.moves.first().map_or(String::new(), |change| {
+            let (at, to, gap) = (seconds(change.at_ms.as_ns()), way(change.after), change.gap_ms.as_f64());
+            format!(" first_switch_t={at:.3} to={to} gap_at_switch_ms={gap:.1}")
+        });
+        format!(
+            "ssrc={} n={} first_path={} switches={}{first} max_gap_ms={:.1}",
+            stream.ssrc,
+            stream.packets,
+            way(0),
+            stream.moves.len(),
+            stream.max_gap_ms.as_f64()
+        )
+    }))
+}
+
+/// Type, length and so many hexadecimal digits of the attributes of a frame, put together from what was parsed.
+fn first_attributes(seen: &Seen, wanted: u64, digits: usize) -> String {
+    let mut capture = Capture::open(&seen.path).expect("a capture");
+    let mut reader = IpReader::default();
+    while let Some(record) = capture.next_record() {
+        let Record::Frame(frame) = record else { continue };
+        if frame.number != wanted {
+            continue;
+        }
+        let Network::Ip(bytes) = network(frame.link, frame.data) else { continue };
+        let Outcome::Packet(packet) = reader.read(frame.time_ns, frame.length, bytes) else { continue };
+        let message = Message::parse(packet.payload).expect("a STUN message");
+        let mut text = String::new();
+        for (kind, value) in message.attributes() {
+            text += &format!("{kind:04x}{:04x}", value.len());
+            value.iter().for_each(|byte| text += &format!("{byte:02x}"));
+        }
+        text.truncate(digits);
+        return format!("{:04x}{:04x}{text}", message.kind, message.length);
+    }
+    "no such frame".into()
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> String {
@@ -179,7 +295,11 @@ fn of_type<'s>(seen: &'s Seen, kind: &'s str) -> impl Iterator<Item = &'s Exchan
 }
 
 fn cadence(seen: &Seen, kind: &str) -> String {
-    joined(of_type(seen, kind).filter(|exchange| exchange.count >= 3).map(|exchange| {
+    cadence_of(of_type(seen, kind))
+}
+
+fn cadence_of<'s>(exchanges: impl Iterator<Item = &'s Exchange>) -> String {
+    joined(exchanges.filter(|exchange| exchange.count >= 3).map(|exchange| {
         let (first, last) = (seconds(exchange.first_ms.as_ns()), seconds(exchange.last_ms.as_ns()));
         let interval = exchange.interval_ms.expect("three messages have an interval");
         let [min, median, max] = [interval.min, interval.median, interval.max].map(|ms| ms / 1000.0);

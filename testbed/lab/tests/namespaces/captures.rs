@@ -160,7 +160,7 @@ pub(crate) fn cost(tun: &Path) {
     ];
     for (rights, (what, captures, limits)) in rights.into_iter().zip(cases) {
         let stage = Stage::with_captures(rights, captures, limits);
-        stage.lab.set_time_zero(Instant::now());
+        stage.lab.set_time_zero(Instant::now()).expect("the model runs");
         let (laptop, desktop) =
             (stage.socket("laptop", "wlan0", false), stage.socket("desktop", "wlan0", false));
         let to = desktop.local_addr().unwrap();

@@ -5,7 +5,7 @@ use crate::{
     support::{Stage, bind, is_silent, receive, try_bind},
 };
 use lab::{LabChange, LabError, LabEvent};
-use netmodel::DropCause;
+use netmodel::{DropCause, NetworkEvent};
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
@@ -38,8 +38,8 @@ pub(crate) fn apply(stage: &Stage, change: LabChange) -> Instant {
 
 pub(crate) fn drops(stage: &Stage) -> Vec<DropCause> {
     let causes = stage.events.try_iter().filter_map(|(_, event)| match event {
-        LabEvent::Dropped { cause, .. } => Some(cause),
-        LabEvent::Mapping { .. } => None,
+        LabEvent::Network(NetworkEvent::Dropped { cause, .. }) => Some(cause),
+        _ => None,
     });
     causes.collect()
 }
@@ -208,12 +208,20 @@ pub(crate) fn nat(tun: &Path) {
     assert!(receive(&laptops[1]).is_some());
 
     let events: Vec<_> = stage.events.try_iter().collect();
-    let (when, ended) = &events[0];
-    assert!(matches!(ended, LabEvent::Mapping { outside, created: false, .. } if *outside == before));
+    let [
+        (when, LabEvent::Network(ended)),
+        (_, LabEvent::Network(dropped)),
+        (_, LabEvent::Network(begun)),
+        ..,
+    ] = events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    assert!(matches!(ended, NetworkEvent::Mapping { outside, created: false, .. } if *outside == before));
     assert!(*when <= at);
-    assert!(matches!(&events[1].1, LabEvent::Dropped { cause: DropCause::NatNoMapping, .. }));
+    assert!(matches!(dropped, NetworkEvent::Dropped { cause: DropCause::NatNoMapping, .. }));
     assert!(
-        matches!(&events[2].1, LabEvent::Mapping { outside, created: true, .. } if *outside == after),
+        matches!(begun, NetworkEvent::Mapping { outside, created: true, .. } if *outside == after),
         "{events:?}"
     );
     let none = stage.lab.apply(rebind("campus")).expect_err("no NAT");

@@ -7,7 +7,7 @@ use crate::{captures, changes, lan, networks, programs};
 use lab::{Lab, LabChange, LabError, LabEvent, LabSpec, RightsError};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{RouteNetlinkMessage, link::LinkFlags};
-use netmodel::{Direction, DropCause};
+use netmodel::{Direction, DropCause, NetworkEvent};
 use nix::{
     sched::{CloneFlags, unshare},
     sys::signal::{Signal, kill},
@@ -158,13 +158,21 @@ fn udp(tun: &Path) {
 
     let report = stage.lab.finish().expect("a report");
     let events: Vec<LabEvent> = stage.events.try_iter().map(|(_, event)| event).collect();
-    assert!(events.iter().any(|event| matches!(event, LabEvent::Mapping { created: true, .. })));
-    let knock = events.iter().find(|event| matches!(event, LabEvent::Dropped { .. }));
-    let Some(LabEvent::Dropped { cause: DropCause::Firewall, source, destination, .. }) = knock else {
+    let events = events.iter().filter_map(|event| match event {
+        LabEvent::Network(event) => Some(event),
+        LabEvent::Links(_) | LabEvent::Stalled { .. } => None,
+    });
+    let events: Vec<&NetworkEvent> = events.collect();
+    assert!(events.iter().any(|event| matches!(event, NetworkEvent::Mapping { created: true, .. })));
+    let knock = events.iter().find(|event| matches!(event, NetworkEvent::Dropped { .. }));
+    let Some(NetworkEvent::Dropped { cause: DropCause::Firewall, source, destination, .. }) = knock else {
         panic!("the firewall's drop is told: {events:?}")
     };
     assert_eq!((*source, *destination), (Some(desktop_address), Some(laptop_address)));
     assert_eq!(report.lateness.count, 8, "every delivery is measured");
+    let up = report.links.iter().filter(|link| link.counts.direction == Direction::Up);
+    let taken: u64 = up.map(|link| link.lateness.count).sum();
+    assert!(taken > 8 && report.waiting.count == taken, "and so is every packet that was sent: {taken}");
     let lost = report.links.iter().map(|link| link.lost_at_device + link.delivered_while_down).sum::<u64>();
     assert_eq!(lost, 0, "nothing is lost outside the model");
     // The kernel's own packets are counted by the model, and there are few of them.

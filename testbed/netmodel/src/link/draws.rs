@@ -55,6 +55,12 @@ impl Source {
         Self { generator, offered: 0, is_bad: false, patterned: 0 }
     }
 
+    /// The next packet is the first.
+    pub(crate) fn restart(&mut self) {
+        self.offered = 0;
+        self.restart_loss();
+    }
+
     /// Chains and patterns begin anew.
     pub(crate) fn restart_loss(&mut self) {
         self.is_bad = false;

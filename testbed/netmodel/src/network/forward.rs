@@ -69,7 +69,15 @@ impl Network {
 
     fn transmit(&mut self, now: Instant, port: PortId, direction: Direction, packet: Packet) {
         let radio = self.port_mut(port).and_then(|state| state.radio.as_mut());
-        let ready = radio.map_or(now, |radio| radio.carry(now, direction));
+        let carried = radio.map(|radio| radio.carry(now, direction));
+        if let Some((from, to)) = carried.and_then(|carried| carried.released) {
+            let id = link_of(port, Direction::Down);
+            if let Some(link) = self.links.get_mut(id) {
+                link.release(now, from, to);
+            }
+            self.arm(id);
+        }
+        let ready = carried.map_or(now, |carried| carried.at);
         self.offer(now, link_of(port, direction), packet, ready);
     }
 

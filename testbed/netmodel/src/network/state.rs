@@ -2,8 +2,8 @@
 
 use super::{Network, agenda::Agenda, hotspot::Hotspot, link_of, route::Site};
 use crate::{
-    Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, NetworkSpec, Owner, Plan, Port, PortId,
-    RadioCounts, RadioSpec,
+    Addresses, Direction, DropCause, INTERNET, LinkCounts, LinkSpec, LinkState, NetworkId, NetworkSpec,
+    Owner, Plan, Port, PortId, RadioCounts, RadioSpec,
     addresses::Pool,
     border::Border,
     link::{Link, Tally},
@@ -92,7 +92,7 @@ pub(super) fn build(plan: &Plan, seed: u64) -> Network {
         network.hosts.extend(all.flat_map(|of| of.iter()).map(|(address, _)| (address, port)));
     }
     add_distances(&mut network, plan, seed);
-    network.agenda = Agenda::new(network.links.len() + 1);
+    network.agenda = Agenda::new(network.links.len() + 2);
     network
 }
 
@@ -188,6 +188,28 @@ fn add_distances(network: &mut Network, plan: &Plan, seed: u64) {
             network.distances.insert(way, id);
         }
     }
+}
+
+/// The state of the links of all planned ports.
+pub(super) fn link_states(network: &Network) -> Vec<LinkState> {
+    let planned = network.ports.iter().take(network.planned_ports).enumerate();
+    let states = planned.flat_map(|(index, state)| {
+        let port = PortId(index as u16);
+        [Direction::Up, Direction::Down].into_iter().filter_map(move |direction| {
+            let link = network.links.get(link_of(port, direction))?;
+            let before = state.network.and_then(|here| network.past.get(&(here, port, direction)));
+            let tallies = || [Some(&link.tally), before].into_iter().flatten();
+            Some(LinkState {
+                port,
+                network: state.network.map(|index| NetworkId(index as u16)),
+                direction,
+                bytes: tallies().map(|tally| tally.bytes).sum(),
+                queue_bytes: link.queued_bytes(),
+                drops: tallies().flat_map(|tally| tally.dropped.values()).sum(),
+            })
+        })
+    });
+    states.collect()
 }
 
 /// What every link has done so far in the network where it is; then in those that its port has left; then what borders

@@ -6,7 +6,8 @@ use std::time::Duration;
 ///
 /// Idle, a radio cannot carry anything: the first packet up asks for a connection at once, the first packet down waits
 /// for the next paging occasion, and everything waits until the connection is there. Connected, packets up pass at
-/// once; packets down wait for the next on-duration once the radio has begun to sleep between them.
+/// once; packets down wait for the next on-duration once the radio has begun to sleep between them. A packet up wakes the
+/// radio: what waits for an occasion or an on-duration that is still to come goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RadioSpec {
     /// From idle to connected.

@@ -13,3 +13,4 @@ mod networks;
 mod plan;
 mod properties;
 mod queues;
+mod time_zero;

@@ -341,6 +341,63 @@ fn a_radio_holds_packets_back_and_counts_its_time() {
     assert_eq!(world.radio(PortId(99)), None);
 }
 
+/// The first packet up wakes the radio at once, and what waits to be paged comes with it: whether packets leave the queue
+/// by a rate or at once, and in what order they may arrive.
+#[test]
+fn a_page_that_is_to_come_holds_nothing_up() {
+    let links = [
+        LinkSpec::with_delay(LINK_DELAY),
+        LinkSpec { rate: BitRate::per_second(1_000_000_000), ..LinkSpec::with_delay(LINK_DELAY) },
+        LinkSpec { order: Order::Free, ..LinkSpec::with_delay(LINK_DELAY) },
+    ];
+    for down in links {
+        let mut topology = topology();
+        topology.networks[2].radio = Some(RadioSpec::LTE);
+        topology.networks[2].down = down;
+        let mut world = World::new(topology, 1);
+        let (dave, meet) = (world.ipv4("dave", 1), world.ipv4("meet", 1));
+        world.send("meet", 1, dave, b"one");
+        world.send("meet", 1, dave, b"other");
+        world.run(ms(80));
+        world.send("dave", 1, meet, b"up");
+        world.run(s(3));
+        let came = |to: &str, world: &World| {
+            let port = world.port(to);
+            let of = world.deliveries.iter().filter(move |delivery| delivery.port == port);
+            of.map(|delivery| delivery.at.as_millis() as u64).collect::<Vec<_>>()
+        };
+        // The promotion takes 260 ms from 80 ms on; the occasion would have been at 1280 ms.
+        assert_eq!(came("meet", &world), [340 + 5 + 15]);
+        assert_eq!(came("dave", &world), [340 + 5; 2]);
+        assert_eq!(world.deliveries[0].udp().2, b"one");
+        // What comes afterwards is not held back by what has gone.
+        world.send("meet", 1, dave, b"later");
+        world.run(ms(400));
+        assert_eq!(world.causes(), []);
+        assert!(came("dave", &world).len() == 3, "{:?}", came("dave", &world));
+    }
+}
+
+#[test]
+fn sleep_between_on_durations_keeps_the_order_where_links_need_not() {
+    let mut topology = topology();
+    topology.networks[2].radio = Some(RadioSpec::LTE);
+    topology.networks[2].down = LinkSpec { order: Order::Free, ..LinkSpec::with_delay(LINK_DELAY) };
+    let mut world = World::new(topology, 1);
+    let (dave, meet) = (world.ipv4("dave", 1), world.ipv4("meet", 1));
+    world.send("dave", 1, meet, b"wakes it up");
+    // Ready at 260 ms, awake until 360 ms, then listening for 1 ms every 40 ms: at 400 ms, 440 ms.
+    world.run(ms(390));
+    world.take();
+    for number in 0..4 {
+        world.send("meet", 1, dave, &[number]);
+        world.run(ms(5));
+    }
+    world.run(s(1));
+    let came: Vec<_> = world.take().iter().map(|delivery| (delivery.udp().2[0], delivery.at)).collect();
+    assert_eq!(came, [0, 1, 2, 3].map(|number| (number, ms(440) + LINK_DELAY)));
+}
+
 #[test]
 fn a_radio_can_come_and_go() {
     let mut world = World::usual();

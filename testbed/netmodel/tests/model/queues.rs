@@ -389,3 +389,27 @@ fn an_unsound_link_is_refused_and_changes_nothing() {
     world.send("left", 1, world.ipv4("right", 2), b"");
     assert_eq!(world.take_one("right").at, ms(3) + LINK_DELAY);
 }
+
+#[test]
+fn the_state_of_a_link_is_what_has_passed_waits_and_was_dropped() {
+    let rate = BitRate::per_second(80_000);
+    let mut world = World::new(one_link(LinkSpec { rate, queue: ByteSize(2500), ..LinkSpec::default() }), 1);
+    let (left, right) = (world.port("left"), world.ipv4("right", 2));
+    let state = |world: &World, direction| {
+        let states = world.network.link_states();
+        let of = |state: &&LinkState| state.port == left && state.direction == direction;
+        let LinkState { network, bytes, queue_bytes, drops, .. } = *states.iter().find(of).expect("a link");
+        assert_eq!(network, world.plan.network("a"));
+        (bytes, queue_bytes, drops)
+    };
+    for _ in 0..4 {
+        world.send("left", 1, right, &[0; 1000 - OVERHEAD]);
+    }
+    assert_eq!(state(&world, Direction::Up), (0, 2000, 2));
+    // 1000 bytes take 100 ms.
+    world.run(ms(150));
+    assert_eq!(state(&world, Direction::Up), (1000, 1000, 2));
+    world.run(s(1));
+    assert_eq!(state(&world, Direction::Up), (2000, 0, 2));
+    assert_eq!(state(&world, Direction::Down), (0, 0, 0));
+}

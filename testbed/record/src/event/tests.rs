@@ -97,6 +97,14 @@ fn what_the_harness_says_of_itself_keeps_its_form() {
 }
 
 #[test]
+fn a_unit_that_never_left_has_its_number() {
+    on_disk(
+        EventKind::PayloadExpired { workload: WorkloadKind::Call, sequence: 7 },
+        r#""kind":"payload_expired","fields":{"workload":"call","sequence":7}"#,
+    );
+}
+
+#[test]
 fn a_transfer_is_told_from_its_beginning_to_its_end() {
     let begins = |bytes| EventKind::BulkBegins { object: 3, direction: Direction::Up, bytes, sending: true };
     on_disk(
@@ -108,8 +116,8 @@ fn a_transfer_is_told_from_its_beginning_to_its_end() {
         r#""kind":"bulk_begins","fields":{"object":3,"direction":"up","bytes":null,"sending":true}"#,
     );
     on_disk(
-        EventKind::BulkSent { object: 3, bytes: 70_000, resent: 1_200 },
-        r#""kind":"bulk_sent","fields":{"object":3,"bytes":70000,"resent":1200}"#,
+        EventKind::BulkSent { object: 3, bytes: 70_000, resent: 1_200, acknowledged: Some(60_000) },
+        r#""kind":"bulk_sent","fields":{"object":3,"bytes":70000,"resent":1200,"acknowledged":60000}"#,
     );
     on_disk(
         EventKind::BulkArrived { object: 3, bytes: 60_000, duplicate: 17, newest_t_ns: 15_083_000_001 },
@@ -124,11 +132,15 @@ fn a_transfer_is_told_from_its_beginning_to_its_end() {
             object: 3,
             bytes: 70_000,
             sha256: "00ff".into(),
+            receiver: Some(BulkFigures { bytes: 70_000, duration_ns: 1_500, longest_stall_ns: 200 }),
             sha256_ok: Some(true),
             why: "complete".into(),
         },
-        r#""kind":"bulk_ended","fields":{"object":3,"bytes":70000,"sha256":"00ff","sha256_ok":true,"why":"complete"}"#,
+        r#""kind":"bulk_ended","fields":{"object":3,"bytes":70000,"sha256":"00ff","receiver":{"bytes":70000,"duration_ns":1500,"longest_stall_ns":200},"sha256_ok":true,"why":"complete"}"#,
     );
+    let older = r#"{"t_ns":1,"host":"laptop","kind":"bulk_ended","fields":{"object":3,"bytes":70000,"sha256":"00ff","sha256_ok":true,"why":"complete"}}"#;
+    let ended = parse_line(older).unwrap().what;
+    assert!(matches!(ended, EventKind::BulkEnded { receiver: None, bytes: 70_000, .. }), "{ended:?}");
 }
 
 #[test]

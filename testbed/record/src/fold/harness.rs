@@ -1,8 +1,8 @@
 //! When a process of ours stood still, or the network model was late: silence that is no network's.
 
-use super::log::Log;
+use super::{HORIZON, log::Log};
 use crate::{DisturbanceMetrics, EventKind, Millis};
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 const MS: i64 = 1_000_000;
 /// So late a delivery is still within the bounds of a valid run.
@@ -55,15 +55,46 @@ fn union(mut spans: Vec<Range<i64>>) -> Vec<Range<i64>> {
     apart
 }
 
-/// Why figures may not be used: the harness stood still for more than 20 ms and a tenth of an interruption.
-pub(super) fn invalid_why(disturbances: &[DisturbanceMetrics]) -> Option<String> {
+/// Why figures may not be used: the harness stood still for more than 20 ms and a tenth of an interruption, or a peer
+/// began so late.
+pub(super) fn invalid_why(log: &Log<'_>, disturbances: &[DisturbanceMetrics]) -> Option<String> {
     let is_spoilt = |step: &&DisturbanceMetrics| {
         let part = step.interruption_ms.map_or(0, |silent| silent.as_ns() / TOLERATED_PART);
         step.harness_ms.as_ns() > part.max(TOLERATED_NS)
     };
-    let spoilt = disturbances.iter().filter(is_spoilt);
-    let reasons: Vec<String> = spoilt
-        .map(|step| format!("harness: stood still for {} after `{}`", step.harness_ms, step.what))
-        .collect();
+    let spoilt = disturbances.iter().filter(is_spoilt).map(|step| {
+        let what = match processes(log, step, disturbances) {
+            stalled if stalled.is_empty() => "the network model was late".to_owned(),
+            stalled => format!("{} stood still", Vec::from_iter(stalled).join(" and ")),
+        };
+        format!("harness: {what} for {} after `{}`", step.harness_ms, step.what)
+    });
+    let reasons: Vec<String> = late_starts(log).chain(spoilt).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// The processes that stood still after a step and before the next one.
+fn processes<'a>(log: &Log<'a>, step: &DisturbanceMetrics, all: &[DisturbanceMetrics]) -> BTreeSet<&'a str> {
+    let at_ns = step.at_ms.as_ns();
+    let next_ns = all.iter().map(|other| other.at_ms.as_ns()).filter(|next| *next > at_ns).min();
+    let horizon_ns = at_ns.saturating_add(HORIZON.as_nanos() as i64);
+    let silent_ns = step.interruption_ms.map_or(at_ns, |silent| at_ns.saturating_add(silent.as_ns()));
+    let until_ns = next_ns.unwrap_or(i64::MAX).min(horizon_ns).max(silent_ns);
+    let stalled = log.all().filter_map(|event| match &event.what {
+        EventKind::Stall { process, from_ns, to_ns } if *from_ns < until_ns && *to_ns > at_ns => {
+            Some(process.as_str())
+        }
+        _ => None,
+    });
+    stalled.collect()
+}
+
+/// Figures that count from time zero have the lateness of a peer in them.
+fn late_starts<'a>(log: &'a Log<'_>) -> impl Iterator<Item = String> + 'a {
+    log.peers().filter(|event| matches!(event.what, EventKind::Started {})).filter_map(|event| {
+        let late = event.t_ns > TOLERATED_LATE_NS;
+        late.then(|| {
+            format!("harness: {} started {} after time zero", event.host, Millis::from_ns(event.t_ns))
+        })
+    })
 }

@@ -2,10 +2,36 @@
 
 use super::{Run, reference::Dimension};
 use record::{
-    CandidateKind, DisturbanceKind, DisturbanceMetrics, FlowMetrics, How, Millis,
+    CandidateKind, DisturbanceKind, DisturbanceMetrics, Event, FlowMetrics, How, Millis, RunFacts,
     fold::behaviour::{self, Seen},
 };
 use serde::Deserialize;
+
+/// Results of the folds over a run's events that references stand beside, so that a run needs no room for its events.
+#[derive(Debug, Clone)]
+pub(crate) struct Folds {
+    standby_before_loss: Option<Seen>,
+    fallback_kind: Option<Seen>,
+    probing_after_loss: Option<Seen>,
+    cellular_checked_before_loss: Option<Seen>,
+    direct_ipv4_found: Option<Seen>,
+    far_end_noticed_silence: Option<Millis>,
+    liveness_interval: Option<Millis>,
+}
+
+impl Folds {
+    pub(crate) fn new(events: &[Event], facts: &RunFacts) -> Self {
+        Self {
+            standby_before_loss: behaviour::standby_before_loss(events, facts),
+            fallback_kind: behaviour::fallback_kind(events, facts),
+            probing_after_loss: behaviour::probing_after_loss(events, facts),
+            cellular_checked_before_loss: behaviour::cellular_checked_before_loss(events, facts),
+            direct_ipv4_found: behaviour::direct_ipv4_found(events, facts),
+            far_end_noticed_silence: behaviour::far_end_noticed_silence(events, facts),
+            liveness_interval: behaviour::liveness_interval(events, facts),
+        }
+    }
+}
 
 /// The word after `measure:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -149,12 +175,10 @@ impl FigureMeasure {
             FigureMeasure::Missed => time(largest(run, DisturbanceMetrics::missed_ms)),
             FigureMeasure::Rebuild => time(largest(run, |loss| loss.rebuild_ms)),
             FigureMeasure::Detected => time(largest(run, |loss| loss.detected_ms)),
-            FigureMeasure::LivenessInterval => time(behaviour::liveness_interval(&run.events, &run.facts)),
+            FigureMeasure::LivenessInterval => time(run.folds.liveness_interval),
             FigureMeasure::PacketsPerSecond => slower(run, |flow| flow.packets_per_s),
             FigureMeasure::BitRate => slower(run, |flow| flow.bit_rate.map(|rate| rate as f64)),
-            FigureMeasure::FarEndNoticedSilence => {
-                time(behaviour::far_end_noticed_silence(&run.events, &run.facts))
-            }
+            FigureMeasure::FarEndNoticedSilence => time(run.folds.far_end_noticed_silence),
         }
     }
 }
@@ -185,15 +209,15 @@ impl BehaviourMeasure {
 
     /// What the run did.
     pub(crate) fn of(self, run: &Run) -> Option<Seen> {
-        let fold = match self {
-            BehaviourMeasure::StandbyBeforeLoss => behaviour::standby_before_loss,
-            BehaviourMeasure::FallbackKind => behaviour::fallback_kind,
+        let seen = match self {
+            BehaviourMeasure::StandbyBeforeLoss => &run.folds.standby_before_loss,
+            BehaviourMeasure::FallbackKind => &run.folds.fallback_kind,
             BehaviourMeasure::KindAfterReturn => return kind_after_return(run),
-            BehaviourMeasure::ProbingAfterLoss => behaviour::probing_after_loss,
-            BehaviourMeasure::CellularCheckedBeforeLoss => behaviour::cellular_checked_before_loss,
-            BehaviourMeasure::DirectIpv4Found => behaviour::direct_ipv4_found,
+            BehaviourMeasure::ProbingAfterLoss => &run.folds.probing_after_loss,
+            BehaviourMeasure::CellularCheckedBeforeLoss => &run.folds.cellular_checked_before_loss,
+            BehaviourMeasure::DirectIpv4Found => &run.folds.direct_ipv4_found,
         };
-        fold(&run.events, &run.facts)
+        seen.clone()
     }
 }
 

@@ -1,5 +1,6 @@
 use super::{
     Carrier, Row, Run, Verdict, baseline, compare, groups,
+    measure::Folds,
     output::{self, Compared},
     reference, table,
 };
@@ -17,6 +18,10 @@ const fn ms(ms: i64) -> Millis {
 }
 
 fn run(seed: u64, interruption: i64) -> Run {
+    run_of(seed, interruption, &events())
+}
+
+fn run_of(seed: u64, interruption: i64, events: &[Event]) -> Run {
     let facts = RunFacts {
         scenario: "wifi-off-in-call".into(),
         backend: "netns".into(),
@@ -45,7 +50,7 @@ fn run(seed: u64, interruption: i64) -> Run {
     let carriers = BTreeMap::from([("o2".to_owned(), carrier("o2-2024"))]);
     Run {
         results,
-        events: events(),
+        folds: Folds::new(events, &facts),
         facts,
         policy: "multipath".into(),
         answers,
@@ -186,7 +191,11 @@ fn parse(text: &str) -> Result<Vec<reference::Reference>, String> {
 
 /// The same run by the policy that claims to do as WhatsApp did, which builds a path after the loss.
 fn claiming(seed: u64, rebuild: i64) -> Run {
-    let mut run = run(seed, rebuild + 20);
+    claiming_of(seed, rebuild, &events())
+}
+
+fn claiming_of(seed: u64, rebuild: i64, events: &[Event]) -> Run {
+    let mut run = run_of(seed, rebuild + 20, events);
     run.policy = "whatsapp".into();
     run.results.metrics.disturbances[0].rebuild_ms = Some(ms(rebuild));
     run
@@ -284,13 +293,13 @@ fn path_building_stands_beside_path_building() {
 
 #[test]
 fn who_notices_silence_stands_beside_a_timeout() {
-    let mut silent = run(7, 43);
-    for event in &mut silent.events {
+    let mut silent = events();
+    for event in &mut silent {
         if let EventKind::Detected { by, .. } = &mut event.what {
             *by = DetectedBy::CheckSilence;
         }
     }
-    let row = &rows(&[silent])["ref-libwebrtc"];
+    let row = &rows(&[run_of(7, 43, &silent)])["ref-libwebrtc"];
     let ours = "far end noticed the silence after 45 ms (single run)";
     assert_eq!((row.verdict, row.ours.as_str()), (Verdict::NotComparable, ours));
 }
@@ -356,8 +365,7 @@ fn invalid_runs_and_other_scenarios_decide_nothing() {
 fn a_policy_that_claims_to_do_the_same_is_judged() {
     // It had a standby, which WhatsApp has not.
     assert_eq!(rows(&[claiming(1, 520)])["wa-off-no-standby"].verdict, Verdict::Contradicted);
-    let mut without = claiming(1, 520);
-    without.events.remove(0);
+    let mut without = claiming_of(1, 520, &events()[1..]);
     assert_eq!(rows(&[without.clone()])["wa-off-no-standby"].verdict, Verdict::Reproduced);
     without.policy = "multipath".into();
     assert_eq!(rows(&[without])["wa-off-no-standby"].verdict, Verdict::Compatible);
@@ -379,8 +387,7 @@ fn another_network_is_not_comparable() {
 
 #[test]
 fn runs_that_disagree_tell_the_odd_one() {
-    let mut without = run(2, 40);
-    without.events.remove(0);
+    let without = run_of(2, 40, &events()[1..]);
     let row = &rows(&[run(1, 40), without])["wa-off-no-standby"];
     let ours = "standby before the loss: yes, wwan0 to wwan0 (IPv6) was up (in 1 of 2, 2 seeds)";
     assert_eq!((row.ours.as_str(), row.verdict), (ours, Verdict::NotComparable));

@@ -140,7 +140,6 @@ impl Cast<'_> {
         of_client.extend(workload_arguments(workload));
         let only_probes = workload.probe.is_some() && workload.call.is_none() && workload.bulk.is_none();
         if workload.probe.is_some() {
-            of_client.push("--probe".into());
             of_client.extend(self.probe_arguments());
         }
         let limits: &[&str] =
@@ -431,13 +430,18 @@ fn password() -> Result<String, ChildError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What the client asks for; a call alone is what it does unasked. The server learns the rest in-band.
+/// What the client asks for. Each workload by name: iceperf takes a call for granted only where there is nothing else. The
+/// server learns the rest in-band.
 fn workload_arguments(workload: Workload) -> Vec<OsString> {
-    let Some(bulk) = workload.bulk else { return Vec::new() };
-    let mut arguments: Vec<OsString> = vec!["--bulk".into()];
+    let mut arguments: Vec<OsString> = Vec::new();
     if workload.call.is_some() {
         arguments.push("--call".into());
     }
+    if workload.probe.is_some() {
+        arguments.push("--probe".into());
+    }
+    let Some(bulk) = workload.bulk else { return arguments };
+    arguments.push("--bulk".into());
     if let Some(size) = bulk.size {
         arguments.extend(["--bytes".into(), format!("{}B", size.0).into()]);
     }

@@ -6,8 +6,8 @@
 
 use super::{clock::nanoseconds_since, servers::Listens};
 use crate::scenario::record_name::TESTBED;
-use lab::LabEvent;
-use netmodel::{Owner, Plan, SERVER_INTERFACE};
+use lab::{LabEvent, LinkSample};
+use netmodel::{INTERNET, LinkState, NetworkEvent, NetworkId, Owner, Plan, SERVER_INTERFACE};
 use nix::poll::{PollFd, PollFlags, poll};
 use record::{Event, EventKind, MappedProtocol, WriteError, Writer};
 use std::{
@@ -203,10 +203,7 @@ impl Collector {
                 self.notify(Notice::Closed { host });
                 Ok(())
             }
-            Note::Lab(at, event) => {
-                let event = from_lab(&self.plan, event);
-                self.write(When::At(at), TESTBED.to_owned(), event)
-            }
+            Note::Lab(at, event) => self.take_lab(at, event),
             Note::Own(at, event) => self.write(When::At(at), TESTBED.to_owned(), event),
             Note::Zero(zero) => self.release(zero),
         }
@@ -233,6 +230,24 @@ impl Collector {
             self.notify(Notice::Ready { host: host.to_owned() });
         }
         Ok(())
+    }
+
+    fn take_lab(&mut self, at: Instant, event: LabEvent) -> Result<(), CollectError> {
+        let ours = |event| (When::At(at), TESTBED.to_owned(), event);
+        let events = match (event, self.zero) {
+            (LabEvent::Network(event), _) => vec![from_network(&self.plan, event)],
+            (LabEvent::Links(samples), _) => {
+                samples.into_iter().filter_map(|sample| from_sample(&self.plan, sample)).collect()
+            }
+            (LabEvent::Stalled { since }, Some(zero)) => vec![EventKind::Stall {
+                process: TESTBED.to_owned(),
+                from_ns: nanoseconds_since(zero, since),
+                to_ns: nanoseconds_since(zero, at),
+            }],
+            // Before time zero nothing is measured.
+            (LabEvent::Stalled { .. }, None) => Vec::new(),
+        };
+        events.into_iter().map(ours).try_for_each(|(when, host, what)| self.write(when, host, what))
     }
 
     fn release(&mut self, zero: Instant) -> Result<(), CollectError> {
@@ -263,10 +278,10 @@ impl Collector {
 }
 
 /// The network model's words in those of the record: the one place where they meet.
-fn from_lab(plan: &Plan, event: LabEvent) -> EventKind {
+fn from_network(plan: &Plan, event: NetworkEvent) -> EventKind {
     match event {
-        LabEvent::Dropped { port, network, direction, cause, source, destination, bytes, number: _ } => {
-            let owner = port.and_then(|id| plan.ports().iter().find(|port| port.id == id));
+        NetworkEvent::Dropped { port, network, direction, cause, source, destination, bytes, number: _ } => {
+            let owner = port.and_then(|id| plan.port(id));
             let (traffic_host, traffic_interface) = owner.map(|port| owner_names(&port.owner)).unzip();
             EventKind::PacketDropped {
                 network,
@@ -279,7 +294,7 @@ fn from_lab(plan: &Plan, event: LabEvent) -> EventKind {
                 bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             }
         }
-        LabEvent::Mapping { network, protocol, inside, outside, created } => {
+        NetworkEvent::Mapping { network, protocol, inside, outside, created } => {
             let protocol = Some(match protocol {
                 netmodel::Protocol::Udp => MappedProtocol::Udp,
                 netmodel::Protocol::Tcp => MappedProtocol::Tcp,
@@ -288,6 +303,25 @@ fn from_lab(plan: &Plan, event: LabEvent) -> EventKind {
             EventKind::Mapping { network, protocol, inside, outside, created }
         }
     }
+}
+
+/// None for a port that the plan does not know, which there is not.
+fn from_sample(plan: &Plan, sample: LinkSample) -> Option<EventKind> {
+    let LinkState { port, network, direction, bytes, queue_bytes, drops } = sample.state;
+    let (host, interface) = owner_names(&plan.port(port)?.owner);
+    let network = match network {
+        Some(NetworkId(index)) => plan.topology().networks.get(usize::from(index))?.name.clone(),
+        None => INTERNET.to_owned(),
+    };
+    Some(EventKind::LinkSample {
+        network,
+        interface: format!("{host}.{interface}"),
+        direction: self::direction(direction),
+        bytes,
+        queue_bytes,
+        drops,
+        late_ns: u64::try_from(sample.late.as_nanos()).unwrap_or(u64::MAX),
+    })
 }
 
 /// Host and interface, or server and its only interface.

@@ -7,8 +7,8 @@ use crate::{
     scenario::{Scenario, format_byte_size, format_duration},
 };
 use record::{
-    BitRate, BulkMetrics, Direction, DisturbanceMetrics, EvidenceSummary, How, Metrics, Millis, Results,
-    RunDirectory, statistics::median,
+    BitRate, BulkMetrics, Direction, DisturbanceMetrics, Event, EvidenceSummary, How, Metrics, Millis,
+    Results, RunDirectory, statistics::median,
 };
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ pub(crate) fn beginning(scenario: &Scenario, directory: &RunDirectory) {
 }
 
 /// A run: all of it when it is the only one, a line when it is one of many.
-pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
+pub(crate) fn run(scenario: &Scenario, run: &Run, events: &[Event], repeat: u64) {
     let Results { seed, backend, duration_ms, .. } = &run.results;
     if repeat > 1 {
         say!("seed {seed}: {}", in_a_line(run));
@@ -34,7 +34,7 @@ pub(crate) fn run(scenario: &Scenario, run: &Run, repeat: u64) {
     say!("{}, seed {seed}, {backend}, {duration_ms}", scenario.name);
     say!("{}", scenario.why);
     heading("Timeline");
-    for entry in record::fold::timeline(&run.events, &run.facts) {
+    for entry in record::fold::timeline(events, &run.facts) {
         say!("{entry}");
     }
     let metrics = &run.results.metrics;

@@ -10,7 +10,7 @@ use super::{
     },
     radio::Radio,
     reader::{self, Table},
-    traces::TraceSource,
+    traces::{TraceSource, Traces},
     words,
     yaml::{Node, Value},
 };
@@ -107,8 +107,9 @@ impl LinkDirection {
         network: &str,
         direction: Direction,
         run: Duration,
+        traces: &mut Traces,
     ) -> Result<LinkSpec, TraceProblem> {
-        let trace = self.trace.as_ref().map(|trace| trace.lower(seed, network, direction, run));
+        let trace = self.trace.as_ref().map(|trace| trace.lower(seed, network, direction, run, traces));
         Ok(LinkSpec {
             delay: self.delay,
             jitter: self.jitter.by,

@@ -10,6 +10,7 @@ use super::{
     networks::{Ipv6, Network},
     servers::ServerKind,
     timeline::Action,
+    traces::Traces,
 };
 use netmodel::{
     Direction, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, NatKind, NetworkSpec, Plan, PlanError,
@@ -51,13 +52,18 @@ impl LowerError {
 }
 
 impl Scenario {
-    /// Networks, hosts and servers with their addresses.
+    /// Networks, hosts and servers with their addresses, to be looked at: of channels' traces only the beginnings.
     pub(crate) fn plan(&self) -> Result<Plan, LowerError> {
-        Ok(Plan::new(self.topology()?)?)
+        self.plan_with(&mut Traces::Beginnings)
+    }
+
+    /// The same with these traces.
+    pub(crate) fn plan_with(&self, traces: &mut Traces) -> Result<Plan, LowerError> {
+        Ok(Plan::new(self.topology(traces)?)?)
     }
 
     /// Networks, hosts and servers as the model wants them.
-    pub(crate) fn topology(&self) -> Result<Topology, LowerError> {
+    pub(crate) fn topology(&self, traces: &mut Traces) -> Result<Topology, LowerError> {
         let hosts = self.hosts.iter().map(|(name, host)| HostSpec {
             name: name.clone(),
             interfaces: host
@@ -77,7 +83,7 @@ impl Scenario {
         let mut networks = Vec::new();
         let mut outer = Vec::new();
         for (name, network) in &self.networks {
-            let (first, others) = self.lower_network(name, network)?;
+            let (first, others) = self.lower_network(name, network, traces)?;
             networks.push(first);
             outer.extend(others);
         }
@@ -92,8 +98,9 @@ impl Scenario {
         network: &str,
         direction: Direction,
         link: &LinkDirection,
+        traces: &mut Traces,
     ) -> Result<LinkSpec, LowerError> {
-        let lowered = link.lower(self.seed, network, direction, self.duration);
+        let lowered = link.lower(self.seed, network, direction, self.duration, traces);
         lowered.map_err(|source| LowerError::Trace { network: network.to_owned(), source })
     }
 
@@ -113,6 +120,7 @@ impl Scenario {
         &self,
         name: &str,
         network: &Network,
+        traces: &mut Traces,
     ) -> Result<(NetworkSpec, Vec<NetworkSpec>), LowerError> {
         let ipv6 = match network.ipv6 {
             Ipv6::None => Ipv6Access::None,
@@ -121,8 +129,8 @@ impl Scenario {
         };
         let mut nats = network.nat.iter();
         let first = NetworkSpec {
-            up: self.lower_link(name, Direction::Up, &network.link.up)?,
-            down: self.lower_link(name, Direction::Down, &network.link.down)?,
+            up: self.lower_link(name, Direction::Up, &network.link.up, traces)?,
+            down: self.lower_link(name, Direction::Down, &network.link.down, traces)?,
             radio: network.link.radio.map(|radio| radio.0),
             multicast: network.multicast,
             nat: nats.next().map(|nat| nat.lower(self.nat_kind(name))),

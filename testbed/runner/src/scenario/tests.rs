@@ -36,8 +36,9 @@ fn the_example_of_the_contract_means_what_it_says() {
 
 #[test]
 fn the_model_gets_what_the_scenario_says() {
-    let topology =
-        example(&["networks.o2.link.up.rate=10mbit", "networks.home.link.queue=64KiB"]).topology().unwrap();
+    let topology = example(&["networks.o2.link.up.rate=10mbit", "networks.home.link.queue=64KiB"])
+        .topology(&mut Traces::Beginnings)
+        .unwrap();
     let network = |name: &str| topology.networks.iter().find(|network| network.name == name).unwrap();
     let (home, o2) = (network("home"), network("o2"));
     assert_eq!((home.up.delay, home.up.jitter), (Duration::from_millis(4), Duration::from_millis(1)));
@@ -63,7 +64,13 @@ fn every_key_of_a_preset_can_be_overridden() {
         "networks.o2.ipv6=open",
         "networks.o2.link={delay: 40ms, down: {delay: 50ms}}",
     ]);
-    let o2 = &scenario.topology().unwrap().networks.into_iter().find(|network| network.name == "o2").unwrap();
+    let o2 = &scenario
+        .topology(&mut Traces::Beginnings)
+        .unwrap()
+        .networks
+        .into_iter()
+        .find(|network| network.name == "o2")
+        .unwrap();
     assert_eq!((&o2.nat, o2.blocks.as_slice(), o2.ipv6), (&None, &[][..], Ipv6Access::Open));
     assert_eq!((o2.up.delay, o2.down.delay), (Duration::from_millis(40), Duration::from_millis(50)));
 }
@@ -112,7 +119,7 @@ fn a_trace_file_is_relative_to_the_scenario_and_can_be_moved() {
     let sets = ["networks.home.link={delay: 4ms, trace: {down: one.trace}}".to_owned()];
     let parse = |folder: &Path, text: &str, sets: &[String]| Scenario::parse("test.yaml", folder, text, sets);
     let mut scenario = parse(folder.path(), EXAMPLE, &sets).unwrap();
-    let topology = scenario.topology().unwrap();
+    let topology = scenario.topology(&mut Traces::Beginnings).unwrap();
     let home = topology.networks.iter().find(|network| network.name == "home").unwrap();
     assert_eq!(home.down.trace.as_ref().map(netmodel::Trace::opportunities), Some(&[2, 4][..]));
     assert_eq!(home.up.trace, None);
@@ -130,7 +137,7 @@ fn several_nats_become_networks_behind_each_other() {
         "networks.home.behind=o2",
         "networks.home.block=[{udp: {}}]",
     ]);
-    let topology = scenario.topology().unwrap();
+    let topology = scenario.topology(&mut Traces::Beginnings).unwrap();
     let network = |name: &str| topology.networks.iter().find(|network| network.name == name).unwrap();
     let chain = ["home", "home.nat2", "home.nat3", "o2"];
     for (name, behind) in chain.iter().zip(&chain[1..]) {

@@ -8,6 +8,7 @@ use super::{
 use netmodel::{Channel, Direction, Trace, TraceProblem};
 use serde::{Serialize, Serializer};
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -26,6 +27,8 @@ const CHANNELS: [(&str, Channel); 5] = [
 const SET_UP: Duration = Duration::from_secs(60);
 /// The longest trace of a channel, which then begins again; some hundred megabytes.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// What stands for a trace that nobody replays.
+const BEGINNING: Duration = Duration::from_secs(1);
 /// No sound trace is larger.
 const LARGEST_FILE: u64 = 512 << 20;
 
@@ -57,21 +60,46 @@ impl TraceSource {
         }
     }
 
-    /// The trace of one direction of a network's links; those of two directions or networks have nothing in common.
+    /// The trace of one direction of a network's links in a run of this length; those of two directions or networks have
+    /// nothing in common.
     pub(super) fn lower(
         &self,
         seed: u64,
         network: &str,
         direction: Direction,
         run: Duration,
+        traces: &mut Traces,
     ) -> Result<Trace, TraceProblem> {
         match self {
-            Self::Channel { channel, .. } => {
+            Self::Channel { name, channel } => {
                 let whole = Duration::from_secs(run.saturating_add(SET_UP).min(LONGEST).as_secs());
-                channel.trace(seed ^ place(network, direction), whole)
+                let draw = |length| channel.trace(seed ^ place(network, direction), length);
+                match traces {
+                    Traces::Beginnings => draw(BEGINNING.min(whole)),
+                    Traces::Drawn(drawn) => match drawn.entry((name, network.to_owned(), direction)) {
+                        Entry::Occupied(known) => Ok(known.get().clone()),
+                        Entry::Vacant(place) => Ok(place.insert(draw(whole)?).clone()),
+                    },
+                }
             }
             Self::File { trace, .. } => Ok(trace.clone()),
         }
+    }
+}
+
+/// The channels' traces of one run. To draw an hour takes 100 ms and more, and its trace up to 100 MB.
+#[derive(Debug)]
+pub(crate) enum Traces {
+    /// The first second stands for the whole, where nothing is carried.
+    Beginnings,
+    /// Whole, each drawn once.
+    Drawn(BTreeMap<(&'static str, String, Direction), Trace>),
+}
+
+impl Traces {
+    /// None is drawn yet.
+    pub(crate) fn to_run() -> Self {
+        Self::Drawn(BTreeMap::new())
     }
 }
 
@@ -118,7 +146,7 @@ mod tests {
     fn a_channel_is_the_same_for_a_seed_and_another_elsewhere() {
         let source = TraceSource::Channel { name: "lte-walking", channel: Channel::LTE_WALKING };
         let trace = |seed, network, direction| {
-            source.lower(seed, network, direction, Duration::from_secs(5)).unwrap()
+            source.lower(seed, network, direction, Duration::from_secs(5), &mut Traces::to_run()).unwrap()
         };
         let one = trace(7, "o2", Direction::Up);
         assert_eq!(one, trace(7, "o2", Direction::Up));
@@ -130,6 +158,27 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
+    }
+
+    #[test]
+    fn a_channel_is_drawn_once_for_a_run_and_not_at_all_for_a_plan() {
+        let channel = |name, channel| TraceSource::Channel { name, channel };
+        let (walking, driving) =
+            (channel("lte-walking", Channel::LTE_WALKING), channel("lte-driving", Channel::LTE_DRIVING));
+        let run = Duration::from_secs(5);
+        let mut traces = Traces::to_run();
+        let mut lower = |source: &TraceSource, network| {
+            source.lower(7, network, Direction::Up, run, &mut traces).unwrap()
+        };
+        let first = lower(&walking, "o2");
+        // The very same memory: to compare two would take as long as to draw one.
+        assert_eq!(lower(&walking, "o2").opportunities().as_ptr(), first.opportunities().as_ptr());
+        assert_ne!(lower(&driving, "o2"), first);
+        assert_ne!(lower(&walking, "telekom"), first);
+        let Traces::Drawn(drawn) = &traces else { panic!("{traces:?}") };
+        assert_eq!(drawn.len(), 3);
+        let beginning = walking.lower(7, "o2", Direction::Up, LONGEST, &mut Traces::Beginnings).unwrap();
+        assert_eq!(beginning.duration(), BEGINNING);
     }
 
     /// The longest is within what a trace may hold.

@@ -35,11 +35,24 @@ const fn joined<const N: usize>(first: &[&'static str], second: &[&'static str])
 pub(crate) const COMMANDS: Vocabulary = words(
     "a command",
     if cfg!(feature = "dissect") {
-        &["check", "compare", "completions", "dissect", "doctor", "list", "plan", "run"]
+        &["check", "compare", "completions", "dissect", "doctor", "list", "plan", "run", "verify"]
     } else {
-        &["check", "compare", "completions", "doctor", "list", "plan", "run"]
+        &["check", "compare", "completions", "doctor", "list", "plan", "run", "verify"]
     },
-    &["agent", "agree", "explain", "hosts", "report", "sweep"],
+    &[
+        "agent",
+        "agree",
+        "explain",
+        "explain-run",
+        "hosts",
+        "matrix",
+        "new",
+        "report",
+        "schema",
+        "search",
+        "show",
+        "sweep",
+    ],
 );
 
 pub(crate) const BACKENDS: Vocabulary = words("a backend", &["netns"], &["hosts", "sim"]);

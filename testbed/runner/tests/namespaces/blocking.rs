@@ -33,6 +33,23 @@ fn a_filter_of_stun_is_told_by_what_passes() {
     }
 }
 
+/// As `scenarios/README.md` writes it.
+#[test]
+fn a_call_and_a_probe_go_on_beside_each_other() {
+    let stage = Stage::for_one_user();
+    let file = stage.take_scenario("blocking/nothing-blocked.yaml");
+    let workload = "peers.client.workload=[{call: {}}, {probe: {}}]";
+    let told = stage.run_file(&file, &["--set", "duration=20s", "--set", workload, "--json"]);
+    let run = results(&told.stdout).remove(0);
+    assert_valid_but_for_timing(&run);
+    let metrics = &run["metrics"];
+    for way in ["up", "down"] {
+        assert!(metrics["call"][way]["received"].as_u64().unwrap() > 500, "{way}: {metrics}");
+    }
+    let found = metrics["blocking"].as_array().unwrap();
+    assert!(!found.is_empty() && found.iter().all(|one| one["verdict"] == "open"), "{metrics}");
+}
+
 #[test]
 fn a_wrong_route_is_no_block() {
     let stage = Stage::for_one_user();

@@ -256,6 +256,14 @@ impl Stage {
         kill(Pid::from_raw(found.0), Signal::SIGKILL).unwrap();
     }
 
+    /// Stops one of the processes for a time.
+    pub(crate) fn pause_child(&self, part: &str, time: Duration) {
+        let processes = self.processes();
+        let is_it = |line: &str| line.split([' ', '/']).any(|word| word == part);
+        let found = processes.iter().find(|(_, line)| is_it(line)).expect("it runs");
+        pause(Pid::from_raw(found.0), time);
+    }
+
     /// A script that says it is the right iceperf, knows its `$host`, and then does `body`; which must not leave
     /// processes of its own behind, as iceperf has none.
     pub(crate) fn fake_iceperf(&self, body: &str) -> String {
@@ -268,6 +276,12 @@ impl Stage {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path.display().to_string()
     }
+}
+
+fn pause(process: Pid, time: Duration) {
+    kill(process, Signal::SIGSTOP).unwrap();
+    thread::sleep(time);
+    kill(process, Signal::SIGCONT).unwrap();
 }
 
 /// `testbed` at work. It never outlives its test.
@@ -290,6 +304,11 @@ impl Running {
         };
         kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
         self.wait()
+    }
+
+    /// Stops it for a time.
+    pub(crate) fn pause(&self, time: Duration) {
+        pause(Pid::from_raw(self.0.id() as i32), time);
     }
 
     /// Reads all it says while waiting, so that it never waits for us.

@@ -1,17 +1,25 @@
 //! The verdict as a function of evidence, whatever that is.
 
+use std::time::Duration;
+
 use ice::blocking::{
-    At, ControlView, Direction, LinkReport, Reach, Report, Route, SocketReport, Tallies, Tally, Verdict, Why,
-    judge,
+    At, BlockedAfter, ControlView, Direction, LinkReport, Reach, Report, Route, SocketReport, Tallies, Tally,
+    Verdict, Why, judge,
 };
 use proptest::prelude::*;
 
 use super::wire::report;
 use crate::net::address;
 
+/// So many of these packets arrive, the last among them.
+fn tally(sent: u16, arrived: u16) -> Tally {
+    let rounds = (1..=arrived).fold(0, |rounds, number| rounds | 1 << (number * sent / arrived - 1));
+    Tally { sent: sent as u8, rounds }
+}
+
 /// An end with one socket that sees everything.
 fn end(local: &str, outside: &str, arrived: u8) -> Report {
-    let tallies: Tallies = [Tally { sent: 15, arrived: 15 }; 8];
+    let tallies: Tallies = [tally(15, 15); 8];
     let socket = SocketReport {
         index: 0,
         interface: "wlan0".into(),
@@ -19,7 +27,7 @@ fn end(local: &str, outside: &str, arrived: u8) -> Report {
         addresses: vec![address(local), address(outside)],
         nat: super::class(Some(&super::home())),
         control: Some(tallies),
-        servers: Tally { sent: 8, arrived: 8 },
+        servers: tally(8, 8),
         signals: 15,
         reach: Reach::Connected,
         route: Route::Right,
@@ -28,11 +36,13 @@ fn end(local: &str, outside: &str, arrived: u8) -> Report {
         local: 0,
         remote: 0,
         sent: [15; 8],
-        received: [arrived; 8],
+        first_round: 1,
+        received: [tally(15, arrived.into()).rounds; 8],
         seen: None,
         route: Route::Right,
     };
-    Report { run: 1, finished: true, sockets: vec![socket], links: vec![link] }
+    let rounds = (0..20).map(|round| round * 320).collect();
+    Report { run: 1, finished: true, rounds, sockets: vec![socket], links: vec![link] }
 }
 
 fn ends(out: u8, back: u8) -> [Report; 2] {
@@ -73,11 +83,11 @@ fn each_doubt_has_its_reason() {
     assert_eq!(verdicts(&odd), [why(Why::Pattern), Verdict::Open]);
 
     let mut silent = ends(0, 0);
-    silent[0].sockets[0].control = Some([Tally { sent: 15, arrived: 0 }; 8]);
+    silent[0].sockets[0].control = Some([tally(15, 0); 8]);
     assert_eq!(verdicts(&silent), [Verdict::UdpP2pBlocked { at: At::Here }; 2]);
     let mut lossy = silent.clone();
     lossy[0].sockets[0].signals = 0;
-    lossy[0].sockets[0].servers = Tally { sent: 15, arrived: 1 };
+    lossy[0].sockets[0].servers = tally(15, 1);
     assert_eq!(verdicts(&lossy), [why(Why::ControlSilent); 2]);
     let mut wrong = silent.clone();
     wrong[0].sockets[0].route = Route::Wrong;
@@ -104,15 +114,59 @@ fn an_address_of_another_interface_gives_a_wrong_route_away() {
     assert_eq!(judge(&ends[0], Some(&ends[1]))[0].verdict, Verdict::Open);
 }
 
+/// A filter that begins, or makes up its mind, after some packets.
+#[test]
+fn what_stops_after_some_packets_is_blocked_from_there_on() {
+    const STOPS: Tally = Tally { sent: 15, rounds: 0b111 };
+    let late = || {
+        let mut ends = ends(15, 15);
+        ends.iter_mut().for_each(|end| end.links[0].received = [STOPS.rounds; 8]);
+        ends
+    };
+    let mut blocked = late();
+    blocked[0].sockets[0].control = Some([Tally { sent: 15, rounds: 0b1111 }; 8]);
+    blocked[0].sockets[0].servers = tally(15, 15);
+    assert_eq!(verdicts(&blocked), [Verdict::UdpP2pBlocked { at: At::Here }; 2]);
+    let found = judge(&blocked[0], Some(&blocked[1]));
+    for one in &found {
+        let after = Duration::from_millis(3 * 320);
+        assert_eq!(one.blocked_after, [Some(BlockedAfter { packets: 3, after }); 8]);
+        assert_eq!(one.control, ControlView::Silent);
+    }
+
+    // Where servers are not heard any more either, it may be an outage.
+    let mut outage = blocked.clone();
+    outage[0].sockets[0].servers = Tally { sent: 15, rounds: 0b1111 };
+    assert_eq!(verdicts(&outage), [Verdict::Inconclusive(Why::Ceased); 2]);
+    assert_eq!(verdicts(&late()), [Verdict::Inconclusive(Why::Ceased); 2], "the control is heard");
+
+    // STUN alone, as a classifier takes its time for it.
+    let mut stun = ends(15, 15);
+    stun[1].links[0].received[..5].fill(STOPS.rounds);
+    assert_eq!(verdicts(&stun), [Verdict::StunFiltered, Verdict::Open]);
+    let after =
+        judge(&stun[0], Some(&stun[1]))[0].blocked_after.map(|after| after.map(|after| after.packets));
+    assert_eq!(after, [Some(3), Some(3), Some(3), Some(3), Some(3), None, None, None]);
+
+    // Some are lost at the end by chance.
+    let mut lossy = ends(15, 15);
+    lossy[1].links[0].received = [0b111_1111_1111; 8];
+    assert_eq!(verdicts(&lossy), [Verdict::Open; 2]);
+    let mut worse = ends(15, 15);
+    worse[1].links[0].received = [1, 0b10, 0b100, 0b1000, 1 << 14, 1 << 13, 1 << 12, 1 << 11];
+    assert_eq!(verdicts(&worse), [Verdict::Open; 2]);
+}
+
 proptest! {
     /// No evidence makes it panic, and no block is told without what proves it.
     #[test]
     fn no_block_without_its_proof(us in report(), them in proptest::option::of(report())) {
         for found in judge(&us, them.as_ref()) {
-            let heard = found.variants.iter().filter(|tally| tally.arrived > 0).count();
+            let heard = found.variants.iter().zip(&found.blocked_after);
+            let heard = heard.filter(|(tally, blocked)| tally.arrived() > 0 && blocked.is_none()).count();
             match found.verdict {
                 Verdict::Open => prop_assert_eq!(heard, 8),
-                Verdict::StunFiltered => prop_assert!((2..8).contains(&heard) && found.variants[0].arrived == 0),
+                Verdict::StunFiltered => prop_assert!((2..8).contains(&heard) && found.blocked_after[0].is_some()),
                 Verdict::UdpP2pBlocked { .. } | Verdict::NatIncompatible | Verdict::OneWay => {
                     prop_assert_eq!(heard, 0);
                     prop_assert!(found.variants.iter().all(|tally| tally.sent >= 8));

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ice::blocking::{
-    Config, End, Key, LinkReport, MOST_LINKS, MOST_SOCKETS, Output, Prober, Reach, Report, Responder, Route,
-    SocketReport, Tallies, Tally, Variant,
+    Config, End, Key, LinkReport, MOST_LINKS, MOST_ROUNDS, MOST_SOCKETS, Output, Prober, Reach, Report,
+    Responder, Route, SocketReport, Tallies, Tally, Variant,
 };
 use ice::{Rung, SocketId};
 use proptest::prelude::*;
@@ -121,8 +121,8 @@ fn the_control_answers_in_kind_and_only_with_the_key() {
 }
 
 fn tallies() -> impl Strategy<Value = Tallies> {
-    proptest::array::uniform8((0..16_u8, 0..16_u8))
-        .prop_map(|all| all.map(|(sent, arrived)| Tally { sent, arrived }))
+    proptest::array::uniform8((0..16_u8, 0..0x8000_u16))
+        .prop_map(|all| all.map(|(sent, rounds)| Tally { sent, rounds }))
 }
 
 fn any_address(ipv6: bool) -> impl Strategy<Value = SocketAddr> {
@@ -154,9 +154,9 @@ fn socket() -> impl Strategy<Value = SocketReport> {
     let reach =
         prop_oneof![Just(Reach::Unknown), Just(Reach::Connected), Just(Reach::Refused), Just(Reach::Silent)];
     let addresses = any::<bool>().prop_flat_map(|ipv6| proptest::collection::vec(any_address(ipv6), 0..5));
-    let asked = (proptest::option::of(tallies()), 0..16_u8, 0..16_u8, 0..16_u8);
+    let asked = (proptest::option::of(tallies()), 0..16_u8, 0..0x8000_u16, 0..16_u8);
     (0..10_u8, "[a-z0-9é]{0,7}", any::<bool>(), addresses, nat_class(), asked, reach, route()).prop_map(
-        |(index, interface, ready, addresses, nat, (control, sent, arrived, signals), reach, route)| {
+        |(index, interface, ready, addresses, nat, (control, sent, rounds, signals), reach, route)| {
             SocketReport {
                 index,
                 interface,
@@ -164,7 +164,7 @@ fn socket() -> impl Strategy<Value = SocketReport> {
                 addresses,
                 nat,
                 control,
-                servers: Tally { sent, arrived },
+                servers: Tally { sent, rounds },
                 signals,
                 reach,
                 route,
@@ -175,11 +175,14 @@ fn socket() -> impl Strategy<Value = SocketReport> {
 
 fn link() -> impl Strategy<Value = LinkReport> {
     let counts = || proptest::array::uniform8(0..16_u8);
-    (0..4_u8, 0..4_u8, counts(), counts(), proptest::option::of(any_address(false)), route()).prop_map(
-        |(local, remote, sent, received, seen, route)| LinkReport {
+    let received = proptest::array::uniform8(0..0x8000_u16);
+    let sent = (counts(), any::<u8>());
+    (0..4_u8, 0..4_u8, sent, received, proptest::option::of(any_address(false)), route()).prop_map(
+        |(local, remote, (sent, first_round), received, seen, route)| LinkReport {
             local,
             remote,
             sent,
+            first_round,
             received,
             seen,
             route,
@@ -190,12 +193,9 @@ fn link() -> impl Strategy<Value = LinkReport> {
 pub(crate) fn report() -> impl Strategy<Value = Report> {
     let sockets = proptest::collection::vec(socket(), 0..=MOST_SOCKETS);
     let links = proptest::collection::vec(link(), 0..=MOST_LINKS);
-    (any::<u64>(), any::<bool>(), sockets, links).prop_map(|(run, finished, sockets, links)| Report {
-        run,
-        finished,
-        sockets,
-        links,
-    })
+    let rounds = proptest::collection::vec(any::<u16>(), 0..=MOST_ROUNDS);
+    (any::<u64>(), any::<bool>(), rounds, sockets, links)
+        .prop_map(|(run, finished, rounds, sockets, links)| Report { run, finished, rounds, sockets, links })
 }
 
 proptest! {

@@ -8,8 +8,8 @@ use ice::SocketId;
 use ice::blocking::{Config, End, Finding, Key, Output, Prober, Reach, Report, Responder, Route};
 use ice::stun::{Builder, Class, Message};
 use netmodel::{
-    Block, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, Loss, NatSpec, Network, NetworkSpec, Plan,
-    PortId, Probability, ServerSpec, Topology, build_udp, parse_udp,
+    Block, Change, HostSpec, InterfaceSpec, Ipv6Access, LinkSpec, Loss, NatSpec, Network, NetworkId,
+    NetworkSpec, Plan, PortId, Probability, ServerSpec, Topology, build_udp, parse_udp,
 };
 
 use crate::net::ms;
@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) detour: Option<Detour>,
     /// The client's interfaces carry nothing from then on, for so long.
     pub(crate) outage: Option<(Duration, Duration)>,
+    /// Filters of the client's first network, from then on.
+    pub(crate) late: Option<(Duration, Vec<Block>)>,
 }
 
 impl Setup {
@@ -71,6 +73,7 @@ impl Setup {
             route: Route::Right,
             detour: None,
             outage: None,
+            late: None,
         }
     }
 
@@ -97,6 +100,8 @@ pub(crate) struct World {
     now: Instant,
     network: Network,
     setup: Setup,
+    /// Of the client.
+    first_network: NetworkId,
     sockets: Vec<Socket>,
     probers: [Prober; 2],
     responder: Responder,
@@ -173,6 +178,7 @@ impl World {
             epoch: now,
             now,
             network,
+            first_network: plan.network("n00").unwrap(),
             sockets: vec![],
             probers,
             responder: Responder::new(key(), seed),
@@ -249,6 +255,9 @@ impl World {
 
     fn step(&mut self) {
         self.begin_or_end_outage();
+        if let Some((_, blocks)) = self.setup.late.take_if(|(from, _)| self.epoch + *from <= self.now) {
+            self.network.apply(self.now, Change::Blocks { network: self.first_network, blocks }).unwrap();
+        }
         if self.next_keep_alive <= self.now {
             self.next_keep_alive = self.now + ms(300);
             self.keep_alive();
@@ -292,7 +301,7 @@ impl World {
     fn drain(&mut self) {
         for end in 0..2 {
             if let Some(report) = self.probers[end].take_report(self.now).filter(|_| self.setup.signalling) {
-                let bytes = report.to_bytes(700);
+                let bytes = report.to_bytes(1000);
                 assert_eq!(Report::from_bytes(&bytes), Some(report), "a report survives its bytes");
                 self.signals.push_back((self.now + ms(80), 1 - end, bytes));
             }

@@ -182,7 +182,7 @@ impl Log {
         sha256_ok: Option<bool>,
     ) {
         let (sha256, why) = (sha256.into(), "complete".into());
-        self.push(t, host, EventKind::BulkEnded { object: 0, bytes, sha256, sha256_ok, why });
+        self.push(t, host, EventKind::BulkEnded { object: 0, bytes, sha256, receiver: None, sha256_ok, why });
     }
 
     pub(super) fn connected(&mut self, t: i64, connection: &str, multipath: bool) {

@@ -371,11 +371,25 @@ fn a_harness_that_stood_still_makes_the_run_invalid_and_keeps_its_figures() {
     assert_eq!(with(&[], 0), (ms(0), None));
     // A tenth of 480 ms is tolerated; what overlaps counts once, and what lies before the step does not.
     assert_eq!(with(&[(10_100, 10_140), (10_130, 10_148), (9_000, 9_900)], 0), (ms(48), None));
-    let why = "harness: stood still for 49 ms after `down laptop.wlan0`";
+    let why = "harness: desktop stood still for 49 ms after `down laptop.wlan0`";
     assert_eq!(with(&[(10_100, 10_149)], 0), (ms(49), Some(why.to_owned())));
     // A packet that is late by 20 ms is within the bounds of a run.
     assert_eq!(with(&[], 20), (ms(0), None));
-    assert_eq!(with(&[], 75).0, ms(55));
+    let why = "harness: the network model was late for 55 ms after `down laptop.wlan0`";
+    assert_eq!(with(&[], 75), (ms(55), Some(why.to_owned())));
+}
+
+#[test]
+fn a_peer_that_starts_late_makes_the_run_invalid() {
+    let started = |at| {
+        let mut log = call(|_| Some((40, 0)));
+        log.push(at, "desktop", EventKind::Started {});
+        // What serves others has no figures.
+        log.push(900, "meet", EventKind::Started {});
+        results(&log.events, &facts(20)).invalid_why
+    };
+    assert_eq!(started(20), None);
+    assert_eq!(started(21).as_deref(), Some("harness: desktop started 21 ms after time zero"));
 }
 
 #[test]

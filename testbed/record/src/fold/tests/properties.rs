@@ -116,7 +116,8 @@ fn bulk() -> impl Strategy<Value = EventKind> {
         (object.clone(), any::<u64>()).prop_map(|(object, bytes)| EventKind::BulkSent {
             object,
             bytes,
-            resent: bytes
+            resent: bytes,
+            acknowledged: Some(bytes)
         }),
         (object.clone(), any::<u64>()).prop_map(|(object, bytes)| EventKind::BulkResent {
             object,
@@ -124,7 +125,7 @@ fn bulk() -> impl Strategy<Value = EventKind> {
             why: "any".into()
         }),
         (object, any::<u64>(), hash, any::<Option<bool>>()).prop_map(|(object, bytes, sha256, sha256_ok)| {
-            EventKind::BulkEnded { object, bytes, sha256, sha256_ok, why: "any".into() }
+            EventKind::BulkEnded { object, bytes, sha256, receiver: None, sha256_ok, why: "any".into() }
         }),
     ]
 }

@@ -181,7 +181,11 @@ fn one_of_several_objects_that_is_wrong_makes_the_whole_wrong() {
     log.bulk_ended(1_900, "desktop", 1_000, "aa", Some(true));
     assert_eq!((bulk(&log, 10).bytes, bulk(&log, 10).sha256_ok), (1_500, None), "one is open");
     let (sha256, sha256_ok, why) = ("bb".to_owned(), Some(false), "complete".to_owned());
-    log.push(3_000, "desktop", EventKind::BulkEnded { object: 1, bytes: 500, sha256, sha256_ok, why });
+    log.push(
+        3_000,
+        "desktop",
+        EventKind::BulkEnded { object: 1, bytes: 500, sha256, receiver: None, sha256_ok, why },
+    );
     assert_eq!(bulk(&log, 10).sha256_ok, Some(false));
     // What goes the other way is another transfer.
     let begins = EventKind::BulkBegins { object: 2, direction: Direction::Down, bytes: None, sending: true };
