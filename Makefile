@@ -24,6 +24,8 @@ CASES ?= 300
 
 # rustup puts cargo here, and a shell opened before it was installed does not know. Before the system's cargo, which may
 # be too old.
+HOME ?= $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+export HOME
 CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(CARGO_HOME)/bin:$(PATH):/usr/sbin:/sbin
 # The demo's programs are started by path.
