@@ -66,6 +66,7 @@ bench: build
 	cargo bench --locked --package runner --bench first_light
 	cargo bench --locked --package ice --bench agents
 	cargo bench --locked --package lab --bench real_time
+	cargo bench --locked --package dissect --bench against_tshark
 
 bench-interruption: build
 	cargo bench --locked --package runner --bench interruption -- --repeat $(REPEAT)
