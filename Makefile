@@ -24,6 +24,8 @@ CASES ?= 300
 
 # rustup puts cargo here, and a shell opened before it was installed does not know. Before the system's cargo, which may
 # be too old.
+HOME ?= $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+export HOME
 CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(CARGO_HOME)/bin:$(PATH):/usr/sbin:/sbin
 # The demo's programs are started by path.
@@ -64,6 +66,7 @@ bench: build
 	cargo bench --locked --package runner --bench first_light
 	cargo bench --locked --package ice --bench agents
 	cargo bench --locked --package lab --bench real_time
+	cargo bench --locked --package dissect --bench against_tshark
 
 bench-interruption: build
 	cargo bench --locked --package runner --bench interruption -- --repeat $(REPEAT)

@@ -68,12 +68,16 @@ impl Console {
         }
     }
 
-    /// The ticket, ready to be copied.
-    pub(crate) fn ticket(&mut self, ticket: &str) {
-        self.line("On the other host:");
-        self.line("");
-        self.line(&format!("  iceperf client {ticket}"));
-        self.line("");
+    /// The ticket, ready to be copied, with the options that the other end needs for this one's. Without a reader nobody
+    /// could ever come: an error, unlike for other lines.
+    pub(crate) fn ticket(&mut self, ticket: &str, options: &str) -> io::Result<()> {
+        let text = format!(
+            "On the other host (for one client, with which this server ends):\n\n  iceperf client {ticket}{options}\n\n"
+        );
+        let mut output: Box<dyn io::Write> =
+            if self.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        output.write_all(text.as_bytes())?;
+        output.flush()
     }
 
     /// The interval that ends at `at`; nothing before the connection.

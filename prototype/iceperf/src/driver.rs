@@ -254,7 +254,9 @@ impl Driver {
             let ticket = offer.ticket(addresses.into_iter())?;
             // What starts a server that way keeps its output, and the ticket is a secret.
             if !self.control.present() {
-                self.console.ticket(&ticket.to_string());
+                let options = if self.arm.is_some() { " --ice webrtc-ice" } else { "" };
+                let told = self.console.ticket(&ticket.to_string(), options);
+                told.map_err(|error| machine("cannot print the ticket", error))?;
             }
         }
         self.phase = Phase::Waiting;

@@ -51,6 +51,7 @@ pub(crate) struct Collector {
     flows: BTreeMap<String, u64>,
     user_sessions: u64,
     users: HashMap<IpAddr, i64>,
+    users_searched_ns: Option<i64>,
     tcp_bytes: Distribution,
     tcp_durations: Distribution,
     bit_rates: Distribution,
@@ -65,7 +66,10 @@ impl Collector {
         if last.is_none_or(|last| packet.time_ns.saturating_sub(last) > USER_TIMEOUT_NS) {
             self.user_sessions += 1;
         }
-        if self.users.len() > MAX_ENTRIES {
+        // Rarely: each search looks at all of them, and may find that none is over.
+        let searched_ns = *self.users_searched_ns.get_or_insert(packet.time_ns);
+        if packet.time_ns.abs_diff(searched_ns) > USER_TIMEOUT_NS.unsigned_abs() {
+            self.users_searched_ns = Some(packet.time_ns);
             self.users.retain(|_, last| packet.time_ns.saturating_sub(*last) <= USER_TIMEOUT_NS);
         }
         if matches!(packet.transport, Transport::Tcp { .. })

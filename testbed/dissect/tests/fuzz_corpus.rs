@@ -4,6 +4,8 @@
 // The targets are written for libFuzzer; here this file is their libfuzzer_sys.
 extern crate self as libfuzzer_sys;
 
+#[path = "../fuzz/fuzz_targets/calls.rs"]
+mod calls;
 #[path = "../fuzz/fuzz_targets/captures.rs"]
 mod captures;
 #[path = "../fuzz/fuzz_targets/frames.rs"]
@@ -16,7 +18,7 @@ mod fuzz_corpus;
 
 /// Each target by its name.
 const TARGETS: &[fuzz_corpus::Target] =
-    &[("captures", captures::fuzz), ("frames", frames::fuzz), ("names", names::fuzz)];
+    &[("calls", calls::fuzz), ("captures", captures::fuzz), ("frames", frames::fuzz), ("names", names::fuzz)];
 
 #[test]
 fn every_input_of_every_corpus_is_survived() {

@@ -22,6 +22,8 @@ enum CompareError {
     Run(#[from] past::PastError),
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    #[error("no run of the baseline is valid: {0}")]
+    InvalidBaseline(String),
     #[error("the baseline is {count} different experiments ({differs}); name the runs of one")]
     Baselines { count: usize, differs: String },
 }
@@ -43,6 +45,10 @@ fn try_compare(args: &CompareArgs) -> Result<Exit, CompareError> {
     let compared: Vec<Compared<'_>> = match &args.baseline {
         Some(directory) => {
             let baseline = read(std::slice::from_ref(directory))?;
+            if !baseline.iter().any(|run| run.results.valid) {
+                let why = baseline.first().map(|run| output::why(run).to_owned()).unwrap_or_default();
+                return Err(CompareError::InvalidBaseline(why));
+            }
             let arms = compare::groups(&baseline);
             let [arm] = arms.as_slice() else {
                 let differs = arms.first().map(compare::Group::differences).unwrap_or_default();
@@ -85,7 +91,10 @@ fn show(compared: &[Compared<'_>], form: Form) {
                 if compared.len() > 1 {
                     console::print(&format!("{}\n", one.group.heading()));
                 }
-                console::print(&table::render(&one.rows, None));
+                // There is nothing to judge, and every row would say so.
+                if one.group.valid().next().is_some() {
+                    console::print(&table::render(&one.rows, None));
+                }
                 if compared.len() > 1 {
                     console::print("\n");
                 }

@@ -164,6 +164,10 @@ pub(crate) struct DissectArgs {
     /// Write all flows to this file, as comma-separated values
     #[arg(long, value_name = "FILE")]
     pub(crate) flows: Option<PathBuf>,
+    /// Classes of servers by name, before the built-in ones; a line is `CLASS: PATTERN...`, with * for any characters
+    /// and # for digits
+    #[arg(long, value_name = "FILE")]
+    pub(crate) classes: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -95,11 +95,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The verdict, and why where that is not told by the figures.
+    /// The verdict, and why where that is not told by our half.
     pub(crate) fn judged(&self) -> String {
-        match (&self.why, self.verdict) {
-            (None, verdict) | (Some(_), verdict @ Verdict::NotTested) => verdict.to_string(),
-            (Some(why), verdict) => format!("{verdict}: {why}"),
+        match &self.why {
+            Some(why) if !self.ours.starts_with(why) => format!("{}: {why}", self.verdict),
+            _ => self.verdict.to_string(),
         }
     }
 }

@@ -29,7 +29,21 @@ pub(crate) fn dissect(args: &DissectArgs) -> Exit {
         eprintln!("error: `testbed dissect {later}` is not in this version");
         return Exit::Usage;
     }
-    match run(args) {
+    let mut classes = Classes::default();
+    if let Some(path) = &args.classes {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                eprintln!("error: cannot read {}: {error}", path.display());
+                return Exit::Usage;
+            }
+        };
+        if let Err(error) = classes.add_file(&text) {
+            eprintln!("error: {}: {error}", path.display());
+            return Exit::Usage;
+        }
+    }
+    match run(args, classes) {
         Ok(exit) => exit,
         Err((file, error)) => {
             eprintln!("error: cannot write {}: {error}", file.display());
@@ -45,13 +59,13 @@ fn later_command(captures: &[PathBuf]) -> Option<&str> {
     (!first.exists()).then_some(word)
 }
 
-fn run(args: &DissectArgs) -> Result<Exit, (PathBuf, io::Error)> {
+fn run(args: &DissectArgs, classes: Classes) -> Result<Exit, (PathBuf, io::Error)> {
     let csv = match &args.flows {
         Some(path) => Some(FlowFile::create(path).map_err(|error| (path.clone(), error))?),
         None => None,
     };
     let mut sink = Sink { csv, json: args.json.then(JsonFlows::default), csv_error: None };
-    let mut dissector = Dissector::new(Classes::default());
+    let mut dissector = Dissector::new(classes);
     let mut exit = Exit::Success;
     for path in &args.captures {
         match Capture::open(path) {

@@ -104,7 +104,7 @@ pub(crate) fn read(directory: &Path) -> Result<Run, PastError> {
     refuse_newer(directory)?;
     let (scenario, log) = read_sources(directory)?;
     let results = read_results(directory)?;
-    let killed = || Some("the run was killed before its end".to_owned());
+    let killed = || Some("the run was killed before its end, or still goes on".to_owned());
     let invalid_why = results.as_ref().map_or_else(killed, |results| results.invalid_why.clone());
     Ok(make(scenario, directory, &log.events, invalid_why, results))
 }
@@ -249,11 +249,13 @@ fn make(
     Run { results, folds, facts, policy, answers: scenario.answers, settings, carriers, has_relay }
 }
 
-/// What makes two runs the same experiment: everything but the seed.
+/// What makes two runs the same experiment: everything but the seed, and what is only asked of it.
 fn settings(scenario: &Scenario) -> BTreeMap<String, serde_json::Value> {
     let mut settings = serde_json::to_value(scenario).unwrap_or_default();
     if let Some(keys) = settings.as_object_mut() {
-        keys.remove("seed");
+        for key in ["seed", "why", "answers", "expect"] {
+            keys.remove(key);
+        }
     }
     groups::flatten(&settings)
 }

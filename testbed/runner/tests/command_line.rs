@@ -350,6 +350,16 @@ fn captures_are_dissected() {
     let lines = std::fs::read_to_string(&csv).expect("the flows");
     assert_eq!(lines.lines().count(), 2, "{lines}");
 
+    // Classes of one's own; a line that is wrong is named.
+    let classes = folder.path().join("classes");
+    let classes_path = classes.to_str().expect("UTF-8");
+    for (text, code, told) in [("mine: *.example.org\n", 0, ""), ("mine: a\nmine\n", 2, "line 2: no colon")] {
+        std::fs::write(&classes, text).expect("a file");
+        let output = testbed(&["dissect", &capture_path, "--classes", classes_path]);
+        assert_eq!(output.code, Some(code), "{output:?}");
+        assert!(output.stderr.contains(told), "{output:?}");
+    }
+
     // A cut file is used up to the cut, and its place is named.
     let mut cut = small_capture();
     cut.pop();

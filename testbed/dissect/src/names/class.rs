@@ -4,6 +4,7 @@
 //! WeChat's are the ones that its clients ask for.
 
 use crate::text::Text;
+use thiserror::Error;
 
 /// Built-in classes: class, patterns.
 pub const BUILT_IN: &[(&str, &[&str])] = &[
@@ -48,10 +49,59 @@ impl Default for Classes {
     }
 }
 
+/// A line of a file of classes is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}: {problem}")]
+pub struct ClassError {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub problem: ClassProblem,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ClassProblem {
+    /// Neither class nor patterns can be told.
+    #[error("no colon between a class and its patterns, as in `mine/chat: chat.example.org *.example.net`")]
+    NoColon,
+    /// The class.
+    #[error("a class is one word before the colon, such as `mine/chat`")]
+    Class,
+    /// No pattern.
+    #[error("a class without a pattern")]
+    NoPattern,
+}
+
 impl Classes {
     /// Adds a class before all others.
     pub fn add_first(&mut self, class: &str, patterns: Vec<String>) {
         self.rules.insert(0, (class.into(), patterns));
+    }
+
+    /// Adds the classes of a file before all others, in its order. A line is a class, a colon and its patterns with spaces
+    /// between; empty lines and those that begin with `//` say nothing.
+    pub fn add_file(&mut self, text: &str) -> Result<(), ClassError> {
+        let mut rules = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with("//") {
+                continue;
+            }
+            let at = |problem| ClassError { line: index + 1, problem };
+            let (class, patterns) = line.split_once(':').ok_or_else(|| at(ClassProblem::NoColon))?;
+            let class = class.trim();
+            if class.is_empty() || class.contains(char::is_whitespace) {
+                return Err(at(ClassProblem::Class));
+            }
+            let patterns: Vec<String> = patterns.split_whitespace().map(str::to_ascii_lowercase).collect();
+            if patterns.is_empty() {
+                return Err(at(ClassProblem::NoPattern));
+            }
+            rules.push((class.into(), patterns));
+        }
+        self.rules.splice(0..0, rules);
+        Ok(())
     }
 
     /// Class of a name.
@@ -128,5 +178,28 @@ mod tests {
         let mut classes = Classes::default();
         classes.add_first("mine", vec!["*.whatsapp.net".into()]);
         assert_eq!(classes.of("e12.whatsapp.net").as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn files_of_classes_name_the_line_that_is_wrong() {
+        let mut classes = Classes::default();
+        let text = "// ours\n\nmine/chat: e#.whatsapp.net Chat.Example.org\nmine/rest: *.whatsapp.net\n";
+        assert_eq!(classes.add_file(text), Ok(()));
+        for (name, class) in [
+            ("e12.whatsapp.net", "mine/chat"),
+            ("chat.example.org", "mine/chat"),
+            ("mms801.whatsapp.net", "mine/rest"),
+            ("long.weixin.qq.com", "wechat/long"),
+        ] {
+            assert_eq!(classes.of(name).as_deref(), Some(class), "{name}");
+        }
+        for (text, line, problem) in [
+            ("a: b\nno colon", 2, ClassProblem::NoColon),
+            ("a b: c", 1, ClassProblem::Class),
+            (": c", 1, ClassProblem::Class),
+            ("// x\na:  ", 2, ClassProblem::NoPattern),
+        ] {
+            assert_eq!(Classes::default().add_file(text), Err(ClassError { line, problem }), "{text}");
+        }
     }
 }

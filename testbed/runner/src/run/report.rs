@@ -98,12 +98,12 @@ pub(crate) fn summary(scenario: &Scenario, runs: &[Run], wanted: u64) {
     transfers(&valid);
     observations(scenario, runs);
     heading("Expectations");
-    let count = runs.first().map_or(0, |run| run.results.expectations.len());
+    let count = valid.first().map_or(0, |run| run.results.expectations.len());
     for index in 0..count {
-        let each = runs.iter().filter_map(|run| run.results.expectations.get(index));
+        let each = valid.iter().filter_map(|run| run.results.expectations.get(index));
         let held = each.clone().filter(|expectation| expectation.ok).count();
         if let Some(first) = each.clone().next() {
-            say!("  {} {}: held in {held} of {}", first.name, first.expected, runs.len());
+            say!("  {} {}: held in {held} of {}", first.name, first.expected, valid.len());
         }
     }
 }
@@ -283,6 +283,11 @@ fn expectations(results: &Results) {
 fn verdict(results: &Results) {
     if let Some(why) = &results.invalid_why {
         say!("\nINVALID, its figures may not be used: {why}");
+        if ["timing:", "harness:"].iter().any(|kind| why.contains(kind)) {
+            say!(
+                "This machine was too busy for them: run it again, and see real-time scheduling in `testbed doctor`."
+            );
+        }
     }
 }
 

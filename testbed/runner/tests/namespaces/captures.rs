@@ -3,8 +3,9 @@
 use crate::{assert_valid_but_for_timing, results, stage::Stage};
 use serde_json::Value;
 
-/// Times of the capture and of the events are taken at different places of one packet's way.
-const TIMES_MS: f64 = 2.0;
+/// Times of the capture and of the events are taken at different places of one packet's way. On a quiet machine they differ by
+/// less than 1 ms; beside other tests a process takes some more until it handles a packet that the capture has.
+const TIMES_MS: f64 = 10.0;
 
 /// The capture of a host, dissected.
 fn dissected(stage: &Stage, run: &Value, host: &str) -> Value {
@@ -38,11 +39,19 @@ fn assert_same_paths(run: &Value, seen: &Value) {
         probes.map(|probe| probe[key].as_u64().unwrap()).sum()
     };
     for interface in ["wlan0", "wwan0"] {
-        for key in ["sent", "answered"] {
-            let [ours, theirs] = [ours, theirs].map(|metrics| total(&metrics["probes"], interface, key));
-            assert_eq!(ours, theirs, "checks {key} on {interface}");
-        }
+        let [sent, seen] = [ours, theirs].map(|metrics| total(&metrics["probes"], interface, "sent"));
+        assert_eq!(sent, seen, "checks sent on {interface}");
+        let [answered, seen] = [ours, theirs].map(|metrics| total(&metrics["probes"], interface, "answered"));
+        assert_answered(interface, answered, seen);
     }
+}
+
+/// What arrives when the program has ended is in the capture alone: answers of one round trip.
+fn assert_answered(what: &str, ours: u64, seen: u64) {
+    assert!(
+        (ours..=ours + 2).contains(&seen),
+        "{what}: {ours} answered in results.json, {seen} in the capture"
+    );
 }
 
 /// Paths that carried QUIC, with all that went over them.
@@ -54,9 +63,11 @@ fn assert_same_traffic(run: &Value, seen: &Value) {
         let is_same =
             |other: &&Value| ["local_interface", "family"].iter().all(|key| other[key] == path[key]);
         let other = theirs.iter().find(is_same).unwrap_or_else(|| panic!("no path like {path}"));
-        for figure in ["checks_sent", "checks_answered", "bytes_sent"] {
+        for figure in ["checks_sent", "bytes_sent"] {
             assert_eq!(other[figure], path[figure], "{figure} of {path}");
         }
+        let answered = |path: &Value| path["checks_answered"].as_u64().unwrap();
+        assert_answered(&path["local_interface"].to_string(), answered(path), answered(other));
         for figure in ["first_check_ms", "first_usable_ms"] {
             assert_close(figure, &path[figure], &other[figure], TIMES_MS);
         }
