@@ -92,8 +92,9 @@ fn show(compared: &[Compared<'_>], form: Form) {
                     console::print(&format!("{}\n", one.group.heading()));
                 }
                 // There is nothing to judge, and every row would say so.
-                if one.group.valid().next().is_some() {
-                    console::print(&table::render(&one.rows, None));
+                match one.group.valid().next() {
+                    Some(_) => console::print(&table::render(&one.rows, None)),
+                    None => console::print("no valid run\n"),
                 }
                 if compared.len() > 1 {
                     console::print("\n");

@@ -117,11 +117,13 @@ impl<'a> Observed<'a> {
         }
     }
 
-    /// While the step is charged with what happens: its window, and the silence that it is charged with.
+    /// While the step is charged with what happens: its window, and the silences that it is charged with, which may have
+    /// begun before.
     fn charged(&self) -> Range<i64> {
         let window = self.step.window();
-        let silent = self.silences().map(|silence| silence.to_ns).max().unwrap_or(i64::MIN);
-        window.start..window.end.max(silent).min(self.log.end_ns())
+        let from_ns = self.silences().map(|silence| silence.from_ns).min().unwrap_or(i64::MAX);
+        let to_ns = self.silences().map(|silence| silence.to_ns).max().unwrap_or(i64::MIN);
+        window.start.min(from_ns)..window.end.max(to_ns).min(self.log.end_ns())
     }
 
     fn missed(&self, direction: Direction) -> Option<MissedMedia> {

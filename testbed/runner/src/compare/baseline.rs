@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 /// Fewer pairs of runs cannot show a difference with 95 %.
 const FEWEST_PAIRS: usize = 6;
 
-/// What has to be the same for two arms to be in one network: the tops of the settings' paths.
-const NETWORK: [&str; 5] = ["hosts", "networks", "servers", "timeline", "duration"];
+/// What has to be the same for two arms to be in one network and to carry the same: the beginnings of the settings' paths.
+const SHARED: [&str; 6] = ["hosts.", "networks.", "servers", "timeline", "duration", "peers.client.workload"];
 
 /// A figure of a run, and which side of it is the good one.
 struct Measured {
@@ -84,10 +84,10 @@ fn row(id: String, pairs: &[(&Measured, &Measured)], other_network: Option<&str>
     }
 }
 
-/// The first setting of the network that is not the same.
+/// The first setting of these that is not the same.
 fn other_network(one: &Run, other: &Run) -> Option<String> {
-    let is_network = |path: &str| NETWORK.contains(&path.split('.').next().unwrap_or_default());
-    let paths = one.settings.keys().chain(other.settings.keys()).filter(|path| is_network(path));
+    let is_shared = |path: &str| SHARED.iter().any(|beginning| path.starts_with(beginning));
+    let paths = one.settings.keys().chain(other.settings.keys()).filter(|path| is_shared(path));
     { paths }.find(|path| one.settings.get(*path) != other.settings.get(*path)).cloned()
 }
 
@@ -97,7 +97,8 @@ fn measured(run: &Run) -> Vec<Measured> {
         Some(Measured { id, unit: "ms", lower_is_better: true, value: value?.as_f64() })
     };
     let mut all = vec![time("first_path_ms".to_owned(), metrics.first_path_ms)];
-    for step in &metrics.disturbances {
+    // What is only a lower bound is no sample.
+    for step in metrics.disturbances.iter().filter(|step| step.censored.is_none()) {
         all.push(time(format!("disturbances.{}.missed_ms", step.step), step.missed_ms()));
         all.push(time(format!("disturbances.{}.interruption_ms", step.step), step.interruption_ms));
     }

@@ -154,8 +154,8 @@ impl FigureMeasure {
             FigureMeasure::FirstPath => "no path was found",
             FigureMeasure::DirectPath => "no direct path was found",
             FigureMeasure::RelayPath => "no relayed path was found",
-            FigureMeasure::Interruption => "nothing was lost, or no payload tells",
-            FigureMeasure::Missed => "nothing was lost, or no call tells",
+            FigureMeasure::Interruption => "nothing was lost, or nothing came any more",
+            FigureMeasure::Missed => "nothing was lost, or nothing came any more",
             FigureMeasure::Rebuild => "no path was built after the loss",
             FigureMeasure::Detected => "nothing was lost, or nobody noticed",
             FigureMeasure::LivenessInterval => "the path in use was not checked twice before the loss",
@@ -171,8 +171,8 @@ impl FigureMeasure {
             FigureMeasure::FirstPath => time(metrics.first_path_ms),
             FigureMeasure::DirectPath => time(metrics.direct_path_ms),
             FigureMeasure::RelayPath => time(metrics.relay_path_ms),
-            FigureMeasure::Interruption => time(largest(run, |loss| loss.interruption_ms)),
-            FigureMeasure::Missed => time(largest(run, DisturbanceMetrics::missed_ms)),
+            FigureMeasure::Interruption => time(largest(run, |loss| uncensored(loss, loss.interruption_ms))),
+            FigureMeasure::Missed => time(largest(run, |loss| uncensored(loss, loss.missed_ms()))),
             FigureMeasure::Rebuild => time(largest(run, |loss| loss.rebuild_ms)),
             FigureMeasure::Detected => time(largest(run, |loss| loss.detected_ms)),
             FigureMeasure::LivenessInterval => time(run.folds.liveness_interval),
@@ -254,6 +254,11 @@ fn kind_after_return(run: &Run) -> Option<Seen> {
     let moved = matches!(step.how, How::Migrated | How::Multipath);
     let how = if moved && relayed { How::Relay } else { step.how };
     Some(Seen { word: how.to_string(), detail })
+}
+
+/// What is only a lower bound is no sample.
+fn uncensored(step: &DisturbanceMetrics, figure: Option<Millis>) -> Option<Millis> {
+    figure.filter(|_| step.censored.is_none())
 }
 
 /// One loss without a figure leaves the whole without one: the largest is not known then.

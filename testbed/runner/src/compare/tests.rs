@@ -5,9 +5,9 @@ use super::{
     reference, table,
 };
 use record::{
-    CallMetrics, CandidateKind, DetectedBy, DisturbanceKind, DisturbanceMetrics, Event, EventKind, Family,
-    FlowMetrics, How, IntervalSummary, Metrics, Millis, MissedMedia, MissedRuns, PairState, PathMetrics,
-    PerDirection, Results, RunFacts,
+    CallMetrics, CandidateKind, Censored, DetectedBy, DisturbanceKind, DisturbanceMetrics, Event, EventKind,
+    Family, FlowMetrics, How, IntervalSummary, Metrics, Millis, MissedMedia, MissedRuns, PairState,
+    PathMetrics, PerDirection, Results, RunFacts,
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -565,6 +565,14 @@ fn arms_are_paired_by_seed() {
         run.settings.insert("networks.o2.link.down.delay".into(), "200ms".into());
     });
     assert_eq!(verdict(&far, &theirs).0, Verdict::NotComparable);
+    let mut faster = arm(-20, 1..7);
+    faster.iter_mut().for_each(|run| {
+        run.settings.insert("peers.client.workload.0.call.rate".into(), "1000/s".into());
+    });
+    assert_eq!(verdict(&faster, &theirs).0, Verdict::NotComparable);
+    let mut bounds = arm(-20, 1..7);
+    bounds[0].results.metrics.disturbances[0].censored = Some(Censored { horizon_ms: ms(900) });
+    assert_eq!(verdict(&bounds, &theirs).1, 5);
     let mut invalid = arm(-20, 1..7);
     invalid[0].results.valid = false;
     assert_eq!(verdict(&invalid, &theirs).1, 5);

@@ -380,6 +380,19 @@ fn a_harness_that_stood_still_makes_the_run_invalid_and_keeps_its_figures() {
 }
 
 #[test]
+fn a_stall_that_begins_the_silence_of_a_step_counts_from_its_beginning() {
+    let mut log = call(|t| (!(9_900..10_480).contains(&t)).then_some((40, 0)));
+    log.step(10_000, DisturbanceKind::Down, "wlan0");
+    let stall =
+        EventKind::Stall { process: "testbed".into(), from_ns: ms(9_935).as_ns(), to_ns: ms(9_999).as_ns() };
+    log.push(9_999, "testbed", stall);
+    let results = results(&log.events, &facts(20));
+    let step = &results.metrics.disturbances[0];
+    assert_eq!((step.interruption_ms, step.harness_ms), (Some(ms(580)), ms(64)));
+    assert!(!results.valid, "more than a tenth of it is ours");
+}
+
+#[test]
 fn a_peer_that_starts_late_makes_the_run_invalid() {
     let started = |at| {
         let mut log = call(|_| Some((40, 0)));
