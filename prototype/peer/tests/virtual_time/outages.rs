@@ -98,5 +98,5 @@ fn quiche_sends_nothing_that_is_old() {
         config.call = Some(peer::CallSpec::default());
     };
     let world = crate::quiche::with_the_feature::started(one_link(), Signal::InBand, |_| {}, configure);
-    stay_fresh(world, Duration::from_millis(150));
+    stay_fresh(world, Duration::from_millis(500));
 }
