@@ -168,7 +168,7 @@ mod tests {
         drop(events);
         let (from_ns, to_ns) = (10_000_000, 510_000_000);
         assert_eq!(times(read), [(to_ns, EventKind::Stall { process: "laptop".into(), from_ns, to_ns })]);
-        // Nobody is woken up for what nobody reads.
+        // Without a descriptor for events the loop has no heartbeat.
         let mut nowhere = Events::new(None, "laptop".into());
         nowhere.set_zero(zero).unwrap();
         assert_eq!(nowhere.next_beat(), None);

@@ -101,7 +101,7 @@ struct Received {
 pub(crate) struct Counts {
     /// Datagrams that the workload produced.
     pub(crate) sent: u64,
-    /// Those of them that never left, because they grew too old before they could.
+    /// Datagrams among those sent that never left, since they were older than 400 ms before the engine took them.
     pub(crate) expired: u64,
     /// Datagrams.
     pub(crate) received: u64,

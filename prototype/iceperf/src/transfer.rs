@@ -27,7 +27,7 @@ pub(crate) struct Transfer {
     /// Receiver: when the newest byte arrived. Sender: when the newest acknowledgment was reported.
     newest: Duration,
     longest_stall: Duration,
-    /// What the receiver measured, at the end.
+    /// Bytes, duration and longest stall as the receiver measured them, once the transfer has ended.
     receiver: Option<BulkFigures>,
     /// How it ended, once it has.
     pub(crate) ended: Option<Ended>,

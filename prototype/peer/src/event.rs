@@ -313,7 +313,7 @@ pub enum Event {
         bytes: u64,
         /// Of these, in hexadecimal; at a receiver that lacks some, of what comes before the first gap.
         sha256: String,
-        /// What the receiver measured: its own figures, or at the sender the newest that it told; none if it told none.
+        /// Bytes, duration and longest stall as the receiver measured them: at the sender the newest report; none without one.
         receiver: Option<BulkFigures>,
         /// Whether the receiver has what the sender sent; none when the ends could not agree on it.
         sha256_ok: Option<bool>,

@@ -64,7 +64,7 @@ pub struct Peer {
     bases: BTreeSet<SocketId>,
     wishes: Wishes,
     signalling: Option<rendezvous::Client>,
-    /// Of a probe, in a session of its own.
+    /// Rendezvous client of a probe: its reports travel in another session than candidates.
     probe_signalling: Option<rendezvous::Client>,
     /// The state that was last told there.
     probe_version: u32,

@@ -482,8 +482,8 @@ pub enum EventKind {
         bytes: u64,
         /// SHA-256 of them, in hexadecimal; where a receiver lacks some, of those before the first that it lacks.
         sha256: String,
-        /// What the receiver measured: its own figures, or at the sender the newest that it told. Null if it told none, and
-        /// in older records.
+        /// Bytes, duration and longest stall as the receiver measured them: at the sender the newest report. Null without
+        /// one, and in older records.
         #[serde(default)]
         receiver: Option<BulkFigures>,
         /// Receiver: whether it equals the sender's. Sender: what the receiver said. None when nobody could tell.

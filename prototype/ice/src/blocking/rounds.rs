@@ -121,7 +121,7 @@ impl Prober {
     /// One round: everything that is not proven yet, once.
     pub(super) fn fill(&mut self, now: Instant) {
         let current_round = self.rounds.len() as u8;
-        // What is asked of a socket or pair in this round: nothing of it changes before the round is whole.
+        // Which sockets ask the control and which pairs send variants is decided once for the whole round.
         let asking: Vec<bool> = self.sockets.iter().map(Local::wants_control).collect();
         let sending: BTreeSet<(u8, u8)> =
             self.links.iter().filter(|(_, link)| link.wants_more()).map(|(pair, _)| *pair).collect();

@@ -392,7 +392,7 @@ impl Way<'_> {
         std::array::from_fn(|_| match places.next()? {
             (Passage::Stops(0), tally) if tally.sent < ENOUGH => None,
             (Passage::Stops(packets), _) => {
-                // Of rounds that are not told it is known how far apart they are at least.
+                // Where the sender did not report when its rounds began, they were at least `ROUND` apart.
                 let told = began(0).zip(began(packets)).map(|(first, then)| then.saturating_sub(*first));
                 let after = told.map(|ms| Duration::from_millis(ms.into()));
                 Some(BlockedAfter { packets, after: after.unwrap_or(super::ROUND * packets.into()) })
@@ -477,7 +477,7 @@ impl Way<'_> {
         if let Some(at) = where_is(State::Dead) {
             return inconclusive(Why::Dead(at));
         }
-        // What NATs let pass once, they let pass for as long as it goes on.
+        // A NAT that let packets through once keeps doing so while they go on: their end has another cause.
         if until > 0 {
             return inconclusive(Why::Ceased);
         }

@@ -63,7 +63,7 @@ struct Live {
     numbers: Vec<PathId>,
     connected: bool,
     outbox: Outbox,
-    /// Of noq's datagram queue when nothing is in it.
+    /// Free bytes of noq's datagram queue when it is empty.
     empty_queue_space: usize,
 }
 

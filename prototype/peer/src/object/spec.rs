@@ -1,4 +1,4 @@
-//! What a bulk workload is asked to carry, and what its receiver measures.
+//! Size and direction of a bulk workload's object, and the receiver's figures of it. Left out: carrying it.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

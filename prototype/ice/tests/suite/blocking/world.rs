@@ -100,7 +100,7 @@ pub(crate) struct World {
     now: Instant,
     network: Network,
     setup: Setup,
-    /// Of the client.
+    /// The network of the client.
     first_network: NetworkId,
     sockets: Vec<Socket>,
     probers: [Prober; 2],
